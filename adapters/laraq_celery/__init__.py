@@ -1,0 +1,6 @@
+"""Celery as the carrier of laraq's jobs."""
+
+from laraq_celery.host import CeleryHost
+from laraq_celery.task import JobTask
+
+__all__ = ["CeleryHost", "JobTask"]

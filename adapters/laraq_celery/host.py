@@ -1,0 +1,136 @@
+"""CeleryHost: a Celery app as the carrier of jobs. `Laraq(app)` attaches; ordinary tasks stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.result import AsyncResult
+
+from laraq import registry
+from laraq.errors import ConfigurationError
+from laraq_celery import steps
+from laraq_celery.queue import CeleryQueue
+from laraq_celery.signals import connect
+from laraq_celery.task import UNKNOWN, JobTask, UnknownJobTask, task_for
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+#: URL schemes of brokers that one store adapter can use as well.
+_REDIS = ("redis", "rediss", "laraq-redis", "laraq-rediss")
+
+
+class CeleryHost:
+    """Implements `laraq.ports.Host` for one Celery app."""
+
+    control_flow: tuple[type[BaseException], ...] = (Retry, Ignore, Reject, WorkerShutdown, WorkerTerminate)
+
+    def __init__(self, laraq: Laraq, app: Celery | None) -> None:
+        self._laraq = laraq
+        self.app = app if app is not None else _embedded_app(laraq)
+        if getattr(self.app, "laraq", None) is not None:
+            raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
+        self.app.laraq = laraq
+        if self.app.finalized:
+            self._register_all()
+        else:
+            self.app.on_after_finalize.connect(self._register_all, weak=False)
+        registry.listen(self._register)
+        steps.install(self.app)
+        connect(laraq, self.app)
+
+    @property
+    def label(self) -> str:
+        """Celery's own name of the app."""
+        return f"Celery app {self.app.main or '(unnamed)'!r}"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The app's `laraq_*` keys, also as `CELERY_LARAQ_*` where the app has a namespace."""
+        if self._laraq.embedded:
+            return {}
+        conf = self.app.conf
+        found: dict[str, Any] = {}
+        for source in reversed(conf.maps):
+            for key in source:
+                name = str(key).lower()
+                prefix = f"{conf.prefix.lower()}laraq_" if getattr(conf, "prefix", "") else "laraq_"
+                for known in {prefix, "laraq_"}:
+                    if name.startswith(known):
+                        found[name.removeprefix(known)] = source[key]
+        return {name: value for name, value in found.items() if value is not None}
+
+    def store_urls(self) -> Sequence[str]:
+        """The broker when it is Redis or a database of ours, then the result backend when it is a database."""
+        urls = []
+        broker = str(self.app.conf.broker_url or "")
+        scheme = broker.partition("://")[0]
+        if scheme in _REDIS:
+            urls.append(broker.split(";")[0].removeprefix("laraq-"))
+        elif scheme.startswith("laraq-db+"):
+            urls.append(broker.removeprefix("laraq-db+"))
+        backend = str(self.app.conf.result_backend or "")
+        if backend.startswith("db+"):
+            urls.append(backend.removeprefix("db+"))
+        return urls
+
+    def aliases(self) -> Sequence[str]:
+        """The kind of broker: jobs may say `on_connection("redis")` of an app whose broker is Redis."""
+        scheme = str(self.app.conf.broker_url or "amqp").partition("://")[0].partition("+")[0]
+        kinds = {"pyamqp": "amqp", "rediss": "redis", "laraq-redis": "redis", "laraq-rediss": "redis"}
+        return [{"laraq-db": "database"}.get(scheme, kinds.get(scheme, scheme))]
+
+    def connect(self, name: str, config: Mapping[str, Any]) -> CeleryQueue:
+        """The app's own broker, or the one at `config["url"]`."""
+        return CeleryQueue(self.app, name, url=config.get("url"), queue=config.get("queue"))
+
+    def task(self, cls: type[Any]) -> Any:
+        """The Celery task of a Job class."""
+        return self.app.tasks[cls.job_name()]
+
+    def result(self, id: str) -> AsyncResult:
+        """Celery's view of a job."""
+        return self.app.AsyncResult(id)
+
+    def injectables(self) -> Mapping[Any, Any]:
+        """The app, and the Celery task that runs."""
+        return {Celery: self.app, Task: self.app.current_task}
+
+    def _register_all(self, **_: Any) -> None:
+        if UNKNOWN not in self.app._tasks:
+            _bind(self.app, UnknownJobTask())
+        for cls in registry.classes():
+            self._register(cls)
+
+    def _register(self, cls: type[Any]) -> None:
+        """Make the class a task of this app; before the app is finalized `_register_all` will."""
+        if (self.app.finalized and not isinstance(self.app._tasks.get(cls.job_name()), Task)) or self._is_older(cls):
+            task = task_for(cls)
+            if task is not None:
+                _bind(self.app, task)
+
+    def _is_older(self, cls: type[Any]) -> bool:
+        task = self.app._tasks.get(cls.job_name()) if self.app.finalized else None
+        return isinstance(task, JobTask) and task.job_class is not cls
+
+
+def _bind(app: Celery, task: Task) -> None:
+    """What `Celery.register_task` does, without finalizing the app first."""
+    task._app = None
+    app._tasks[task.name] = task
+    task.bind(app)
+
+
+def _embedded_app(laraq: Laraq) -> Celery:
+    """The app behind the embedded default: broker, results and store in one place, read from the settings."""
+    app = Celery("laraq", set_as_current=False)
+
+    def defaults() -> dict[str, Any]:
+        url = laraq.settings.url
+        ready = url.partition("://")[0] in (*_REDIS, "amqp", "pyamqp", "memory")
+        return {"broker_url": url if ready else f"laraq-db+{url}", "broker_connection_retry_on_startup": True}
+
+    app.add_defaults(defaults)
+    return app

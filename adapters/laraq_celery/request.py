@@ -1,0 +1,113 @@
+"""JobRequest: the ends of a run that only the worker's parent process sees: hard timeout and lost child.
+
+The parent decides nothing and runs no user code: it sends the same message to a pool child once more, marked with what
+happened, and the child settles it. The message stays unacknowledged until that is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker import state
+from celery.worker.request import Request
+
+from laraq.options import seconds
+from laraq_celery.task import CRASH
+
+logger = logging.getLogger("laraq.request")
+
+#: Share of a timeout, and seconds at most, by which the soft signal comes before the hard kill.
+GRACE_SHARE, GRACE_SECONDS = 0.1, 1.0
+
+#: Stands for "no limit" where Celery would take 0 or None for "the worker's own limit"; seconds.
+NO_LIMIT = 10 * 365 * 24 * 3600
+
+#: What `Request.__init__` adds to the headers of the message.
+_COMPUTED = ("properties", "reply_to", "correlation_id", "hostname", "delivery_info", "args", "kwargs")
+
+
+class JobRequest(Request):
+    """Celery's request, whose crashes are settled instead of acknowledged."""
+
+    #: The consumer that received it; set on a subclass by strategy.py.
+    consumer: Any = None
+    _crash_seen = False
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        if not self.time_limits[0]:
+            timeout = self._timeout()
+            if timeout is not None:
+                hard = timeout or NO_LIMIT
+                self.time_limits = (hard, hard - min(GRACE_SECONDS, hard * GRACE_SHARE))
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """A lost child is settled by another one; everything a child reported itself goes Celery's way."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        ours = not return_ok and not self._already_revoked and not self._already_cancelled
+        if ours and isinstance(error, TimeLimitExceeded):
+            # Celery 5.7 reports a hard timeout here and in on_timeout (billiard.pool: on_hard_timeout), and so
+            # fires every failure hook twice; whichever comes first is taken.
+            return self._settle_in_child("timeout", f"no end after {_seconds(error)} s")
+        if ours and isinstance(error, (WorkerLostError, SystemExit)):
+            return self._settle_in_child("lost", str(error) or repr(error))
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        """The hard limit: the pool kills the child, another one settles the run."""
+        if soft or state.should_terminate:
+            return super().on_timeout(soft, timeout)
+        return self._settle_in_child("timeout", f"no end after {timeout:g} s")
+
+    def _settle_in_child(self, kind: str, detail: str) -> None:
+        if self._crash_seen:
+            return
+        self._crash_seen = True
+        state.task_ready(self)
+        if state.should_terminate:
+            return  # a cold shutdown kills children: the message goes back with the connection
+        logger.error("Job %s[%s]: %s (%s)", self.name, self.id, kind, detail)
+        before = self._request_dict.get(CRASH)
+        if before is not None and not before.get("hooks", True):
+            # Settling crashed even without user code: leave it to another worker.
+            self.reject(requeue=True)
+            return
+        headers = {name: value for name, value in self._request_dict.items() if name not in _COMPUTED}
+        headers[CRASH] = {**before, "hooks": False} if before else {"kind": kind, "detail": detail}
+        request = type(self)(
+            self._message,
+            on_ack=self._on_ack,
+            on_reject=self._on_reject,
+            app=self._app,
+            hostname=self._hostname,
+            eventer=self._eventer,
+            task=self._task,
+            connection_errors=self._connection_errors,
+            body=self._body,
+            headers=headers,
+            decoded=self._decoded,
+            utc=self._utc,
+        )
+        request.time_limits = (None, None)
+        state.task_reserved(request)
+        self.consumer.on_task_request(request)
+
+    def _timeout(self) -> float | None:
+        """The job's timeout in seconds, 0 for none; None leaves it to Celery's own limits."""
+        header = self._request_dict.get("laraq")
+        options = header.get("options") if isinstance(header, dict) else None
+        timeout = options.get("timeout") if isinstance(options, dict) else None
+        if timeout is None:
+            timeout = getattr(getattr(self._task, "job_class", None), "timeout", None)
+        if timeout is None:
+            timeout = self._app.laraq.worker.timeout
+        return None if timeout is None else seconds(timeout)
+
+
+def _seconds(error: TimeLimitExceeded) -> Any:
+    return error.args[0] if error.args else "its time limit"

@@ -1,0 +1,63 @@
+"""Celery's signals of a worker's life, as laraq needs them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+from laraq import aio, events
+from laraq.events import Events
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq")
+
+
+def connect(laraq: Laraq, app: Any) -> None:
+    """Follow the worker of this app; several apps in one process each have their own Laraq."""
+
+    def import_modules(**_: Any) -> None:
+        laraq.discover()
+
+    def worker_init(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
+            laraq.ready()
+
+    def worker_ready(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            Events.emit(events.WorkerStarting, str(sender.hostname))
+            _say_what_the_pool_cannot(app, sender.pool)
+
+    def worker_shutting_down(sender: Any = None, **_: Any) -> None:
+        Events.emit(events.WorkerStopping, str(sender or ""))
+
+    def worker_process_shutdown(**_: Any) -> None:
+        aio.close()
+        if (run_journal := laraq.__dict__.get("_run_journal")) is not None:
+            run_journal.close()
+
+    signals.import_modules.connect(import_modules, sender=app, weak=False)
+    signals.worker_init.connect(worker_init, weak=False)
+    signals.worker_ready.connect(worker_ready, weak=False)
+    signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
+    signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
+
+
+def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:
+    if (
+        getattr(pool, "signal_safe", True)
+        and hasattr(pool, "terminate_job")
+        and type(pool).__module__.endswith("prefork")
+    ):
+        return
+    timed = [name for name, task in app.tasks.items() if getattr(getattr(task, "job_class", None), "timeout", None)]
+    if timed:
+        logger.warning(
+            "The pool %s cannot stop a running job: the timeout of %s has no effect. Use --pool prefork.",
+            type(pool).__module__.rpartition(".")[2],
+            ", ".join(sorted(timed)),
+        )

@@ -1,0 +1,16 @@
+"""Which bootsteps a worker of an attached app gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laraq_celery.steps.fast_reap import FastReap
+from laraq_celery.steps.heartbeat import Looping
+from laraq_celery.steps.stop_when import StopWhen
+from laraq_celery.steps.unknown import UnknownJobs
+
+
+def install(app: Any) -> None:
+    """Add them; Celery reads `app.steps` when a worker starts."""
+    app.steps["worker"].add(FastReap)
+    app.steps["consumer"].update({Looping, StopWhen, UnknownJobs})

@@ -1,0 +1,113 @@
+"""StopWhen: --once, --max-jobs and --stop-when-empty of `laraq work`.
+
+Set as `app.laraq_stop_when` by the command; a worker started otherwise never stops by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+from celery.worker import state
+
+#: Seconds between checks.
+CHECK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """When a worker is done."""
+
+    max_jobs: int = 0
+    when_empty: bool = False
+
+
+class StopWhen(StartStopStep):
+    """Takes no message more than allowed, and asks Celery for a warm shutdown when the rules hold."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._rules: StopRules | None = getattr(parent.app, "laraq_stop_when", None)
+        self._taken = 0
+        self._idle = 0
+        self._entry: Any = None
+        if self._rules and self._rules.max_jobs:
+            parent.initial_prefetch_count = min(parent.initial_prefetch_count, self._rules.max_jobs)
+
+    def include_if(self, parent: Any) -> bool:
+        """Only for `laraq work` with one of its options."""
+        return getattr(parent.app, "laraq_stop_when", None) is not None
+
+    def start(self, consumer: Any) -> None:
+        """Count what is received and look at the rules from the timer."""
+        rules, channel = self._rules, consumer.task_consumer.channel
+        assert rules is not None
+        if rules.max_jobs:
+            self._limit(consumer, channel, rules.max_jobs)
+        self._entry = consumer.timer.call_repeatedly(CHECK, self._check, (consumer,))
+
+    def stop(self, consumer: Any) -> None:
+        """End with the connection."""
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
+
+    shutdown = stop
+
+    def _limit(self, consumer: Any, channel: Any, most: int) -> None:
+        make = consumer.create_task_handler
+
+        def create_task_handler(*args: Any, **kwargs: Any) -> Any:
+            receive = make(*args, **kwargs)
+
+            def on_task_received(message: Any) -> Any:
+                if self._taken >= most:
+                    return None  # already on the wire: unacknowledged, it goes back when the connection closes
+                self._taken += 1
+                if self._taken == most:
+                    consumer.call_soon(consumer.task_consumer.cancel)
+                return receive(message)
+
+            return on_task_received
+
+        consumer.create_task_handler = create_task_handler
+        qos = getattr(channel, "qos", None)
+        can_consume = getattr(qos, "can_consume", None)
+        if can_consume is not None:
+            # Virtual transports fetch while they have credit: do not even fetch the one too many.
+            qos.can_consume = MethodType(lambda _: self._taken < most and can_consume(), qos)
+
+    def _check(self, consumer: Any) -> None:
+        rules = self._rules
+        assert rules is not None
+        if state.reserved_requests or state.active_requests or state.total_count is None:
+            self._idle = 0
+            return
+        if rules.max_jobs and self._taken >= rules.max_jobs:
+            state.should_stop = 0
+        elif rules.when_empty and self._empty(consumer):
+            # Twice in a row: what was released an instant ago must be seen.
+            self._idle += 1
+            if self._idle >= 2:
+                state.should_stop = 0
+        else:
+            self._idle = 0
+
+    def _empty(self, consumer: Any) -> bool:
+        """Whether the queues hold nothing that could start now, on a connection of its own.
+
+        Delayed jobs count: those in this worker's timer are reserved requests.
+        """
+        with consumer.app.connection_for_read() as connection:
+            channel = connection.default_channel
+            return all(_size(channel, name) == 0 for name in consumer.app.amqp.queues.consume_from)
+
+
+def _size(channel: Any, queue: str) -> int:
+    if hasattr(channel, "_size"):
+        return int(channel._size(queue))
+    return int(channel.queue_declare(queue, passive=True).message_count)

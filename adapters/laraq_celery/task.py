@@ -1,0 +1,251 @@
+"""JobTask: the Celery task of one Job class. request -> Delivery -> runner -> return | Retry | raise.
+
+What it returns or raises decides what Celery does with the message: the bookkeeping is done by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from celery import Task, states
+from celery.exceptions import Ignore, Reject, Retry
+
+from laraq import journal
+from laraq.delivery import Crash, Delivery, Done, Fail, Release, RunState
+from laraq.errors import JobFailure, PayloadError, StoreError
+from laraq.payload import Payload
+from laraq.runner import Run
+from laraq_celery import soft_limit
+
+logger = logging.getLogger("laraq.task")
+
+#: Name of the task that takes jobs of classes this worker does not have.
+UNKNOWN = "laraq.unknown"
+
+#: Header by which the worker's parent process asks a pool child to settle a run that died.
+CRASH = "laraq_crash"
+
+#: Header that holds the true task name of a message taken by `UNKNOWN`.
+ORIGINAL = "laraq_job"
+
+#: Seconds a child waits before it gives a message back because the store is down: no hot loop.
+STORE_DOWN_PAUSE = 1.0
+
+_NOT_OURS = (CRASH, ORIGINAL, "redelivered", "x-delivery-count", "x-death")
+
+
+class JobTask(Task):
+    """Base of every job's task. Settings that differ from Celery's defaults are set here, so only jobs have them."""
+
+    abstract = True
+    #: Acknowledged after the bookkeeping; a lost child never acknowledges (request.py settles it).
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    acks_on_failure = True
+    acks_on_timeout = True
+    reject_on_worker_lost = False
+    #: laraq counts, not Celery.
+    max_retries = None
+    #: Fields are checked by pydantic, in both processes.
+    typing = False
+    Request = "laraq_celery.request:JobRequest"
+    Strategy = "laraq_celery.strategy:strategy"
+
+    job_class: ClassVar[type[Any]]
+
+    @property
+    def laraq(self) -> Any:
+        """The Laraq attached to this task's app."""
+        return self.app.laraq
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
+        """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
+        if "laraq" in (options.get("headers") or {}):
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        job = self.job_class(*(args or ()), **(kwargs or {}))
+        if queue := options.pop("queue", None):
+            job.queue = getattr(queue, "name", queue)
+        if (countdown := options.pop("countdown", None)) is not None:
+            job.countdown = countdown
+        sent = self.laraq.dispatcher.dispatch(job, id=task_id, carrier=options)
+        return sent.result
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """One delivery of the job."""
+        return self._deliver(args, kwargs)
+
+    def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Any:
+        laraq, request = self.laraq, self.request
+        soft_limit.arm()
+        try:
+            delivery = self._delivery(args, fields)
+            if delivery.crash is None and not request.is_eager:
+                laraq_journal(laraq).begin(delivery.payload.run_key, delivery.attempt)
+        except StoreError as error:
+            logger.error("Job %s[%s] is given back: %s", self.name, request.id, error)
+            time.sleep(STORE_DOWN_PAUSE)
+            raise Reject(error, requeue=True) from error
+        run = laraq.runner.run(delivery)
+        request.laraq_run = run
+        try:
+            laraq.runner.settle(run)
+        except StoreError as error:
+            return self._settle_later(run, error)
+        match run.verdict:
+            case Done(result):
+                return result
+            case Release() as release:
+                raise self._release(run, release)
+            case Fail(error):
+                raise _raisable(error)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Celery's callbacks are out and the result is stored: now the run is over for good."""
+        run: Run | None = getattr(self.request, "laraq_run", None)
+        if run is not None and not self.request.is_eager:
+            state = RunState.DONE if status == states.SUCCESS else RunState.FAILED
+            self._end(run, state)
+
+    # -- what arrives -------------------------------------------------------------------------------------------
+
+    def _delivery(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
+        request = self.request
+        headers = request.headers or {}
+        header, error = headers.get("laraq"), None
+        name = headers.get(ORIGINAL, self.name)
+        carrier = _carrier(request)
+        try:
+            payload = Payload.from_header(request.id, name, fields, args, header, carrier=carrier)
+        except PayloadError as problem:
+            attempts = header.get("attempts") if isinstance(header, Mapping) else None
+            payload, error = Payload(request.id, name, fields, args, attempts=attempts or 0, carrier=carrier), problem
+        info = request.delivery_info or {}
+        queue = payload.queue or info.get("routing_key") or ""
+        crash = Crash(**headers[CRASH]) if CRASH in headers else None
+        attempt = payload.attempts + 1
+        if info.get("redelivered") or (crash is not None and crash.kind != "broken"):
+            attempt, payload = self._attempt(payload, crash)
+        return Delivery(payload, attempt, queue, self.laraq.settings.default, crash, error)
+
+    def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload]:
+        """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
+        entry = laraq_journal(self.laraq).find(payload.run_key)
+        if crash is not None:
+            return max(payload.attempts + 1, entry.attempt if entry else 0), payload
+        match journal.judge(payload.attempts, entry):
+            case journal.Settled(entry):
+                logger.info("Job %s[%s] was %s already", payload.job, payload.id, entry.state)
+                raise Ignore
+            case journal.Start(attempt, died):
+                if died:
+                    payload = payload.with_(last_error=payload.last_error or "the worker died in the middle of its run")
+                return attempt, payload
+
+    # -- what goes back -----------------------------------------------------------------------------------------
+
+    def _release(self, run: Run, release: Release) -> Retry:
+        """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
+        attempts = run.delivery.attempt - (not release.counted)
+        header = run.payload.with_(attempts=attempts).to_header()
+        if run.delivery.error is not None:  # a header this code cannot read goes back as it came
+            header = {**(self.request.headers or {}).get("laraq", {}), "attempts": attempts}
+        signature = self._republish(release.delay, {"laraq": header})
+        if not self.request.is_eager:
+            self._end(run, RunState.RELEASED)
+        error = release.error if isinstance(release.error, Exception) else None
+        return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
+
+    def _settle_later(self, run: Run, error: StoreError) -> Any:
+        """The books could not be kept: a copy of the message asks for it again, without running the job."""
+        logger.error("Job %s[%s] is settled later: %s", self.name, self.request.id, error)
+        verdict = run.verdict
+        if not isinstance(verdict, Fail):
+            raise Reject(error, requeue=True)
+        crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {verdict.error}"}
+        raise Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}))
+
+    def _republish(self, delay: float, headers: Mapping[str, Any]) -> Any:
+        request = self.request
+        kept = {name: value for name, value in (request.headers or {}).items() if name not in _NOT_OURS}
+        signature = self.signature_from_request(
+            request,
+            countdown=self.laraq.connection().countdown(delay) if delay else None,
+            retries=request.retries + 1,
+            add_to_parent=False,
+            headers={**kept, **headers},
+        )
+        if ORIGINAL in (request.headers or {}):
+            signature["task"] = request.headers[ORIGINAL]
+        if request.is_eager:
+            return signature
+        try:
+            signature.apply_async()
+        except Exception as error:
+            # Celery's own retry() would drop the message here; giving it back keeps the job.
+            logger.exception("Job %s[%s] could not be sent again", self.name, request.id)
+            raise Reject(error, requeue=True) from error
+        return signature
+
+    def _end(self, run: Run, state: RunState) -> None:
+        try:
+            laraq_journal(self.laraq).end(run.payload.run_key, run.delivery.attempt, state)
+        except StoreError as error:
+            # The outcome stands; at worst a lost acknowledgement starts the job once more.
+            logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, run.payload.id, error)
+
+
+class UnknownJobTask(JobTask):
+    """Takes messages whose class this worker does not have (steps/unknown.py leads them here)."""
+
+    name = UNKNOWN
+    abstract = False
+
+
+def laraq_journal(laraq: Any) -> journal.RunJournal:
+    """The run journal of this process."""
+    found = laraq.__dict__.get("_run_journal")
+    if found is None:
+        found = laraq.__dict__["_run_journal"] = journal.RunJournal(laraq.store.journal)
+    run_journal: journal.RunJournal = found
+    return run_journal
+
+
+def task_for(cls: type[Any]) -> Task | None:
+    """A new task instance for a Job class; None for one whose task exists on its own (LaraqTask)."""
+    if getattr(cls, "_has_own_task", False):
+        return None
+    members: dict[str, Any] = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "name": cls.job_name(),
+        "job_class": cls,
+        "abstract": False,
+    }
+    if isinstance(cls.ignore_result, bool):
+        members["ignore_result"] = cls.ignore_result
+    return type(f"{cls.__name__}Task", (JobTask,), members)()
+
+
+def _carrier(request: Any) -> dict[str, Any]:
+    """What of the message `laraq retry` must send again: Celery's callbacks and the rest of its chain."""
+    kept = {
+        "link": request.callbacks,
+        "link_error": request.errbacks,
+        "chain": request.chain,
+        "priority": (request.delivery_info or {}).get("priority"),
+        "root_id": request.root_id if request.root_id != request.id else None,
+        "parent_id": request.parent_id,
+    }
+    return {name: value for name, value in kept.items() if value}
+
+
+def _raisable(error: BaseException) -> Exception:
+    """Celery ends the whole worker on a MemoryError (`worker.request: Request.on_failure`), or on no Exception."""
+    if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        return error
+    failure = JobFailure(f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

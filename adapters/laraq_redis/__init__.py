@@ -1,0 +1,5 @@
+"""Redis as a place where laraq keeps what is not in the broker."""
+
+from laraq_redis.store import RedisStore
+
+__all__ = ["RedisStore"]

@@ -1,0 +1,231 @@
+"""Laraq: the composition root. It wires the rest and owns it; there is nothing global behind it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, Self
+
+from laraq import current
+from laraq.codec import Codec
+from laraq.config import Settings
+from laraq.connections import Connections
+from laraq.container import Container
+from laraq.dispatcher import Dispatcher
+from laraq.errors import ConfigurationError, StoreNotFoundError
+from laraq.failed import FailedService
+from laraq.keys import Keys
+from laraq.local.failed_file import FileFailedJobs
+from laraq.local.failed_null import NullFailedJobs
+from laraq.local.failover import FailoverConnection
+from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
+from laraq.options import WorkerOptions
+from laraq.ports import FailedJobs, Host, Models, QueueConnection, Store
+from laraq.routes import Routes
+from laraq.runner import Runner
+
+logger = logging.getLogger("laraq")
+
+
+class Laraq:
+    """Attached to an application: `queue = Laraq(app)`. Without one it builds the embedded default.
+
+    Nothing is read, imported or connected before it is needed, so it may be made before the app is configured.
+    """
+
+    def __init__(
+        self,
+        app: Any = None,
+        *,
+        store: str | Store | None = None,
+        failed: str | FailedJobs | None = None,
+        connections: Mapping[str, Any] | None = None,
+        discover: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+        sessions: Callable[[], Any] | None = None,
+        container: Container | None = None,
+        **settings: Any,
+    ) -> None:
+        self._given = {
+            "store": store,
+            "failed": failed,
+            "connections": None if connections is None else dict(connections),
+            "discover": None if discover is None else tuple(discover),
+            "keys": None if keys is None else tuple(keys),
+            **settings,
+        }
+        self._sessions = sessions
+        #: Whether it runs on the embedded default, with no app of the user's.
+        self.embedded = app is None
+        self.container = container or Container()
+        self.routes = Routes()
+        #: What `laraq work` says for jobs that do not say it themselves.
+        self.worker = WorkerOptions()
+        self.dispatcher = Dispatcher(self)
+        self.runner = Runner(self)
+        self.host: Host = _host_of(app)(self, app)
+        current.set_default(self)
+
+    def __enter__(self) -> Self:
+        self._uses = [*getattr(self, "_uses", ()), current.use(self)]
+        self._uses[-1].__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._uses.pop().__exit__(*exc_info)
+
+    def __repr__(self) -> str:
+        return f"<Laraq of {self.host.label}>"
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Code, the app's configuration and the environment, merged."""
+        return Settings.read(self._given, self.host.settings())
+
+    @cached_property
+    def keys(self) -> Keys:
+        """`laraq_keys`."""
+        return Keys(self.settings.keys)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Jobs to JSON and back."""
+        return Codec(self.keys, lambda: self.models)
+
+    @cached_property
+    def models(self) -> tuple[Models, ...]:
+        """The ORMs whose instances travel as identifiers."""
+        if self._sessions is None:
+            return ()
+        return tuple(entry.load()(self._sessions) for entry in entry_points(group="laraq.models"))
+
+    @cached_property
+    def store(self) -> Store:
+        """Where failed jobs, the journal, locks and the rest are kept; the choice is logged once."""
+        given = self.settings.store
+        if given is not None and not isinstance(given, str):
+            return given  # type: ignore[no-any-return]
+        store = store_at(given) if given else self._store_of_the_app()
+        logger.info("laraq keeps its records in %s", store.label)
+        return store
+
+    @cached_property
+    def failed(self) -> FailedService:
+        """The failed jobs."""
+        return FailedService(self, self._failed_jobs())
+
+    @cached_property
+    def injectables(self) -> Mapping[Any, Any]:
+        """What every handler may ask for by type."""
+        return {Laraq: self, logging.Logger: logging.getLogger("laraq.job"), **self.host.injectables()}
+
+    @cached_property
+    def _connections(self) -> Connections:
+        settings = self.settings
+        return Connections(
+            settings.default,
+            settings.connections,
+            self._connect,
+            {
+                settings.default: lambda: self.host.connect(settings.default, {}),
+                **{name: lambda: self.host.connect(settings.default, {}) for name in self.host.aliases()},
+                "sync": lambda: SyncConnection(self),
+                "null": NullConnection,
+                "deferred": lambda: DeferredConnection(self),
+            },
+        )
+
+    def connection(self, name: str | None = None) -> QueueConnection:
+        """The connection of that name, None for the default one."""
+        return self._connections.get(name)
+
+    def discover(self) -> None:
+        """Import `<package>.jobs` of every package in `discover`, as Celery imports `tasks`."""
+        for package in self.settings.discover:
+            module = f"{package}.jobs"
+            import_module(package)
+            if find_spec(module) is not None:
+                import_module(module)
+
+    def ready(self) -> None:
+        """Read the settings and make what every run needs, without connecting anywhere."""
+        _ = self.store, self.failed, self.codec, self.models, self.injectables
+
+    def end_of_job(self) -> None:
+        """Let go of what a job was given for itself."""
+        for models in self.__dict__.get("models", ()):
+            models.close()
+
+    def migrate(self) -> list[str]:
+        """Bring the schema of every store in use up to date; name the steps taken."""
+        return list(self.store.migrate())
+
+    def _connect(self, name: str, config: Any) -> QueueConnection:
+        config = {"url": config} if isinstance(config, str) else dict(config)
+        match config.get("driver"):
+            case None | "celery":
+                return self.host.connect(name, config)
+            case "sync":
+                return SyncConnection(self, name)
+            case "null":
+                return NullConnection(name)
+            case "deferred":
+                return DeferredConnection(self, name)
+            case "failover":
+                return FailoverConnection(self, name, config.get("connections", ()))
+            case driver:
+                raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
+
+    def _store_of_the_app(self) -> Store:
+        known = {entry.name for entry in entry_points(group="laraq.stores")}
+        for url in self.host.store_urls():
+            if _scheme(url) in known - {"memory"}:
+                return store_at(url)
+        return store_at(self.settings.url)
+
+    def _failed_jobs(self) -> FailedJobs:
+        given = self.settings.failed
+        if given is None:
+            return self.store.failed
+        if not isinstance(given, str):
+            return given  # type: ignore[no-any-return]
+        if given == "null":
+            return NullFailedJobs()
+        if given.startswith("file:"):
+            return FileFailedJobs(given.removeprefix("file:").removeprefix("//"))
+        return store_at(given).failed
+
+
+def store_at(url: str) -> Store:
+    """The store a URL names, by the entry points of the group `laraq.stores`.
+
+    Raises StoreNotFoundError with the nearest scheme.
+    """
+    known = {entry.name: entry for entry in entry_points(group="laraq.stores")}
+    scheme = _scheme(url)
+    if scheme not in known:
+        raise StoreNotFoundError(scheme, known)
+    module, _, attribute = known[scheme].value.partition(":")
+    made: Any = import_module(module)
+    for name in attribute.split("."):
+        made = getattr(made, name)
+    store: Store = made(url)
+    return store
+
+
+def _scheme(url: str) -> str:
+    """`postgresql` of `postgresql+psycopg://...`."""
+    return url.partition("://")[0].partition("+")[0]
+
+
+def _host_of(app: Any) -> Any:
+    """The host whose vendor made the app, by the entry points of the group `laraq.hosts`."""
+    vendors = {cls.__module__.partition(".")[0] for cls in type(app).__mro__} if app is not None else {"celery"}
+    hosts = {entry.name: entry for entry in entry_points(group="laraq.hosts")}
+    for vendor in vendors & hosts.keys():
+        return hosts[vendor].load()
+    raise ConfigurationError(f"Laraq({app!r}): expected an app of {' or '.join(sorted(hosts))}.")

@@ -1,0 +1,160 @@
+"""Closures as jobs: functions by name, lambdas and nested functions by value, signed.
+
+(Illuminate/Queue/CallQueuedClosure.php)
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+from laraq import registry
+from laraq.current import current
+from laraq.errors import (
+    ConfigurationError,
+    JobDefinitionError,
+    LaraqError,
+    MissingExtraError,
+    PayloadError,
+    TamperedPayloadError,
+)
+from laraq.function import JobFunction
+from laraq.job import Job
+
+
+class CallQueuedClosure(Job):
+    """Calls a function that was dispatched without being a job. Its parameters are injected; `job` is this job."""
+
+    #: Dotted path of a module-level function, or what a by-value one is called.
+    function: str
+    #: cloudpickle's bytes, base64, for a function sent by value.
+    code: str | None = None
+    #: Over both, with `laraq_keys`; needed for code, and for names as soon as there are keys.
+    signature: str | None = None
+    #: Callbacks of `catch`, in the same three parts.
+    catchers: tuple[dict[str, str | None], ...] = ()
+
+    delete_when_missing_models = True
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """The function itself, so that its own parameters are injected."""
+        function = _unpack({"function": self.function, "code": self.code, "signature": self.signature})
+        given = {"job": self} if "job" in inspect.signature(function).parameters else {}
+        return function, given
+
+    def handle(self) -> None:
+        """Never called: `entry` says what is."""
+
+    def failed(self, error: BaseException | None) -> None:
+        """Call what `catch` was given."""
+        for packed in self.catchers:
+            _unpack(packed)(error)
+
+    def named(self, name: str) -> CallQueuedClosure:
+        """Show it under that name."""
+        self.display_name = name
+        return self
+
+    def catch(self, callback: Callable[[BaseException | None], Any]) -> CallQueuedClosure:
+        """Call `callback(error)` when the closure failed for good; may be said several times."""
+        self.catchers = (*self.catchers, _pack(callback))
+        return self
+
+
+def closure(function: Callable[..., Any]) -> CallQueuedClosure:
+    """A function as a job to configure: `closure(fn).named("x").catch(on_error).on_queue("low").dispatch()`.
+
+    Raises ConfigurationError for a lambda or nested function without `laraq_keys`.
+    """
+    job = CallQueuedClosure(**_pack(function))  # type: ignore[arg-type] # the keys are the fields
+    if job.code is not None and isinstance(function, FunctionType):
+        code = function.__code__
+        job.display_name = f"Closure ({code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno})"
+    return job
+
+
+def as_job(thing: Any) -> Any:
+    """What `dispatch(...)` was given, as a job.
+
+    Raises JobDefinitionError for what cannot be one.
+    """
+    if isinstance(thing, Job):
+        return thing
+    if isinstance(thing, JobFunction):
+        return thing.job()
+    if isinstance(thing, type) and issubclass(thing, Job):
+        return thing()
+    if callable(thing):
+        return closure(thing)
+    raise JobDefinitionError(f"{thing!r} is no job: dispatch a Job instance, a @job function, or a function.")
+
+
+def _pack(function: Callable[..., Any]) -> dict[str, str | None]:
+    keys = current().keys
+    name = _importable_name(function)
+    if name is not None:
+        return {"function": name, "code": None, "signature": keys.sign(_signed(name, None)) if keys else None}
+    label = getattr(function, "__qualname__", type(function).__name__)
+    if not keys:
+        raise ConfigurationError(
+            f"{label} cannot be found by name, so its code would travel with the message, and that is only accepted"
+            " signed: set laraq_keys, or dispatch a module-level function or a Job."
+        )
+    try:
+        import cloudpickle
+    except ImportError:
+        raise MissingExtraError("A lambda or nested function as a job", "cloudpickle", "closures") from None
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = f"{python}:{base64.b64encode(cloudpickle.dumps(function)).decode()}"
+    return {"function": label, "code": code, "signature": keys.sign(_signed(label, code))}
+
+
+def _unpack(packed: Mapping[str, str | None]) -> Callable[..., Any]:
+    keys = current().keys
+    name, code = packed["function"] or "", packed["code"]
+    if code is not None or keys:
+        keys.verify(_signed(name, code), packed["signature"] or "")
+    if code is None:
+        return _find(name)
+    python, _, encoded = code.partition(":")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if python != here:
+        raise PayloadError(f"Closure {name} was made by Python {python}; this worker is Python {here}.")
+    import pickle
+
+    function: Callable[..., Any] = pickle.loads(base64.b64decode(encoded))  # noqa: S301 - its signature was verified above
+    return function
+
+
+def _signed(name: str, code: str | None) -> bytes:
+    return f"{name}\n{code or ''}".encode()
+
+
+def _importable_name(function: Callable[..., Any]) -> str | None:
+    if not isinstance(function, FunctionType) or "<" in function.__qualname__ or "." in function.__qualname__:
+        return None
+    module = sys.modules.get(function.__module__)
+    if getattr(module, function.__qualname__, None) is not function:
+        return None
+    return registry.name_of(function.__module__, function.__qualname__)
+
+
+def _find(name: str) -> Callable[..., Any]:
+    """A plain function defined in the module it is named by; not whatever an unsigned message may point at."""
+    module_name, _, attribute = name.rpartition(".")
+    top = module_name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise TamperedPayloadError(f"Function {name!r} of the standard library is not run from a message.")
+    try:
+        module = sys.modules.get(module_name) or importlib.import_module(module_name)
+        function = getattr(module, attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PayloadError(f"Function {name!r} cannot be found by this worker: {error}") from None
+    if not isinstance(function, FunctionType) or function.__module__ not in (module_name, "__main__"):
+        raise LaraqError(f"{name!r} is not a function defined in {module_name}.")
+    return function

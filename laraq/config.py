@@ -1,0 +1,66 @@
+"""Settings: code beats the app's `laraq_*` configuration beats `LARAQ_*` in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from laraq.errors import ConfigurationError, UnknownSettingError
+
+#: Where everything lives when nothing is configured.
+EMBEDDED_URL = "sqlite:///laraq.db"
+
+
+class Settings(BaseModel):
+    """Every setting, under its name without the `laraq_` prefix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    #: Broker and store of the embedded default, as a SQLAlchemy URL.
+    url: str = EMBEDDED_URL
+    #: Store URL or object; None: the broker's Redis, else the result backend's database, else `url`.
+    store: Any = None
+    #: Where failed jobs are kept: a store URL, `file:///path`, `null`, or an object; None: the store.
+    failed: Any = None
+    #: Named connections: {"emails": {"url": "amqp://...", "queue": "mail", "retry_after": 90}}.
+    connections: dict[str, Any] = Field(default_factory=dict)
+    #: Name of the connection a job takes when nobody says otherwise.
+    default: str = "default"
+    #: Packages whose `jobs` module is imported, as Celery imports `tasks`.
+    discover: tuple[str, ...] = ()
+    #: Fernet keys: the first encrypts and signs, all of them read.
+    keys: tuple[str, ...] = Field(default=(), repr=False)
+    #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve.
+    retry_after: float = 90
+    #: Whether ordinary Celery tasks that fail are recorded as well.
+    record_failed_tasks: bool = False
+
+    @field_validator("keys", "discover", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The environment has only text: values are separated by commas."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:
+        """Merge the three sources.
+
+        Raises UnknownSettingError, or ConfigurationError for a value of the wrong type.
+        """
+        known = cls.model_fields
+        for name in (*given, *configured):
+            if name not in known:
+                raise UnknownSettingError(f"laraq_{name}", (f"laraq_{field}" for field in known))
+        environment = {
+            name: value for name in known if (value := os.environ.get(f"LARAQ_{name.upper()}")) not in (None, "")
+        }
+        merged = {**environment, **configured, **{name: value for name, value in given.items() if value is not None}}
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"Setting laraq_{name}: {first['msg']}") from None

@@ -1,0 +1,49 @@
+"""Connections: where jobs are sent, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from laraq.errors import ConnectionNotFoundError
+from laraq.ports import QueueConnection
+
+
+class Connections:
+    """Resolves names to QueueConnections, each made once, on first use."""
+
+    def __init__(
+        self,
+        default: str,
+        configured: Mapping[str, Any],
+        make: Callable[[str, Any], QueueConnection],
+        builtin: Mapping[str, Callable[[], QueueConnection]],
+    ) -> None:
+        self._default = default
+        self._configured = configured
+        self._make = make
+        self._builtin = builtin
+        self._made: dict[str, QueueConnection] = {}
+
+    def get(self, name: str | None) -> QueueConnection:
+        """The connection of that name, None for the default one.
+
+        Raises ConnectionNotFoundError with the nearest name.
+        """
+        name = name or self._default
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = self._resolve(name)
+        return made
+
+    def names(self) -> list[str]:
+        """Every name that can be used."""
+        return sorted({*self._configured, *self._builtin})
+
+    def _resolve(self, name: str) -> QueueConnection:
+        if name in self._configured:
+            given = self._configured[name]
+            return given if hasattr(given, "push") else self._make(name, given)
+        if name in self._builtin:
+            return self._builtin[name]()
+        raise ConnectionNotFoundError(name, self.names())

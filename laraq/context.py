@@ -1,0 +1,48 @@
+"""Context: data that travels with jobs (Laravel's Context facade).
+
+What a request adds is there again in every job it dispatches, and in the jobs those dispatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+_data: ContextVar[Mapping[str, Any]] = ContextVar("laraq_context", default=MappingProxyType({}))
+
+
+class Context:
+    """JSON-ready values by name, local to the current thread or asyncio task."""
+
+    @staticmethod
+    def add(key: str, value: Any) -> None:
+        """Set one value."""
+        _data.set({**_data.get(), key: value})
+
+    @staticmethod
+    def get(key: str, default: Any = None) -> Any:
+        """One value."""
+        return _data.get().get(key, default)
+
+    @staticmethod
+    def forget(key: str) -> None:
+        """Drop one value."""
+        _data.set({name: value for name, value in _data.get().items() if name != key})
+
+    @staticmethod
+    def all() -> Mapping[str, Any]:
+        """Every value."""
+        return _data.get()
+
+    @staticmethod
+    @contextmanager
+    def scope(data: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Start with `data` (default: what is there) and put everything back at the end."""
+        token = _data.set(dict(_data.get() if data is None else data))
+        try:
+            yield
+        finally:
+            _data.reset(token)

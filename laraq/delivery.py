@@ -1,0 +1,94 @@
+"""Delivery: what arrives. Done | Release | Fail: what goes back. JournalEntry: what is noted in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias
+
+from laraq.errors import PayloadError
+from laraq.payload import Payload
+
+
+class RunState(StrEnum):
+    """How far a run got, as the journal notes it."""
+
+    RUNNING = "running"
+    DONE = "done"
+    RELEASED = "released"
+    FAILED = "failed"
+
+
+class JournalEntry(NamedTuple):
+    """One run of one job in the journal of the process that ran it."""
+
+    #: `Payload.run_key`: the uuid, with the number of `laraq retry` calls behind it.
+    run_key: str
+    attempt: int
+    state: RunState
+
+    @property
+    def ended(self) -> bool:
+        """Whether the bookkeeping of this run was finished."""
+        return self.state is not RunState.RUNNING
+
+    def rank(self) -> tuple[int, bool]:
+        """Orders entries about one job by how far it got."""
+        return (self.attempt, self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as a worker received it."""
+
+    payload: Payload
+    #: Which start of the job this is, 1 for the first.
+    attempt: int
+    queue: str
+    connection: str
+    #: Set when this delivery does not run the job but settles how its last run died.
+    crash: Crash | None = None
+    #: Set when the message could not even become a payload.
+    error: PayloadError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """How a run ended that could not settle itself; the worker's parent process saw it."""
+
+    kind: str
+    """`timeout`, `lost`, `unsettled` (failed, but the store was down), or `broken`: it cannot become a job."""
+    detail: str
+    #: False when settling crashed too: user hooks are then left out.
+    hooks: bool = True
+    #: The undecodable message, base64, for `broken`.
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is finished."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The job goes back to its queue."""
+
+    #: Seconds.
+    delay: float = 0
+    #: What made it go back, None when the job or a middleware asked for it.
+    error: BaseException | None = None
+    #: False: this start is not counted (`.dont_count()` of a middleware).
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The job is over and goes to the failed store."""
+
+    error: BaseException
+
+
+Verdict: TypeAlias = Done | Release | Fail

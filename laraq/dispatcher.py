@@ -1,0 +1,145 @@
+"""The one door out: dispatch, sync, after_response, bulk, and Celery's own verbs pass here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from laraq import events
+from laraq.context import Context
+from laraq.current import current
+from laraq.events import Events
+from laraq.options import delay_seconds, epoch, read, travelling
+from laraq.payload import Payload
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What a dispatch did."""
+
+    #: The job's uuid; for a skipped unique job that of the one already queued.
+    id: str
+    #: Nothing was sent: the same unique job is there already, or the job cancelled itself.
+    skipped: bool = False
+    #: What the carrier answered to the push.
+    sent: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def result(self) -> Any:
+        """Celery's AsyncResult."""
+        return self.sent if self.sent is not None else current().host.result(self.id)
+
+
+class Dispatcher:
+    """Sends jobs for one Laraq."""
+
+    def __init__(self, laraq: Laraq) -> None:
+        self._laraq = laraq
+
+    def dispatch(
+        self,
+        job: Any,
+        *,
+        id: str | None = None,
+        connection: str | None = None,
+        carrier: Mapping[str, Any] | None = None,
+    ) -> Dispatched:
+        """Send the job; when this returns, the broker has it.
+
+        Raises InvalidJobError for fields of the wrong type and DispatchError when the broker cannot take it;
+        nothing is in any queue then.
+        """
+        if job.prepare_for_dispatch() is False:
+            return Dispatched("", skipped=True)
+        payload = self.payload(job, id or str(uuid.uuid4()), connection)
+        if carrier:
+            payload = payload.with_(carrier={**payload.carrier, **carrier})
+        return Dispatched(payload.id, sent=self._send(payload, job, _delay(job)))
+
+    async def adispatch(self, job: Any) -> Dispatched:
+        """`dispatch` in a thread, so that the event loop goes on."""
+        return await asyncio.to_thread(self.dispatch, job)
+
+    def dispatch_sync(self, job: Any) -> Any:
+        """Run the job in this process, middleware, events and `failed()` included; its exceptions reach the caller.
+
+        Raises ReleasedInSyncError when the job releases itself, for nothing would start it again.
+        """
+        if job.prepare_for_dispatch() is False:
+            return None
+        payload = self.payload(job, str(uuid.uuid4()), "sync")
+        return self._laraq.connection("sync").push(payload)
+
+    def dispatch_after_response(self, job: Any) -> Dispatched:
+        """Hand the job to the `deferred` connection."""
+        return self.dispatch(job, connection="deferred")
+
+    def bulk(self, jobs: Iterable[Any]) -> Sequence[Dispatched]:
+        """Send many jobs in as few round trips as their brokers allow, grouped by connection."""
+        groups: dict[str, list[tuple[Payload, float, Any]]] = {}
+        sent = []
+        for job in jobs:
+            if job.prepare_for_dispatch() is False:
+                sent.append(Dispatched("", skipped=True))
+                continue
+            payload, delay = self.payload(job, str(uuid.uuid4())), _delay(job)
+            Events.emit(events.JobQueueing, payload, job, delay)
+            groups.setdefault(payload.connection or "", []).append((payload, delay, job))
+            sent.append(Dispatched(payload.id))
+        for name, group in groups.items():
+            self._laraq.connection(name or None).bulk([(payload, delay) for payload, delay, _ in group])
+            for payload, delay, job in group:
+                Events.emit(events.JobQueued, payload, job, delay)
+        return sent
+
+    def resend(self, payload: Payload, delay: float = 0) -> None:
+        """Send a payload that exists already: a retry of a failed job."""
+        self._laraq.connection(payload.connection).push(payload, delay)
+
+    def payload(self, job: Any, id: str, connection: str | None = None) -> Payload:
+        """What of the job travels.
+
+        Raises InvalidJobError.
+        """
+        now = time.time()
+        cls = type(job)
+        route_queue, route_connection = self._laraq.routes.find(cls)
+        until = read(job, "retry_until")
+        queue = self._laraq.routes.forwarded(read(job, "queue") or route_queue)
+        return Payload(
+            id=id,
+            job=cls.job_name(),
+            fields=self._laraq.codec.dump(job),
+            queue=queue,
+            connection=connection or read(job, "connection") or route_connection,
+            options=travelling(job),
+            retry_until=None if until is None else epoch(until, now),
+            created_at=now,
+            context=Context.all(),
+            tags=tuple(read(job, "tags") or ()),
+            carrier=_carrier(job),
+        )
+
+    def _send(self, payload: Payload, job: Any, delay: float) -> Any:
+        Events.emit(events.JobQueueing, payload, job, delay)
+        sent = self._laraq.connection(payload.connection).push(payload, delay)
+        Events.emit(events.JobQueued, payload, job, delay)
+        return sent
+
+
+def _delay(job: Any) -> float:
+    countdown = read(job, "countdown")
+    return delay_seconds(countdown, datetime.now(UTC)) if countdown else 0.0
+
+
+def _carrier(job: Any) -> dict[str, Any]:
+    """The options that are the carrier's own."""
+    return {name: value for name in ("priority", "expires", "ignore_result") if (value := read(job, name)) is not None}

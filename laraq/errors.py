@@ -1,0 +1,226 @@
+"""Every error laraq raises, as one tree.
+
+LaraqError
+├── ConfigurationError
+│   ├── UnknownSettingError
+│   ├── ConnectionNotFoundError
+│   ├── StoreNotFoundError
+│   ├── LimiterNotFoundError
+│   └── MissingExtraError
+├── JobDefinitionError
+├── DispatchError
+│   ├── InvalidJobError
+│   └── ModelNotIdentifiableError
+├── PayloadError
+│   ├── UnknownJobError
+│   ├── UnsupportedPayloadError
+│   └── TamperedPayloadError
+├── JobFailure
+│   ├── MaxAttemptsExceededError
+│   │   └── JobTimedOutError
+│   ├── JobLostError
+│   └── ManuallyFailedError
+├── ModelNotFoundError
+├── NotInQueueError
+├── ReleasedInSyncError
+├── InjectionError
+├── LockTimeoutError
+├── LimiterTimeoutError
+└── StoreError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: `` Did you mean 'x'?``, or nothing when no known name is near."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+class LaraqError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(LaraqError):
+    """A setting, store or connection cannot be used as given."""
+
+
+class UnknownSettingError(ConfigurationError):
+    """A `laraq_*` setting has a name laraq does not know."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(f"Unknown laraq setting {name!r}.{did_you_mean(name, known)}")
+
+
+class ConnectionNotFoundError(ConfigurationError):
+    """A job names a connection that is not configured."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        known = list(known)
+        super().__init__(
+            f"Connection {name!r} is not configured.{did_you_mean(name, known)}"
+            f" Known: {', '.join(sorted(known))}. Add it to connections={{{name!r}: {{'url': ...}}}}."
+        )
+
+
+class StoreNotFoundError(ConfigurationError):
+    """No adapter is registered for the scheme of a store URL."""
+
+    def __init__(self, scheme: str, known: Iterable[str]) -> None:
+        self.scheme = scheme
+        known = list(known)
+        super().__init__(
+            f"No store for {scheme!r} URLs.{did_you_mean(scheme, known)} Known: {', '.join(sorted(known))}."
+        )
+
+
+class LimiterNotFoundError(ConfigurationError):
+    """No rate limiter has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(
+            f"Rate limiter {name!r} is not defined.{did_you_mean(name, known)}"
+            f" Define it with RateLimiter.for_({name!r}, lambda job: Limit.per_minute(60))."
+        )
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional library is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs {package}: pip install 'laraq[{extra}]'")
+
+
+class JobDefinitionError(LaraqError, TypeError):
+    """A Job class cannot be what its author wrote; raised when the class is defined."""
+
+
+class DispatchError(LaraqError):
+    """The job was not sent. Nothing of it is in any queue."""
+
+
+class InvalidJobError(DispatchError, ValueError):
+    """The fields of a job do not have the types the class says; the message is pydantic's."""
+
+    def __init__(self, job: str, reason: str) -> None:
+        self.job = job
+        super().__init__(reason)
+
+
+class ModelNotIdentifiableError(DispatchError):
+    """A mapped instance in a field has no identifier to travel as."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model = model
+        super().__init__(f"{model} cannot be sent in a job: {reason}.")
+
+
+class PayloadError(LaraqError):
+    """A delivered message cannot become a job."""
+
+
+class UnknownJobError(PayloadError):
+    """A delivered message names a job class this process does not have."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        super().__init__(
+            f"Job {job!r} is unknown to this worker: import its module (imports=, include= or discover=[...]),"
+            " or deploy the code that defines it."
+        )
+
+
+class UnsupportedPayloadError(PayloadError):
+    """A delivered message was written by a newer laraq."""
+
+    def __init__(self, version: object, newest: int) -> None:
+        self.version = version
+        super().__init__(f"Payload version {version!r} is newer than the {newest} this worker reads: upgrade laraq.")
+
+
+class TamperedPayloadError(PayloadError):
+    """A signed or encrypted part of a message does not verify with any of `laraq_keys`."""
+
+
+class JobFailure(LaraqError):
+    """Why a job ended without an exception of its own."""
+
+    def __init__(self, message: str, *, job: str = "", job_id: str = "") -> None:
+        self.job = job
+        self.job_id = job_id
+        super().__init__(message)
+
+
+class MaxAttemptsExceededError(JobFailure):
+    """The job was started as often as it may be (Illuminate/Queue/MaxAttemptsExceededException.php)."""
+
+
+class JobTimedOutError(MaxAttemptsExceededError):
+    """The job ran longer than its `timeout` (Illuminate/Queue/TimeoutExceededException.php)."""
+
+
+class JobLostError(JobFailure):
+    """The process that ran the job died: killed, out of memory, crashed or exited."""
+
+
+class ManuallyFailedError(JobFailure):
+    """`fail()` was called without an exception (Illuminate/Queue/ManuallyFailedException.php)."""
+
+
+class ModelNotFoundError(LaraqError):
+    """A database row that a job refers to by identifier is gone."""
+
+    def __init__(self, model: str, ids: object) -> None:
+        self.model = model
+        self.ids = ids
+        super().__init__(f"No {model} with identifier {ids!r}: it was deleted after the job was sent.")
+
+
+class NotInQueueError(LaraqError):
+    """A verb that needs a running job was called outside of one."""
+
+
+class ReleasedInSyncError(LaraqError):
+    """A job released itself on the sync connection, where nothing would ever start it again."""
+
+    def __init__(self, job: str, delay: float) -> None:
+        self.job = job
+        self.delay = delay
+        super().__init__(
+            f"{job} released itself for {delay:g} s, but it was run by dispatch_sync: dispatch() it to a queue instead."
+        )
+
+
+class InjectionError(LaraqError):
+    """A parameter of `handle` cannot be filled."""
+
+
+class LockTimeoutError(LaraqError, TimeoutError):
+    """Somebody else held the lock for as long as one was willing to wait."""
+
+    def __init__(self, key: str, waited: float) -> None:
+        self.key = key
+        super().__init__(f"Lock {key!r} is held by another owner (waited {waited:g} s).")
+
+
+class LimiterTimeoutError(LaraqError, TimeoutError):
+    """A throttle or funnel let nobody more in for as long as one was willing to wait."""
+
+    def __init__(self, key: str, waited: float, available_in: float | None = None) -> None:
+        self.key = key
+        #: Seconds until another try can succeed; None where only a holder's release tells.
+        self.available_in = available_in
+        known = "" if available_in is None else f" The next window opens in {available_in:.1f} s."
+        super().__init__(f"Limiter {key!r} let nobody in (waited {waited:g} s).{known}")
+
+
+class StoreError(LaraqError):
+    """A store is down or answered with an error; the message says which and what to check."""

@@ -1,0 +1,125 @@
+"""Facades: Laravel's words for what the current Laraq does: `Queue.before(f)`, `Bus.bulk([...])`, `Failed.all()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from laraq import events
+from laraq.closures import as_job
+from laraq.current import current
+from laraq.dispatcher import Dispatched
+from laraq.events import Events
+from laraq.failed import FailedService
+from laraq.failure import FailedJob
+
+
+def dispatch(job: Any) -> Dispatched:
+    """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure)."""
+    return current().dispatcher.dispatch(as_job(job))
+
+
+class Queue:
+    """Hooks and routes (Illuminate/Support/Facades/Queue.php). Every hook returns what removes it."""
+
+    @staticmethod
+    def before(hook: Callable[[events.JobProcessing], object]) -> Callable[[], None]:
+        """Before each delivered job."""
+        return Events.listen(events.JobProcessing, hook)
+
+    @staticmethod
+    def after(hook: Callable[[events.JobProcessed], object]) -> Callable[[], None]:
+        """After each job that succeeded."""
+        return Events.listen(events.JobProcessed, hook)
+
+    @staticmethod
+    def failing(hook: Callable[[events.JobFailed], object]) -> Callable[[], None]:
+        """After each job that failed for good."""
+        return Events.listen(events.JobFailed, hook)
+
+    @staticmethod
+    def exception_occurred(hook: Callable[[events.JobExceptionOccurred], object]) -> Callable[[], None]:
+        """After each run that raised, timed out or died."""
+        return Events.listen(events.JobExceptionOccurred, hook)
+
+    @staticmethod
+    def looping(hook: Callable[[events.Looping], object]) -> Callable[[], None]:
+        """About once a second in the worker's main process."""
+        return Events.listen(events.Looping, hook)
+
+    @staticmethod
+    def starting(hook: Callable[[events.WorkerStarting], object]) -> Callable[[], None]:
+        """When a worker begins to consume."""
+        return Events.listen(events.WorkerStarting, hook)
+
+    @staticmethod
+    def stopping(hook: Callable[[events.WorkerStopping], object]) -> Callable[[], None]:
+        """When a worker is told to stop."""
+        return Events.listen(events.WorkerStopping, hook)
+
+    @staticmethod
+    def route(cls: type[Any], *, queue: str | None = None, connection: str | None = None) -> None:
+        """Where jobs of a class, its subclasses or users of a mixin go when they do not say."""
+        current().routes.add(cls, queue=queue, connection=connection)
+
+    @staticmethod
+    def forward(old: str, new: str) -> None:
+        """Send to `new` what is meant for `old`."""
+        current().routes.forward(old, new)
+
+
+class Bus:
+    """Several jobs at once (Illuminate/Support/Facades/Bus.php)."""
+
+    @staticmethod
+    def dispatch(job: Any) -> Dispatched:
+        """The same door as `dispatch()`."""
+        return dispatch(job)
+
+    @staticmethod
+    def dispatch_sync(job: Any) -> Any:
+        """Run it here and now."""
+        return current().dispatcher.dispatch_sync(as_job(job))
+
+    @staticmethod
+    def bulk(jobs: Iterable[Any]) -> Sequence[Dispatched]:
+        """Send many jobs, pipelined where the broker can."""
+        return current().dispatcher.bulk(as_job(job) for job in jobs)
+
+
+class Failed:
+    """The failed jobs (Illuminate/Queue/Console: retry, forget, flush, prune-failed)."""
+
+    @staticmethod
+    def all(queue: str | None = None, **which: Any) -> Sequence[FailedJob]:
+        """Newest first; keywords as in FailedJobQuery."""
+        return _failed().all(queue, **which)
+
+    @staticmethod
+    def find(id: str) -> FailedJob | None:
+        """One, or None."""
+        return _failed().find(id)
+
+    @staticmethod
+    def retry(ids: str | Iterable[str], queue: str | None = None) -> list[str]:
+        """Send them again; "all" for all; returns the ids sent."""
+        return _failed().retry(ids, queue)
+
+    @staticmethod
+    def forget(id: str) -> bool:
+        """Drop one; say whether it was there."""
+        return _failed().forget(id)
+
+    @staticmethod
+    def flush(hours: float | None = None) -> int:
+        """Drop all, or those older than `hours`."""
+        return _failed().flush(hours)
+
+    @staticmethod
+    def prune(hours: float = 24) -> int:
+        """Drop those older than `hours`."""
+        return _failed().prune(hours)
+
+
+def _failed() -> FailedService:
+    return current().failed

@@ -1,0 +1,102 @@
+"""Failed: the service around the failed store: retry, forget, flush, prune."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from laraq import events, registry
+from laraq.errors import PayloadError
+from laraq.events import Events
+from laraq.failure import FailedJob, FailedJobQuery
+from laraq.options import epoch, read
+from laraq.payload import Payload
+from laraq.ports import FailedJobs
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+
+class FailedService:
+    """What `laraq failed|retry|forget|flush|prune-failed` do, as methods."""
+
+    def __init__(self, laraq: Laraq, jobs: FailedJobs) -> None:
+        self._laraq = laraq
+        self.jobs = jobs
+
+    def record(self, failed: FailedJob) -> None:
+        """Keep a failure."""
+        self.jobs.record(failed)
+
+    def all(self, queue: str | None = None, **which: Any) -> Sequence[FailedJob]:
+        """The failed jobs, newest first; keywords as in FailedJobQuery."""
+        return self.jobs.all(FailedJobQuery(queue=queue, **which))
+
+    def find(self, id: str) -> FailedJob | None:
+        """One failed job, or None."""
+        return self.jobs.find(id)
+
+    def retry(self, ids: str | Iterable[str], queue: str | None = None, **which: Any) -> list[str]:
+        """Send failed jobs again under their old uuid, attempts 0, a new `retry_until`; say which were sent.
+
+        `ids` is one id, several, or "all". The record goes only after the broker has the job, and only if the job
+        did not fail again meanwhile: a crash in between leaves both, never none.
+        """
+        if ids == "all":
+            chosen: Iterable[FailedJob | None] = self.all(queue, **which)
+        else:
+            chosen = (self.jobs.find(id) for id in ([ids] if isinstance(ids, str) else ids))
+        sent = []
+        for failed in chosen:
+            if failed is not None and (queue is None or failed.queue == queue):
+                self._retry(failed)
+                sent.append(failed.id)
+        return sent
+
+    def forget(self, id: str) -> bool:
+        """Drop one record; say whether it was there."""
+        return self.jobs.forget(id)
+
+    def flush(self, hours: float | None = None, queue: str | None = None) -> int:
+        """Drop all records, or those older than `hours`; say how many."""
+        return self.jobs.flush(FailedJobQuery(queue=queue, before=_ago(hours)))
+
+    def prune(self, hours: float = 24) -> int:
+        """Drop records older than `hours`; say how many."""
+        return self.jobs.flush(FailedJobQuery(before=_ago(hours)))
+
+    def _retry(self, failed: FailedJob) -> None:
+        if "raw" in failed.payload:
+            raise PayloadError(f"Job {failed.id} cannot be retried: its message could never be read.")
+        payload = Payload.from_dict(failed.payload)
+        payload = payload.with_(
+            attempts=0,
+            exceptions=0,
+            last_error=None,
+            retried=payload.retried + 1,
+            retry_until=self._retry_until(payload),
+            queue=failed.queue,
+            connection=None if failed.connection == self._laraq.settings.default else failed.connection,
+        )
+        Events.emit(events.JobRetryRequested, payload)
+        self._laraq.dispatcher.resend(payload)
+        self.jobs.forget(failed.id, failed.failed_at)
+
+    def _retry_until(self, payload: Payload) -> float | None:
+        """Computed anew by the job's own rule; without it, the same length of time from now."""
+        if payload.retry_until is None:
+            return None
+        now = time.time()
+        try:
+            until = read(self._laraq.codec.load(registry.find(payload.job), payload), "retry_until")
+        except Exception:  # a class or row that is gone must not stop the retry: the worker will say so
+            until = None
+        if until is not None:
+            return epoch(until, now)
+        return now + (payload.retry_until - (payload.created_at or payload.retry_until))
+
+
+def _ago(hours: float | None) -> datetime | None:
+    return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)

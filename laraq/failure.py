@@ -1,0 +1,66 @@
+"""FailedJob: what is kept of a job that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """One row of the failed store (Illuminate/Queue/Failed/DatabaseUuidFailedJobProvider.php)."""
+
+    #: The job's uuid; the same job failing again replaces its record.
+    id: str
+    connection: str
+    queue: str
+    #: Dotted path of the Job class, or name of the Celery task.
+    job: str
+    #: The message as JSON (`Payload.to_dict`); for an undecodable one `{"raw": base64, ...}`.
+    payload: Mapping[str, Any]
+    #: The exception with its traceback, as text.
+    exception: str
+    #: Aware, UTC.
+    failed_at: datetime
+    attempts: int = 0
+    tags: tuple[str, ...] = ()
+    batch_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` reads it back."""
+        return {**asdict(self), "tags": list(self.tags), "failed_at": self.failed_at.isoformat()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FailedJob:
+        """The inverse of `to_dict`; unknown keys are ignored so that older code reads newer records."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        known["failed_at"] = datetime.fromisoformat(data["failed_at"])
+        known["tags"] = tuple(data.get("tags", ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJobQuery:
+    """Which failed jobs are meant; every given part narrows the choice."""
+
+    queue: str | None = None
+    connection: str | None = None
+    job: str | None = None
+    tag: str | None = None
+    batch_id: str | None = None
+    #: Only those that failed at or before this moment.
+    before: datetime | None = None
+    limit: int | None = None
+
+    def matches(self, failed: FailedJob) -> bool:
+        """The rule in Python, for stores that cannot say it in their own language."""
+        return (
+            (self.queue is None or failed.queue == self.queue)
+            and (self.connection is None or failed.connection == self.connection)
+            and (self.job is None or failed.job == self.job)
+            and (self.tag is None or self.tag in failed.tags)
+            and (self.batch_id is None or failed.batch_id == self.batch_id)
+            and (self.before is None or failed.failed_at <= self.before)
+        )

@@ -1,0 +1,149 @@
+"""@job: a job made from a function; its parameters are the fields.
+
+@job(queue="emails", tries=3)
+def send_welcome(user_id: int, mailer: Injected[Mailer] = injected()) -> None: ...
+
+send_welcome.dispatch(42)
+send_welcome(42)            # still the plain function
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+
+from laraq.container import parameters_of
+from laraq.current import current
+from laraq.dispatcher import Dispatched
+from laraq.errors import JobDefinitionError, did_you_mean
+from laraq.job import Job
+from laraq.options import OPTIONS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FunctionJob(Job):
+    """The Job class behind a `@job` function."""
+
+    _function: ClassVar[Callable[..., Any]]
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """The function, with its fields."""
+        return type(self)._function, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+class JobFunction(Generic[P, R]):
+    """A function that can also be dispatched."""
+
+    #: The Job class made from it; `job_class(42).on_queue("low").dispatch()`.
+    job_class: type[FunctionJob]
+
+    def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self.job_class = _job_class(function, options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._function(*args, **kwargs)
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> FunctionJob:
+        """An instance to configure: `send_welcome.job(42).on_queue("low").dispatch()`."""
+        return self.job_class(*args, **kwargs)
+
+    def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+        """Send the job; when this returns the broker has it."""
+        return current().dispatcher.dispatch(self.job(*args, **kwargs))
+
+    async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+        """`dispatch` without blocking the event loop."""
+        return await current().dispatcher.adispatch(self.job(*args, **kwargs))
+
+    def dispatch_if(self, condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+        """`dispatch` when the condition holds."""
+        return self.dispatch(*args, **kwargs) if condition else None
+
+    def dispatch_unless(self, condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+        """`dispatch` unless the condition holds."""
+        return None if condition else self.dispatch(*args, **kwargs)
+
+    def dispatch_sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Run the job here and now, middleware and injection included."""
+        return current().dispatcher.dispatch_sync(self.job(*args, **kwargs))
+
+    def dispatch_after_response(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+        """Run it in this process once the response is out."""
+        return current().dispatcher.dispatch_after_response(self.job(*args, **kwargs))
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Celery's `delay`."""
+        return current().host.task(self.job_class).delay(*args, **kwargs)
+
+    def apply_async(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Celery's `apply_async`."""
+        return self.job_class.apply_async(args, kwargs, **options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's signature."""
+        return current().host.task(self.job_class).s(*args, **kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's immutable signature."""
+        return current().host.task(self.job_class).si(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<job {self.job_class.job_name()}>"
+
+
+@overload
+def job(function: Callable[P, R]) -> JobFunction[P, R]: ...
+@overload
+def job(**options: Any) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make a function a job; keywords are the options of `Job`, and `middleware` and `failed`."""
+    if function is not None:
+        return JobFunction(function, options)
+    return lambda function: JobFunction(function, options)
+
+
+def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type[FunctionJob]:
+    where = f"{function.__module__}.{function.__qualname__}"
+    members: dict[str, Any] = {"__module__": function.__module__, "__qualname__": function.__qualname__}
+    for name, value in options.items():
+        if name not in OPTIONS and name not in ("middleware", "failed", "without_relations"):
+            raise JobDefinitionError(f"@job of {where}: unknown option {name!r}.{did_you_mean(name, OPTIONS)}")
+        members[name] = _member(name, value)
+    annotations: dict[str, Any] = {}
+    hints = inspect.get_annotations(function)
+    injected = {parameter.name for parameter in parameters_of(function) if parameter.is_injected}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise JobDefinitionError(f"@job of {where}: parameter {parameter} cannot be a field: name each field.")
+        if parameter.name in injected:
+            continue
+        annotations[parameter.name] = hints.get(parameter.name, Any)
+        if parameter.default is not parameter.empty:
+            default = parameter.default
+            members[parameter.name] = (
+                dataclasses.field(default_factory=lambda default=default: default)
+                if default.__class__.__hash__ is None
+                else default
+            )
+    members["__annotations__"] = annotations
+    members["_function"] = staticmethod(function)
+    members["handle"] = staticmethod(function)
+    members["__doc__"] = function.__doc__
+    return typing.cast("type[FunctionJob]", type(function.__name__, (FunctionJob,), members))
+
+
+def _member(name: str, value: Any) -> Any:
+    """`middleware` may be a list; callables given as options are methods without `self` when they take no parameter."""
+    if name == "middleware" and not callable(value):
+        return lambda self: value
+    if callable(value) and not inspect.signature(value).parameters:
+        return staticmethod(value)
+    return value

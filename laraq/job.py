@@ -1,0 +1,408 @@
+"""Job: fields, options, verbs.
+
+class ProcessPodcast(Job):
+    podcast: Podcast
+    bitrate: int = 128
+
+    tries = 5
+
+    def handle(self, audio: AudioProcessor) -> None: ...
+
+ProcessPodcast.dispatch(podcast)
+ProcessPodcast(podcast, bitrate=64).on_queue("high").with_delay(600).dispatch()
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, overload
+
+from typing_extensions import dataclass_transform
+
+from laraq import registry
+from laraq.current import current
+from laraq.delivery import Delivery
+from laraq.errors import JobDefinitionError, NotInQueueError
+from laraq.interactions import Interactions
+from laraq.options import OPTIONS, Delay
+
+if TYPE_CHECKING:
+    from laraq.dispatcher import Dispatched
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: mypy takes this for true whatever its value; it reads a class's constructor out of a classmethod only,
+#: pyright out of a descriptor as well, which alone can tell `X.dispatch(fields)` from `X(fields).dispatch()`.
+MYPY = False
+
+_running: ContextVar[Any] = ContextVar("laraq_job", default=None)
+
+
+class Verb(Generic[R]):
+    """A verb that takes the fields on the class and nothing on an instance."""
+
+    def __init__(self, perform: Callable[[Any], R]) -> None:
+        self._perform = perform
+
+    @overload
+    def __get__(self, instance: None, owner: Callable[P, Any]) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> Callable[[], R]: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is not None:
+            return lambda: self._perform(instance)
+        return lambda *args, **kwargs: self._perform(owner(*args, **kwargs))
+
+
+@dataclass_transform()
+class Job:
+    """The base of all jobs. Annotated names are fields (dataclass rules), the options below are options.
+
+    Options may be class attributes, `@job(...)` keywords, or set on an instance; those marked () may be methods.
+    """
+
+    #: Named connection (`connections={...}`); None: the app's own broker.
+    connection: Any = None
+    #: Queue name; None: what `Queue.route`, the connection, or Celery's routes say.
+    queue: Any = None
+    #: () Starts at most; 0 is unlimited. None: the worker's `--tries`, else 1.
+    tries: Any = None
+    #: Unhandled exceptions and timeouts at most, over all starts; None: no limit.
+    max_exceptions: Any = None
+    #: () Seconds to wait after an exception: number, timedelta, list by start, or `Backoff.exponential()`.
+    backoff: Any = None
+    #: Seconds a run may take; 0: no limit. None: the worker's `--timeout`, else Celery's own limits.
+    timeout: Any = None
+    #: Whether a timeout fails the job at once instead of releasing it.
+    fail_on_timeout: Any = None
+    #: () Moment (datetime, timedelta from dispatch) after which it is not started again; makes `tries` irrelevant.
+    retry_until: Any = None
+    #: Seconds, timedelta or moment before which the job does not start.
+    countdown: Any = None
+    unique: Any = False
+    unique_until_processing: Any = False
+    #: () Seconds the unique lock is held at most; None: 24 hours.
+    unique_for: Any = None
+    #: () What makes two jobs of the class the same; None: the class alone.
+    unique_id: Any = None
+    #: () The store that holds the lock; None: the default one.
+    unique_via: Any = None
+    debounce_for: Any = None
+    debounce_max_wait: Any = None
+    #: Whether the fields travel encrypted with `laraq_keys`.
+    encrypted: Any = False
+    #: Whether the job quietly ends when a row it refers to is gone; else it fails.
+    delete_when_missing_models: Any = False
+    #: () The name shown in logs, events and failed listings; None: the class's dotted path.
+    display_name: Any = None
+    #: () Labels to find it by.
+    tags: Any = None
+    #: Whether completed runs are left out of the dashboard.
+    silenced: Any = False
+    #: Celery's option: whether to keep no result; None: as the app says.
+    ignore_result: Any = None
+    #: Celery's option; what it means is the broker's to say.
+    priority: Any = None
+    #: Celery's option: seconds or moment after which a waiting job is dropped.
+    expires: Any = None
+    #: Whether mapped instances travel without the names of their loaded relationships.
+    without_relations: Any = False
+
+    # `after_commit` is an option and a setter; the option's value lives beside it.
+    _after_commit: Any = None
+    _interactions: Interactions | None = None
+    _name: ClassVar[str] = ""
+
+    if TYPE_CHECKING:
+        handle: ClassVar[Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _define(cls)
+
+    # -- what a job may say -------------------------------------------------------------------------------------
+
+    def middleware(self) -> Sequence[Any]:
+        """The middleware around `handle`, outermost first."""
+        return ()
+
+    def failed(self, error: BaseException | None) -> None:
+        """Called once when the job is over without success, on a fresh instance."""
+
+    def prepare_for_dispatch(self) -> bool | None:
+        """Called before the job is sent; False cancels the dispatch silently."""
+        return None
+
+    def interrupted(self, signal: int) -> None:
+        """Called in the running process when the worker is told to stop while this job runs."""
+
+    # -- inside handle ------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The uuid of the running job.
+
+        Raises NotInQueueError outside of a run.
+        """
+        return self._in_queue("id").delivery.payload.id
+
+    @property
+    def attempts(self) -> int:
+        """Which start this is; 1 without a worker."""
+        return self._interactions.delivery.attempt if self._interactions else 1
+
+    def release(self, delay: Delay = 0) -> None:
+        """Put the job back on its queue after this run, to start again after `delay`. It records, it sends nothing.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("release()").release(delay)
+
+    def fail(self, error: BaseException | str | None = None) -> None:
+        """Fail the job after this run, whatever tries are left.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("fail()").fail(error)
+
+    def delete(self) -> None:
+        """End the job after this run: an exception that follows changes nothing.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("delete()").delete()
+
+    def _in_queue(self, verb: str) -> Interactions:
+        if self._interactions is None:
+            raise NotInQueueError(f"{verb} of {self.job_name()} needs a running job: this one was not sent.")
+        return self._interactions
+
+    # -- configured, on the instance ----------------------------------------------------------------------------
+
+    def on_queue(self, queue: str) -> Self:
+        """Send it to that queue."""
+        self.queue = queue
+        return self
+
+    def on_connection(self, connection: str) -> Self:
+        """Send it through that connection."""
+        self.connection = connection
+        return self
+
+    def with_delay(self, delay: Delay) -> Self:
+        """Start it no earlier than this; seconds, timedelta, or an aware datetime."""
+        self.countdown = delay
+        return self
+
+    def without_delay(self) -> Self:
+        """Start it as soon as possible, whatever the class says."""
+        self.countdown = 0
+        return self
+
+    def after_commit(self) -> Self:
+        """Send it when the open transaction commits, never when it rolls back."""
+        self._after_commit = True
+        return self
+
+    def before_commit(self) -> Self:
+        """Send it now, whatever the class or connection says."""
+        self._after_commit = False
+        return self
+
+    def with_tags(self, *tags: str) -> Self:
+        """Other tags."""
+        self.tags = list(tags)
+        return self
+
+    def with_priority(self, priority: int) -> Self:
+        """Celery's message priority."""
+        self.priority = priority
+        return self
+
+    def expires_at(self, expires: float | datetime) -> Self:
+        """Drop it when it has not started by then; seconds or a moment."""
+        self.expires = expires
+        return self
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    if MYPY:
+
+        @classmethod
+        def dispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            """Send the job; when this returns the broker has it."""
+            raise AssertionError
+
+        @classmethod
+        def dispatch_sync(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+            """Run the job here and now and return what `handle` returned."""
+
+        @classmethod
+        async def adispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            """`dispatch` without blocking the event loop."""
+            raise AssertionError
+
+        @classmethod
+        def dispatch_after_response(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            """Run it in this process once the response is out (the `deferred` connection)."""
+            raise AssertionError
+    else:
+        #: Send the job; when this returns the broker has it. Raises DispatchError, InvalidJobError.
+        dispatch: ClassVar[Verb[Dispatched]] = Verb(lambda job: current().dispatcher.dispatch(job))
+        #: Run the job here and now and return what `handle` returned; its exceptions reach the caller.
+        dispatch_sync: ClassVar[Verb[Any]] = Verb(lambda job: current().dispatcher.dispatch_sync(job))
+        #: `dispatch` without blocking the event loop.
+        adispatch: ClassVar[Verb[Any]] = Verb(lambda job: current().dispatcher.adispatch(job))
+        #: Run it in this process once the response is out (the `deferred` connection).
+        dispatch_after_response: ClassVar[Verb[Dispatched]] = Verb(
+            lambda job: current().dispatcher.dispatch_after_response(job)
+        )
+
+    @classmethod
+    def dispatch_if(cls: Callable[P, Any], condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+        """`dispatch` when the condition holds; the job is not even built otherwise."""
+        return current().dispatcher.dispatch(cls(*args, **kwargs)) if condition else None
+
+    @classmethod
+    def dispatch_unless(cls: Callable[P, Any], condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+        """`dispatch` unless the condition holds."""
+        return None if condition else current().dispatcher.dispatch(cls(*args, **kwargs))
+
+    # -- Celery's own verbs, through the same door --------------------------------------------------------------
+
+    @classmethod
+    def delay(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Celery's `delay`; returns Celery's AsyncResult."""
+        return current().host.task(cls).delay(*args, **kwargs)
+
+    @classmethod
+    def apply_async(cls, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Celery's `apply_async` with its options; returns Celery's AsyncResult."""
+        return current().host.task(cls).apply_async(tuple(args), dict(kwargs or {}), **options)
+
+    @classmethod
+    def s(cls: Callable[P, Any], *args: Any, **kwargs: Any) -> Any:
+        """Celery's signature, for its `chain`, `group` and `chord`."""
+        return current().host.task(cls).s(*args, **kwargs)
+
+    @classmethod
+    def si(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Celery's immutable signature: it takes no result of the task before it."""
+        return current().host.task(cls).si(*args, **kwargs)
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def job_name(cls) -> str:
+        """The dotted path it travels under; also the name of its Celery task."""
+        return cls._name
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """What a run calls, and the arguments that are not injected."""
+        return self.handle, {}
+
+    def __repr__(self) -> str:
+        if self.encrypted:
+            return f"<{self.job_name()}: encrypted>"
+        fields = ", ".join(f"{field.name}={getattr(self, field.name, None)!r}" for field in dataclasses.fields(self))
+        return f"{type(self).__name__}({fields})"
+
+
+# Options are not fields, and some of their types exist for type checkers only: nobody may resolve them.
+Job.__annotations__ = {}
+
+
+def current_job() -> Any:
+    """The job that runs here, for function jobs and code they call.
+
+    Raises NotInQueueError outside of a run.
+    """
+    job = _running.get()
+    if job is None:
+        raise NotInQueueError("current_job() needs a running job.")
+    return job
+
+
+def running() -> Any:
+    """The job that runs here, or None."""
+    return _running.get()
+
+
+def enter(job: Any, delivery: Delivery) -> Interactions:
+    """Make the instance a running one."""
+    job._interactions = interactions = Interactions(delivery)
+    _running.set(job)
+    return interactions
+
+
+def leave() -> None:
+    """No job runs here any more."""
+    _running.set(None)
+
+
+#: Names of Job that a field must not take, because code inside and outside of the job relies on them.
+_VERBS = frozenset(name for name in vars(Job) if not name.startswith("_")) | {"handle", "batch", "chain"}
+
+_NUMBERS = ("tries", "max_exceptions", "timeout", "priority")
+
+
+def _define(cls: type[Job]) -> None:
+    """Turn a class body into a job: refuse what cannot work, tell options from fields, make the constructor."""
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if "__init__" in cls.__dict__:
+        raise JobDefinitionError(
+            f"{where} has its own __init__: annotated names are the constructor (`order_id: int`);"
+            " put what follows construction into __post_init__."
+        )
+    cls._name = registry.name_of(cls.__module__, cls.__qualname__)
+    annotations = dict(_own_annotations(cls))
+    for name in tuple(annotations):
+        if _is_class_variable(annotations[name]):
+            continue
+        if name in OPTIONS and name in cls.__dict__:
+            del annotations[name]
+        elif name in OPTIONS or name in _VERBS:
+            kind = "an option" if name in OPTIONS else "a verb"
+            raise JobDefinitionError(f"{where}: the field {name!r} has the name of {kind} of every job: rename it.")
+        elif name.startswith("_"):
+            raise JobDefinitionError(f"{where}: the field {name!r} starts with an underscore: fields are public.")
+    cls.__annotations__ = annotations
+    for name in _NUMBERS:
+        value = cls.__dict__.get(name)
+        if value is not None and not callable(value) and (isinstance(value, bool) or not _is_amount(value)):
+            raise JobDefinitionError(f"{where}: {name} = {value!r} is not a number of at least 0.")
+    if "after_commit" in cls.__dict__ and not callable(cls.__dict__["after_commit"]):
+        cls._after_commit = cls.__dict__["after_commit"]
+        del cls.after_commit
+    if cls.debounce_for and cls.unique:
+        raise JobDefinitionError(f"{where}: a job is either unique or debounced, not both.")
+    dataclasses.dataclass(repr=False)(cls)
+    if hasattr(cls, "handle"):
+        registry.register(cls, cls._name)
+
+
+def _own_annotations(cls: type[Any]) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
+
+
+def _is_class_variable(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.partition("[")[0].rpartition(".")[2] == "ClassVar"
+    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+
+
+def _is_amount(value: Any) -> bool:
+    seconds = getattr(value, "total_seconds", None)
+    amount = seconds() if seconds else value
+    return isinstance(amount, (int, float)) and amount >= 0

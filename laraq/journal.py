@@ -1,0 +1,96 @@
+"""The run journal of one worker process: what it runs and what it finished last.
+
+A broker only says that a message was delivered before, not whether its job was started: prefetched messages carry
+the same flag. So each process notes every start before it and every end after it, in one record of the store that it
+overwrites. Only a redelivered message is ever looked up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from laraq.delivery import JournalEntry, RunState
+from laraq.ports import Journal
+
+#: Ended runs a process keeps in its record: more than can be finished and not yet acknowledged.
+KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run it; this is that start."""
+
+    attempt: int
+    #: Whether the start before this one died without settling.
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Its bookkeeping is done; only the acknowledgement was lost."""
+
+    entry: JournalEntry
+
+
+Judgement: TypeAlias = Start | Settled
+
+
+def judge(attempts: int, entry: JournalEntry | None) -> Judgement:
+    """What a redelivered message means, whose payload counts `attempts` earlier starts."""
+    if entry is None or entry.attempt <= attempts:
+        return Start(attempts + 1)
+    if entry.ended:
+        return Settled(entry)
+    return Start(entry.attempt + 1, died=True)
+
+
+class RunJournal:
+    """Notes starts and ends under a name of its own; safe in threads, a new one after a fork."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._reset()
+
+    def begin(self, run_key: str, attempt: int) -> None:
+        """Note a start; when this returns, a kill of this process does not undo it."""
+        self._note(JournalEntry(run_key, attempt, RunState.RUNNING))
+
+    def end(self, run_key: str, attempt: int, state: RunState) -> None:
+        """Note that the bookkeeping of that start is done."""
+        self._note(JournalEntry(run_key, attempt, state))
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """What any process noted about a job."""
+        return self._journal.find(run_key)
+
+    def close(self) -> None:
+        """Forget this process; for one that ends with nothing running."""
+        with self._lock:
+            if self._pid == os.getpid() and self._entries and all(entry.ended for entry in self._entries.values()):
+                self._entries.clear()
+                self._journal.erase(self._writer)
+
+    def _note(self, entry: JournalEntry) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._reset()
+            entries = self._entries
+            entries.pop(entry.run_key, None)
+            entries[entry.run_key] = entry
+            if len(entries) > KEPT:
+                oldest = next((key for key, known in entries.items() if known.ended), None)
+                if oldest is not None:
+                    del entries[oldest]
+            self._journal.write(self._writer, tuple(entries.values()))
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._writer = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:12]}"
+        #: By run key, oldest first.
+        self._entries: dict[str, JournalEntry] = {}

@@ -1,0 +1,56 @@
+"""The failover connection: the first of several that takes the job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from laraq import events
+from laraq.errors import ConfigurationError, DispatchError
+from laraq.events import Events
+from laraq.payload import Payload
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+
+class FailoverConnection:
+    """`connections={"safe": {"driver": "failover", "connections": ["default", "backup"]}}`.
+
+    (Illuminate/Queue/FailoverQueue.php) Each connection needs workers of its own.
+    """
+
+    def __init__(self, laraq: Laraq, name: str, connections: Sequence[str]) -> None:
+        if not connections:
+            raise ConfigurationError(f"Connection {name!r}: 'connections' names no connection to try.")
+        self.name = name
+        self._laraq = laraq
+        self._connections = tuple(connections)
+        #: Connections whose failure was told already, until one push succeeds there again.
+        self._down: set[str] = set()
+
+    def push(self, payload: Payload, delay: float = 0) -> Any:
+        """Send it through the first connection that takes it; raises the last one's DispatchError."""
+        *others, last = self._connections
+        for name in others:
+            try:
+                return self._push(name, payload, delay)
+            except DispatchError as error:
+                if name not in self._down:
+                    self._down.add(name)
+                    Events.emit(events.QueueFailedOver, payload, None, name, error)
+        return self._push(last, payload, delay)
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Job by job, so that those already sent are not sent again elsewhere."""
+        for payload, delay in payloads:
+            self.push(payload, delay)
+
+    def default_queue(self) -> str:
+        """That of the first connection."""
+        return self._laraq.connection(self._connections[0]).default_queue()
+
+    def _push(self, name: str, payload: Payload, delay: float) -> Any:
+        sent = self._laraq.connection(name).push(payload.with_(connection=name), delay)
+        self._down.discard(name)
+        return sent

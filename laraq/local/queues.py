@@ -1,0 +1,130 @@
+"""Connections that need only this process: sync, null, deferred."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from laraq.delivery import Delivery, Done, Fail, Release
+from laraq.errors import ReleasedInSyncError
+from laraq.payload import Payload
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.deferred")
+
+
+class SyncConnection:
+    """Runs each job where it is dispatched (Illuminate/Queue/SyncQueue.php).
+
+    Delays are ignored, there is one attempt, failures reach the caller and are not put into the failed store.
+    """
+
+    def __init__(self, laraq: Laraq, name: str = "sync") -> None:
+        self.name = name
+        self._laraq = laraq
+
+    def push(self, payload: Payload, delay: float = 0) -> Any:
+        """Run the job and return what its handler returned; raises what it failed with."""
+        delivery = Delivery(payload, attempt=1, queue=payload.queue or self.default_queue(), connection=self.name)
+        runner = self._laraq.runner
+        run = runner.run(delivery)
+        runner.settle(run, record=False)
+        match run.verdict:
+            case Done(result):
+                return result
+            case Release(delay, None):
+                raise ReleasedInSyncError(payload.job, delay)
+            case Release(_, error) | Fail(error):
+                raise error
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Run them one after the other; the first failure stops the rest."""
+        for payload, delay in payloads:
+            self.push(payload, delay)
+
+    def default_queue(self) -> str:
+        """Laravel calls it that, too."""
+        return "sync"
+
+
+class NullConnection:
+    """Drops every job (Illuminate/Queue/NullQueue.php)."""
+
+    def __init__(self, name: str = "null") -> None:
+        self.name = name
+
+    def push(self, payload: Payload, delay: float = 0) -> None:
+        """Drop it."""
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Drop them."""
+
+    def default_queue(self) -> str:
+        """A name for events."""
+        return "null"
+
+
+_waiting: ContextVar[list[tuple[SyncConnection, Payload]] | None] = ContextVar("laraq_deferred", default=None)
+
+
+class DeferredConnection:
+    """Runs each job in this process when the enclosing `deferring()` block ends, else when the process does.
+
+    (Illuminate/Queue/DeferredQueue.php: after the response of a web request, or after a console command.)
+    """
+
+    def __init__(self, laraq: Laraq, name: str = "deferred") -> None:
+        self.name = name
+        self._sync = SyncConnection(laraq, name)
+        self._at_exit: list[tuple[SyncConnection, Payload]] = []
+
+    def push(self, payload: Payload, delay: float = 0) -> None:
+        """Keep it for later."""
+        waiting = _waiting.get()
+        if waiting is None:
+            if not self._at_exit:
+                atexit.register(self._run_at_exit)
+            waiting = self._at_exit
+        waiting.append((self._sync, payload))
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Keep them for later."""
+        for payload, delay in payloads:
+            self.push(payload, delay)
+
+    def default_queue(self) -> str:
+        """A name for events."""
+        return "deferred"
+
+    def _run_at_exit(self) -> None:
+        waiting, self._at_exit = self._at_exit, []
+        _run(waiting)
+
+
+@contextmanager
+def deferring() -> Iterator[None]:
+    """Collect what is dispatched to `deferred` connections and run it at the end of the block, unless the block raised.
+
+    Web frameworks put it around a request: dispatch_after_response() then runs after the response.
+    """
+    token = _waiting.set([])
+    try:
+        yield
+        waiting = _waiting.get() or []
+    finally:
+        _waiting.reset(token)
+    _run(waiting)
+
+
+def _run(waiting: Sequence[tuple[SyncConnection, Payload]]) -> None:
+    for connection, payload in waiting:
+        try:
+            connection.push(payload)
+        except Exception:
+            logger.exception("Deferred job %s[%s] failed", payload.job, payload.id)

@@ -1,0 +1,134 @@
+"""Payload: the frozen form in which a job travels.
+
+On the wire a job is one ordinary Celery protocol-2 message: task name = the class's dotted path, `kwargs` = its
+fields as JSON, and one `laraq` header that holds everything else. `tests/golden/` keeps a file for every version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from laraq.errors import PayloadError, UnsupportedPayloadError
+
+#: Version of the `laraq` header this code writes; it reads all up to this one.
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Everything that travels with a job."""
+
+    #: The uuid; Celery's task id.
+    id: str
+    #: Dotted path of the Job class.
+    job: str
+    #: Fields by name, JSON-ready. Encrypted jobs have one key, `CIPHER`.
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    #: Fields by position, as strangers and Celery's own verbs send them.
+    args: tuple[Any, ...] = ()
+    queue: str | None = None
+    connection: str | None = None
+    #: How often the job was started before this message.
+    attempts: int = 0
+    #: How many unhandled exceptions and timeouts it had, for `max_exceptions`.
+    exceptions: int = 0
+    #: How often `laraq retry` sent it again.
+    retried: int = 0
+    #: Options set on the instance; class options are read in the worker.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Epoch seconds after which no further start is made.
+    retry_until: float | None = None
+    #: Epoch seconds of the dispatch.
+    created_at: float | None = None
+    #: Data that travels with jobs (`laraq.context`).
+    context: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    batch_id: str | None = None
+    #: Rest of the chain and its catch callbacks, as `laraq.chain` writes them.
+    chain: Mapping[str, Any] = field(default_factory=dict)
+    #: The unique lock this job holds: key, owner, store.
+    unique: Mapping[str, Any] = field(default_factory=dict)
+    #: Text of the last error, kept so that MaxAttemptsExceededError can name its cause.
+    last_error: str | None = None
+    #: What the carrier needs to send the job again as it was (Celery: links, chord, ids, priority ...).
+    carrier: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def run_key(self) -> str:
+        """Identifies this life of the job in the journal: a retried job starts a new one."""
+        return f"{self.id}+{self.retried}" if self.retried else self.id
+
+    def with_(self, **changes: Any) -> Payload:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+    def to_header(self) -> dict[str, Any]:
+        """The `laraq` header: what differs from the defaults, and the version."""
+        header: dict[str, Any] = {"v": VERSION}
+        for name in _HEADER:
+            value = getattr(self, name)
+            if value:
+                header[name] = list(value) if name == "tags" else dict(value) if name in _MAPS else value
+        return header
+
+    @classmethod
+    def from_header(
+        cls,
+        id: str,
+        job: str,
+        fields: Mapping[str, Any],
+        args: tuple[Any, ...] = (),
+        header: Mapping[str, Any] | None = None,
+        **rest: Any,
+    ) -> Payload:
+        """Read a message back; a stranger's message has no header and gets the defaults.
+
+        Raises UnsupportedPayloadError for a newer version, PayloadError for a header that is none.
+        """
+        if header is None:
+            return cls(id=id, job=job, fields=fields, args=args, **rest)
+        if not isinstance(header, Mapping):
+            raise PayloadError(f"The laraq header of job {job!r} is {type(header).__name__}, not a mapping.")
+        version = header.get("v")
+        if not isinstance(version, int) or version > VERSION:
+            raise UnsupportedPayloadError(version, VERSION)
+        known = {name: header[name] for name in _HEADER if name in header}
+        if "tags" in known:
+            known["tags"] = tuple(known["tags"])
+        return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole payload as JSON-ready data, for failed records, delayed stores and batches."""
+        return {
+            "id": self.id,
+            "job": self.job,
+            "kwargs": dict(self.fields),
+            "args": list(self.args),
+            "laraq": self.to_header(),
+            "carrier": dict(self.carrier),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Payload:
+        """The inverse of `to_dict`."""
+        return cls.from_header(
+            data["id"],
+            data["job"],
+            data.get("kwargs") or {},
+            tuple(data.get("args") or ()),
+            data.get("laraq"),
+            carrier=data.get("carrier") or {},
+        )
+
+
+#: What the header may hold, in the order it is written.
+_HEADER = (
+    "queue", "connection", "attempts", "exceptions", "retried", "options", "retry_until", "created_at",
+    "context", "tags", "batch_id", "chain", "unique", "last_error",
+)  # fmt: skip
+_MAPS = frozenset({"options", "context", "chain", "unique"})
+
+#: The only field of an encrypted job.
+CIPHER = "__encrypted__"

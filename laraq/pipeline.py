@@ -1,0 +1,62 @@
+"""The pipeline: middleware around the handler, sync and async in any order.
+
+Sync middleware blocks until what it wraps is finished, also when that is async, so that its `finally` means the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from laraq import aio
+
+Handler: TypeAlias = Callable[[Any], Any]
+
+
+def send(job: Any, middleware: Sequence[Any], handler: Handler, *, asynchronous: bool) -> Any:
+    """Run `handler(job)` inside the middleware, first = outermost.
+
+    `asynchronous` says that the handler is a coroutine function. (Illuminate/Pipeline/Pipeline.php)
+    """
+    steps = [_step(one) for one in middleware]
+    return _sync(steps, handler, asynchronous)(job)
+
+
+def _step(middleware: Any) -> Callable[[Any, Handler], Any]:
+    step: Callable[[Any, Handler], Any] = getattr(middleware, "handle", middleware)
+    return step
+
+
+def _sync(steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asynchronous: bool) -> Handler:
+    """The part outside of the first async step; behind it the event loop takes over."""
+    if not steps:
+        return (lambda job: aio.run(handler(job))) if asynchronous else handler
+    first, rest = steps[0], steps[1:]
+    if inspect.iscoroutinefunction(first):
+        inside = _async(steps, handler, asynchronous)
+        return lambda job: aio.run(inside(job))
+    return lambda job: first(job, _sync(rest, handler, asynchronous))
+
+
+def _async(
+    steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asynchronous: bool
+) -> Callable[[Any], Any]:
+    """The part on the event loop; a sync step there waits in a thread."""
+
+    async def inside(job: Any) -> Any:
+        if not steps:
+            return await handler(job) if asynchronous else handler(job)
+        first, rest = steps[0], _async(steps[1:], handler, asynchronous)
+        if inspect.iscoroutinefunction(first):
+            return await first(job, rest)
+        loop = asyncio.get_running_loop()
+
+        def wait(job: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(rest(job), loop).result()
+
+        result = await asyncio.to_thread(first, job, wait)
+        return await result if isinstance(result, Awaitable) else result
+
+    return inside

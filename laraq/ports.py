@@ -1,0 +1,243 @@
+"""The Protocols that adapters implement. Each docstring is the guarantee the core relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, runtime_checkable
+
+from laraq.delivery import JournalEntry
+from laraq.failure import FailedJob, FailedJobQuery
+from laraq.payload import Payload
+
+
+class QueueConnection(Protocol):
+    """One place jobs are sent to."""
+
+    #: The name jobs use for it in `on_connection`.
+    name: str
+
+    def push(self, payload: Payload, delay: float = 0) -> Any:
+        """Send the job, or raise DispatchError; when it returns, the broker has the job."""
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Send many jobs with their delays; like `push` for each, in as few round trips as the broker allows."""
+
+    def default_queue(self) -> str:
+        """Name of the queue a job goes to when nobody says otherwise."""
+
+
+class Host(Protocol):
+    """What carries the jobs: an application of a task queue, to which Laraq is attached."""
+
+    #: Names the application in logs.
+    label: str
+    #: Exceptions by which the host steers a run itself; the runner lets them pass.
+    control_flow: tuple[type[BaseException], ...]
+
+    def settings(self) -> Mapping[str, Any]:
+        """The `laraq_*` settings of the application, without the prefix."""
+
+    def store_urls(self) -> Sequence[str]:
+        """URLs the application has configured where a store could live, best first."""
+
+    def aliases(self) -> Sequence[str]:
+        """Other names of the default connection, such as its broker's kind."""
+
+    def connect(self, name: str, config: Mapping[str, Any]) -> QueueConnection:
+        """A connection to the application's own broker, or to the one at `config["url"]`."""
+
+    def task(self, cls: type[Any]) -> Any:
+        """The host's own task of a Job class."""
+
+    def result(self, id: str) -> Any:
+        """The host's own view of a job's result."""
+
+    def injectables(self) -> Mapping[Any, Any]:
+        """What handlers may ask for by type."""
+
+
+class FailedJobs(Protocol):
+    """Where failed jobs are kept until somebody retries or forgets them."""
+
+    def record(self, failed: FailedJob) -> None:
+        """Keep the record durably; a record with the same id is replaced."""
+
+    def find(self, id: str) -> FailedJob | None:
+        """The record, or None."""
+
+    def all(self, query: FailedJobQuery | None = None) -> Sequence[FailedJob]:
+        """The records that match, newest first."""
+
+    def forget(self, id: str, failed_at: datetime | None = None) -> bool:
+        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+
+    def flush(self, query: FailedJobQuery | None = None) -> int:
+        """Drop every record that matches; say how many."""
+
+    def count(self, query: FailedJobQuery | None = None) -> int:
+        """How many records match."""
+
+
+class Journal(Protocol):
+    """Which job each worker process runs and which it finished last: what a redelivered message is judged by."""
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
+
+    def erase(self, writer: str) -> None:
+        """Forget the writer; for processes that end cleanly."""
+
+    def prune(self, silent_for: timedelta) -> int:
+        """Forget writers that wrote nothing for that long; say how many."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where laraq keeps what is not in the broker. Safe to use after fork and from several threads."""
+
+    #: Shown in logs and errors; never holds a password.
+    label: str
+
+    @property
+    def failed(self) -> FailedJobs:
+        """The failed jobs kept here."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal kept here."""
+
+    def migrate(self) -> Sequence[str]:
+        """Bring the schema to this version of laraq; idempotent; name the steps taken, none when up to date."""
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again and then reconnects."""
+
+
+class Models(Protocol):
+    """An ORM whose mapped instances travel as identifiers."""
+
+    def handles(self, type_: Any) -> bool:
+        """Whether `type_` is a mapped class of this ORM."""
+
+    def identify(self, instance: Any, relations: bool = True) -> Mapping[str, Any]:
+        """A JSON-ready identifier: class, primary key, and with `relations` the names of the loaded relationships."""
+
+    def fetch(self, type_: Any, identifiers: Sequence[Mapping[str, Any]]) -> Sequence[Any | None]:
+        """The rows in the order asked for, None where one is gone, with those relationships loaded."""
+
+    def close(self) -> None:
+        """End the unit of work that `fetch` opened for the current job, if any."""
+
+
+# Locks and limits. Their seconds are counted by the store's clock, to the millisecond, never by the worker's.
+
+
+class Locks(Protocol):
+    """Leases on names. Every lease ends by itself, so a killed holder blocks the others only that long."""
+
+    def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
+        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+
+    def release(self, key: str, owner: str) -> bool:
+        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+
+    def refresh(self, key: str, owner: str, seconds: float) -> bool:
+        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+
+    def owner(self, key: str) -> str | None:
+        """Who holds the key now; of several holders the one whose lease ends last."""
+
+    def force_release(self, key: str) -> bool:
+        """End every lease on the key; say whether there was one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one limit is asked for."""
+
+    key: str
+    #: What the limit allows in one window.
+    maximum: int
+    #: Length of its windows. They are aligned: window n goes from n * seconds to (n + 1) * seconds after the epoch.
+    seconds: float
+    #: What is taken out of it.
+    cost: int = 1
+
+    @property
+    def milliseconds(self) -> int:
+        """The length in the unit stores count in, at least 1."""
+        return max(round(self.seconds * 1000), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to demands; true when they were granted."""
+
+    granted: bool
+    #: Seconds until the last window that had too little left is over, 0 when granted.
+    available_in: float
+    #: What is left after this answer, in the order of the demands.
+    remaining: tuple[int, ...]
+
+    def __bool__(self) -> bool:
+        return self.granted
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a limit's window holds at the moment."""
+
+    used: int
+    #: Seconds until the window is over.
+    ends_in: float
+
+
+class Limits(Protocol):
+    """Counts in fixed, aligned windows. A window in progress keeps its end, whatever length later demands name."""
+
+    def take(self, demands: Sequence[Demand]) -> Grant:
+        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+
+    def usage(self, key: str) -> Usage:
+        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+
+    def clear(self, key: str) -> None:
+        """Forget what was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A live value of the cache."""
+
+    value: str
+    #: Seconds it still lives.
+    ends_in: float
+
+    @property
+    def count(self) -> int:
+        """The value of a key that is only ever incremented."""
+        return int(self.value)
+
+
+class Cache(Protocol):
+    """Short texts and counts that all processes see. Every one ends by itself."""
+
+    def get(self, key: str) -> Cached | None:
+        """The live value, or None."""
+
+    def put(self, key: str, value: str, seconds: float) -> None:
+        """Set the value, whatever was there, to live for `seconds`."""
+
+    def add(self, key: str, value: str, seconds: float) -> bool:
+        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+
+    def increment(self, key: str, amount: int, seconds: float) -> Cached:
+        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+
+    def forget(self, key: str, value: str | None = None) -> bool:
+        """Drop it (only while it is still `value`, when given); say whether that was there."""

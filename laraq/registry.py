@@ -1,0 +1,60 @@
+"""The registry: job name <-> class. Class definitions are process-wide, so is this."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from laraq.errors import UnknownJobError
+
+_classes: dict[str, type[Any]] = {}
+_listeners: list[Callable[[type[Any]], None]] = []
+
+
+def name_of(module: str, qualname: str) -> str:
+    """The dotted path a class or function travels under.
+
+    What is defined in a script gets the name under which a worker imports that script
+    (Celery does the same: `celery.utils.imports: gen_task_name`).
+    """
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        module = spec.name.removesuffix(".__main__") if spec else Path(file).stem if file else module
+    return f"{module}.{qualname}"
+
+
+def register(cls: type[Any], name: str) -> None:
+    """Make the class known under its name and tell the carriers; a class defined again replaces the first."""
+    _classes[name] = cls
+    for listener in tuple(_listeners):
+        listener(cls)
+
+
+def find(name: str) -> type[Any]:
+    """The class of that name.
+
+    Raises UnknownJobError.
+    """
+    try:
+        return _classes[name]
+    except KeyError:
+        raise UnknownJobError(name) from None
+
+
+def knows(name: str) -> bool:
+    """Whether there is a class of that name."""
+    return name in _classes
+
+
+def classes() -> Iterator[type[Any]]:
+    """Every registered class."""
+    return iter(tuple(_classes.values()))
+
+
+def listen(listener: Callable[[type[Any]], None]) -> None:
+    """Call `listener` with every class registered from now on."""
+    _listeners.append(listener)

@@ -1,0 +1,36 @@
+"""Routes: which queue and connection a class takes when it does not say itself; and queues under another name.
+
+(Illuminate/Queue/QueueRoutes.php: lookup order class, parents, mixins.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Routes:
+    """`Queue.route` and `Queue.forward` of one Laraq."""
+
+    def __init__(self) -> None:
+        self._routes: dict[type[Any], tuple[str | None, str | None]] = {}
+        self._forwards: dict[str, str] = {}
+
+    def add(self, cls: type[Any], *, queue: str | None = None, connection: str | None = None) -> None:
+        """Send jobs of `cls`, its subclasses, or users of the mixin `cls` there."""
+        self._routes[cls] = (queue, connection)
+
+    def forward(self, old: str, new: str) -> None:
+        """Send to `new` what is meant for `old`."""
+        self._forwards[old] = new
+
+    def find(self, cls: type[Any]) -> tuple[str | None, str | None]:
+        """Queue and connection of the nearest routed class, None where none is said."""
+        if self._routes:
+            for known in cls.__mro__:
+                if known in self._routes:
+                    return self._routes[known]
+        return (None, None)
+
+    def forwarded(self, queue: str | None) -> str | None:
+        """The queue's present name."""
+        return self._forwards.get(queue, queue) if queue else queue

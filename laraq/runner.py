@@ -1,0 +1,282 @@
+"""The life of one delivered job: `run` decides a verdict, `settle` keeps the books, the adapter then acknowledges.
+
+Every step of `settle` may happen twice: its adapter repeats it when the process died in between.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from laraq import aio, events, pipeline, registry, retries
+from laraq.context import Context
+from laraq.current import use
+from laraq.delivery import Crash, Delivery, Done, Fail, Release, Verdict
+from laraq.errors import (
+    JobFailure,
+    JobLostError,
+    JobTimedOutError,
+    MaxAttemptsExceededError,
+    ModelNotFoundError,
+    PayloadError,
+    UnknownJobError,
+    UnsupportedPayloadError,
+)
+from laraq.events import Events
+from laraq.failure import FailedJob
+from laraq.job import enter, leave
+from laraq.options import apply, epoch, read
+from laraq.payload import Payload
+from laraq.retries import Backoff, RetryPolicy
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.runner")
+
+#: How often a message of an unknown class or a newer version goes back before it fails: long enough for a deploy.
+UNKNOWN_TRIES = 10
+_UNKNOWN_BACKOFF = Backoff(base=5, cap=120, jitter=0.1)
+
+
+@dataclass(slots=True)
+class Run:
+    """One delivery on its way through `run` and `settle`."""
+
+    delivery: Delivery
+    #: None when the message could not become a job.
+    job: Any = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    verdict: Verdict = field(default_factory=Done)
+    #: The payload as the next start must see it.
+    payload: Payload = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.payload = self.delivery.payload
+
+
+class Runner:
+    """Runs and settles deliveries for one Laraq."""
+
+    def __init__(self, laraq: Laraq) -> None:
+        self._laraq = laraq
+
+    def run(self, delivery: Delivery) -> Run:
+        """Run the job, or judge how its last run died; nothing is sent or stored yet."""
+        run = Run(delivery)
+        with use(self._laraq), Context.scope(delivery.payload.context):
+            try:
+                self._load(run)
+                if delivery.crash is not None:
+                    run.verdict = self._judge_crash(run, delivery.crash)
+                elif retries.exhausted(run.policy, delivery.attempt, time.time()):
+                    run.verdict = Fail(_exhausted_error(run))
+                else:
+                    run.verdict = self._perform(run)
+            except (UnknownJobError, UnsupportedPayloadError) as error:
+                run.verdict = _judge_unknown(delivery, error)
+            except ModelNotFoundError as error:
+                # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
+                missing_is_fine = run.job is None and _class_option(delivery, "delete_when_missing_models")
+                run.verdict = Done() if missing_is_fine else Fail(error)
+            except PayloadError as error:
+                run.verdict = Fail(error)
+            finally:
+                leave()
+                self._laraq.end_of_job()
+        return run
+
+    def settle(self, run: Run, *, record: bool = True) -> None:
+        """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
+
+        `record=False` leaves the failed store alone (sync). Raises StoreError when the books cannot be kept.
+        """
+        with use(self._laraq), Context.scope(run.payload.context):
+            match run.verdict:
+                case Done(result):
+                    Events.emit(events.JobProcessed, run.delivery, run.job, result)
+                case Release(delay, None):
+                    Events.emit(events.JobReleased, run.delivery, run.job, delay)
+                case Release(delay, error):
+                    Events.emit(events.JobReleasedAfterException, run.delivery, run.job, delay, error)
+                case Fail(error):
+                    self._call_failed(run, error)
+                    if record:
+                        self._record(run, error)
+                    Events.emit(events.JobFailed, run.delivery, run.job, error)
+            Events.emit(events.JobAttempted, run.delivery, run.job, run.verdict)
+
+    # -- run ----------------------------------------------------------------------------------------------------
+
+    def _load(self, run: Run) -> None:
+        payload, worker = run.payload, self._laraq.worker
+        Events.emit(events.JobProcessing, run.delivery)
+        if run.delivery.error is not None:
+            raise run.delivery.error
+        cls = registry.find(payload.job)
+        if run.delivery.crash is not None and run.delivery.crash.kind == "broken":
+            raise PayloadError(run.delivery.crash.detail)
+        if payload.retry_until is None:
+            run.job = self._instance(cls, payload)
+            if (until := read(run.job, "retry_until")) is not None:
+                # A stranger's message: nobody computed it when it was sent.
+                run.payload = payload = payload.with_(retry_until=epoch(until, time.time()))
+        else:
+            run.job = self._instance(cls, payload)
+        job = run.job
+        enter(job, run.delivery)
+        tries, backoff = read(job, "tries"), job.backoff
+        run.policy = RetryPolicy(
+            tries=worker.tries if tries is None else tries,
+            max_exceptions=read(job, "max_exceptions"),
+            retry_until=payload.retry_until,
+            backoff=worker.backoff if backoff is None else backoff,
+            fail_on_timeout=bool(read(job, "fail_on_timeout")),
+        )
+
+    def _instance(self, cls: type[Any], payload: Payload) -> Any:
+        job = self._laraq.codec.load(cls, payload)
+        if payload.options:
+            apply(job, payload.options)
+        return job
+
+    def _perform(self, run: Run) -> Verdict:
+        job = run.job
+        interactions = job._interactions
+        try:
+            result = self._call(run)
+        except self._laraq.host.control_flow:
+            raise
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit):
+                if isinstance(error.code, int) and error.code < 0:
+                    raise  # not the job's: a signal handler ends this process, and its parent settles the run
+                error = _lost(run.payload, f"the job called sys.exit({error.code!r})")
+            return interactions.verdict_after(self._used_up(run)) or self._judge(run, error)
+        return interactions.verdict(result)  # type: ignore[no-any-return]
+
+    def _call(self, run: Run) -> Any:
+        job = run.job
+        function, given = job.entry()
+        middleware = job.middleware()
+        asynchronous = inspect.iscoroutinefunction(function)
+        container = self._laraq.container
+        if not middleware and not asynchronous and not container.needs_injection(function, given):
+            return function(**given)
+        extras = {type(job): job, **self._laraq.injectables}
+        if asynchronous:
+
+            async def handle(_job: Any) -> Any:
+                async with container.scope(extras) as scope:
+                    return await scope.acall(function, **given)
+        else:
+
+            def handle(_job: Any) -> Any:
+                with container.scope(extras) as scope:
+                    return scope.call(function, **given)
+
+        return pipeline.send(job, middleware, handle, asynchronous=asynchronous)
+
+    def _judge(self, run: Run, error: BaseException) -> Verdict:
+        """Release with backoff, or fail; also counts the exception and remembers its text."""
+        counted = run.payload.exceptions + retries.counts(error)
+        run.payload = run.payload.with_(exceptions=counted, last_error=_one_line(error))
+        if isinstance(error, JobTimedOutError):
+            Events.emit(events.JobTimedOut, run.delivery, run.job, self._timeout(run))
+        Events.emit(events.JobExceptionOccurred, run.delivery, run.job, error)
+        policy = run.policy
+        if run.job is not None and callable(policy.backoff):
+            policy = replace(policy, backoff=policy.backoff())
+        return retries.judge(policy, run.delivery.attempt, counted, error, time.time())
+
+    def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
+        payload = run.payload
+        if crash.kind == "unsettled":
+            return Fail(JobFailure(crash.detail, job=payload.job, job_id=payload.id))
+        if crash.kind == "timeout":
+            text = f"{payload.job} has timed out: {crash.detail}"
+            return self._judge(run, JobTimedOutError(text, job=payload.job, job_id=payload.id))
+        return self._judge(run, _lost(payload, crash.detail))
+
+    def _used_up(self, run: Run) -> bool:
+        return retries.used_up(run.policy, run.delivery.attempt, time.time())
+
+    def _timeout(self, run: Run) -> float | None:
+        timeout = read(run.job, "timeout") if run.job is not None else None
+        return self._laraq.worker.timeout if timeout is None else timeout
+
+    # -- settle -------------------------------------------------------------------------------------------------
+
+    def _call_failed(self, run: Run, error: BaseException) -> None:
+        """`failed(error)` on a fresh instance: what the run changed on its own does not count."""
+        crash = run.delivery.crash
+        if run.job is None or (crash is not None and not crash.hooks):
+            return
+        try:
+            job = self._instance(type(run.job), run.payload)
+            enter(job, run.delivery)
+            hook = job.failed(error)
+            if inspect.iscoroutine(hook):
+                aio.run(hook)
+        except Exception:
+            logger.exception("failed() of job %s[%s] raised", run.payload.job, run.payload.id)
+        finally:
+            leave()
+            self._laraq.end_of_job()
+
+    def _record(self, run: Run, error: BaseException) -> None:
+        delivery, payload = run.delivery, run.payload
+        crash = delivery.crash
+        message = payload.to_dict()
+        if crash is not None and crash.raw is not None:
+            message["raw"] = crash.raw
+        self._laraq.failed.record(
+            FailedJob(
+                id=payload.id,
+                connection=delivery.connection,
+                queue=delivery.queue,
+                job=payload.job,
+                payload=message,
+                exception="".join(traceback.format_exception(error)).rstrip(),
+                failed_at=datetime.now(UTC),
+                attempts=delivery.attempt,
+                tags=payload.tags,
+                batch_id=payload.batch_id,
+            )
+        )
+
+
+def _judge_unknown(delivery: Delivery, error: PayloadError) -> Verdict:
+    """A class this worker does not have yet goes back for a while: a deploy may be under way."""
+    logger.error("%s", error)
+    tries = int(delivery.payload.options.get("tries") or UNKNOWN_TRIES)
+    if delivery.attempt >= tries:
+        return Fail(error)
+    return Release(_UNKNOWN_BACKOFF.after(delivery.attempt), error)
+
+
+def _lost(payload: Payload, detail: str) -> JobLostError:
+    return JobLostError(f"{payload.job} was lost in the middle of a run: {detail}", job=payload.job, job_id=payload.id)
+
+
+def _exhausted_error(run: Run) -> MaxAttemptsExceededError:
+    """Says what stopped the last run, which the bare sentence of Laravel hides."""
+    payload = run.payload
+    why = f" The last error was: {payload.last_error}" if payload.last_error else ""
+    return MaxAttemptsExceededError(
+        f"{payload.job} has been attempted too many times.{why}", job=payload.job, job_id=payload.id
+    )
+
+
+def _class_option(delivery: Delivery, name: str) -> Any:
+    options = delivery.payload.options
+    return options[name] if name in options else read(registry.find(delivery.payload.job), name)
+
+
+def _one_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()[:500]
