@@ -1,5 +1,7 @@
 """laraq: Laravel's queue for Python, on the Celery that people already run."""
 
+from typing import Any as _Any
+
 from laraq.app import Laraq
 from laraq.closures import closure
 from laraq.codec import WithoutRelations
@@ -35,3 +37,12 @@ __all__ = [
     "injected",
     "job",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """`laraq.LaraqTask` is Celery's half of laraq: it is imported when somebody asks for it."""
+    if name == "LaraqTask":
+        from importlib import import_module
+
+        return import_module("laraq_celery").LaraqTask
+    raise AttributeError(f"module 'laraq' has no attribute {name!r}")

@@ -9,6 +9,7 @@ send_welcome(42)            # still the plain function
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -107,7 +108,11 @@ def job(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Make a function a job; keywords are the options of `Job`, and `middleware` and `failed`."""
     if function is not None:
         return JobFunction(function, options)
-    return lambda function: JobFunction(function, options)
+
+    def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
+        return JobFunction(function, options)
+
+    return decorate
 
 
 def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type[FunctionJob]:
@@ -129,7 +134,7 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
         if parameter.default is not parameter.empty:
             default = parameter.default
             members[parameter.name] = (
-                dataclasses.field(default_factory=lambda default=default: default)
+                dataclasses.field(default_factory=functools.partial(copy.copy, default))
                 if default.__class__.__hash__ is None
                 else default
             )
@@ -143,7 +148,7 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
 def _member(name: str, value: Any) -> Any:
     """`middleware` may be a list; callables given as options are methods without `self` when they take no parameter."""
     if name == "middleware" and not callable(value):
-        return lambda self: value
+        return lambda _job: value
     if callable(value) and not inspect.signature(value).parameters:
         return staticmethod(value)
     return value

@@ -311,7 +311,7 @@ class Job:
     def __repr__(self) -> str:
         if self.encrypted:
             return f"<{self.job_name()}: encrypted>"
-        fields = ", ".join(f"{field.name}={getattr(self, field.name, None)!r}" for field in dataclasses.fields(self))
+        fields = ", ".join(f"{field.name}={getattr(self, field.name, None)!r}" for field in dataclasses.fields(self))  # type: ignore[arg-type] # _define made it one
         return f"{type(self).__name__}({fields})"
 
 

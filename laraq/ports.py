@@ -48,7 +48,7 @@ class Host(Protocol):
     def connect(self, name: str, config: Mapping[str, Any]) -> QueueConnection:
         """A connection to the application's own broker, or to the one at `config["url"]`."""
 
-    def task(self, cls: type[Any]) -> Any:
+    def task(self, cls: Any) -> Any:
         """The host's own task of a Job class."""
 
     def result(self, id: str) -> Any:

@@ -169,18 +169,16 @@ class Runner:
         if not middleware and not asynchronous and not container.needs_injection(function, given):
             return function(**given)
         extras = {type(job): job, **self._laraq.injectables}
-        if asynchronous:
 
-            async def handle(_job: Any) -> Any:
-                async with container.scope(extras) as scope:
-                    return await scope.acall(function, **given)
-        else:
+        def handle(_job: Any) -> Any:
+            with container.scope(extras) as scope:
+                return scope.call(function, **given)
 
-            def handle(_job: Any) -> Any:
-                with container.scope(extras) as scope:
-                    return scope.call(function, **given)
+        async def ahandle(_job: Any) -> Any:
+            async with container.scope(extras) as scope:
+                return await scope.acall(function, **given)
 
-        return pipeline.send(job, middleware, handle, asynchronous=asynchronous)
+        return pipeline.send(job, middleware, ahandle if asynchronous else handle, asynchronous=asynchronous)
 
     def _judge(self, run: Run, error: BaseException) -> Verdict:
         """Release with backoff, or fail; also counts the exception and remembers its text."""

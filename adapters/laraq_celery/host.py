@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 from laraq import registry
 from laraq.errors import ConfigurationError
 from laraq_celery import steps
+from laraq_celery.ordinary import record_failures
 from laraq_celery.queue import CeleryQueue
 from laraq_celery.signals import connect
 from laraq_celery.task import UNKNOWN, JobTask, UnknownJobTask, task_for
@@ -41,6 +42,7 @@ class CeleryHost:
         registry.listen(self._register)
         steps.install(self.app)
         connect(laraq, self.app)
+        record_failures(laraq, self.app)
 
     @property
     def label(self) -> str:
@@ -105,15 +107,14 @@ class CeleryHost:
             self._register(cls)
 
     def _register(self, cls: type[Any]) -> None:
-        """Make the class a task of this app; before the app is finalized `_register_all` will."""
-        if (self.app.finalized and not isinstance(self.app._tasks.get(cls.job_name()), Task)) or self._is_older(cls):
+        """Make the class a task of this app; before the app is finalized there is nothing to do: `_register_all` will."""
+        if not self.app.finalized:
+            return
+        known = self.app._tasks.get(cls.job_name())
+        if known is None or (isinstance(known, JobTask) and known.job_class is not cls):
             task = task_for(cls)
             if task is not None:
                 _bind(self.app, task)
-
-    def _is_older(self, cls: type[Any]) -> bool:
-        task = self.app._tasks.get(cls.job_name()) if self.app.finalized else None
-        return isinstance(task, JobTask) and task.job_class is not cls
 
 
 def _bind(app: Celery, task: Task) -> None:

@@ -34,6 +34,7 @@ class JobRequest(Request):
 
     #: The consumer that received it; set on a subclass by strategy.py.
     consumer: Any = None
+    time_limits: tuple[float | None, float | None] = (None, None)
     _crash_seen = False
 
     def __init__(self, message: Any, **options: Any) -> None:

@@ -54,7 +54,8 @@ class JobTask(Task):
     Request = "laraq_celery.request:JobRequest"
     Strategy = "laraq_celery.strategy:strategy"
 
-    job_class: ClassVar[type[Any]]
+    #: None for a task that has no class of its own: UNKNOWN, and an opted-in task before it is bound.
+    job_class: ClassVar[type[Any] | None] = None
 
     @property
     def laraq(self) -> Any:
@@ -65,6 +66,7 @@ class JobTask(Task):
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
         if "laraq" in (options.get("headers") or {}):
             return super().apply_async(args, kwargs, task_id=task_id, **options)
+        assert self.job_class is not None
         job = self.job_class(*(args or ()), **(kwargs or {}))
         if queue := options.pop("queue", None):
             job.queue = getattr(queue, "name", queue)
@@ -88,8 +90,8 @@ class JobTask(Task):
             logger.error("Job %s[%s] is given back: %s", self.name, request.id, error)
             time.sleep(STORE_DOWN_PAUSE)
             raise Reject(error, requeue=True) from error
+        request.laraq_delivery = delivery
         run = laraq.runner.run(delivery)
-        request.laraq_run = run
         try:
             laraq.runner.settle(run)
         except StoreError as error:
@@ -99,15 +101,16 @@ class JobTask(Task):
                 return result
             case Release() as release:
                 raise self._release(run, release)
-            case Fail(error):
-                raise _raisable(error)
+            case Fail(reason):
+                raise _raisable(reason)
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery's callbacks are out and the result is stored: now the run is over for good."""
-        run: Run | None = getattr(self.request, "laraq_run", None)
-        if run is not None and not self.request.is_eager:
-            state = RunState.DONE if status == states.SUCCESS else RunState.FAILED
-            self._end(run, state)
+        self._end(RunState.DONE if status == states.SUCCESS else RunState.FAILED)
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """The job, or a task's own `self.retry()`, has been sent again."""
+        self._end(RunState.RELEASED)
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
@@ -115,8 +118,8 @@ class JobTask(Task):
         request = self.request
         headers = request.headers or {}
         header, error = headers.get("laraq"), None
-        name = headers.get(ORIGINAL, self.name)
-        carrier = _carrier(request)
+        name = str(headers.get(ORIGINAL, self.name))
+        carrier = carrier_of(request)
         try:
             payload = Payload.from_header(request.id, name, fields, args, header, carrier=carrier)
         except PayloadError as problem:
@@ -153,8 +156,6 @@ class JobTask(Task):
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
             header = {**(self.request.headers or {}).get("laraq", {}), "attempts": attempts}
         signature = self._republish(release.delay, {"laraq": header})
-        if not self.request.is_eager:
-            self._end(run, RunState.RELEASED)
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
@@ -189,12 +190,15 @@ class JobTask(Task):
             raise Reject(error, requeue=True) from error
         return signature
 
-    def _end(self, run: Run, state: RunState) -> None:
+    def _end(self, state: RunState) -> None:
+        delivery: Delivery | None = getattr(self.request, "laraq_delivery", None)
+        if delivery is None or self.request.is_eager:
+            return
         try:
-            laraq_journal(self.laraq).end(run.payload.run_key, run.delivery.attempt, state)
+            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.attempt, state)
         except StoreError as error:
             # The outcome stands; at worst a lost acknowledgement starts the job once more.
-            logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, run.payload.id, error)
+            logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, delivery.payload.id, error)
 
 
 class UnknownJobTask(JobTask):
@@ -229,7 +233,7 @@ def task_for(cls: type[Any]) -> Task | None:
     return type(f"{cls.__name__}Task", (JobTask,), members)()
 
 
-def _carrier(request: Any) -> dict[str, Any]:
+def carrier_of(request: Any) -> dict[str, Any]:
     """What of the message `laraq retry` must send again: Celery's callbacks and the rest of its chain."""
     kept = {
         "link": request.callbacks,

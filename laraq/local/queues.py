@@ -40,7 +40,7 @@ class SyncConnection:
                 return result
             case Release(delay, None):
                 raise ReleasedInSyncError(payload.job, delay)
-            case Release(_, error) | Fail(error):
+            case Release(_, BaseException() as error) | Fail(error):
                 raise error
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:

@@ -75,7 +75,7 @@ class StopWhen(StartStopStep):
             return on_task_received
 
         consumer.create_task_handler = create_task_handler
-        qos = getattr(channel, "qos", None)
+        qos: Any = getattr(channel, "qos", None)
         can_consume = getattr(qos, "can_consume", None)
         if can_consume is not None:
             # Virtual transports fetch while they have credit: do not even fetch the one too many.

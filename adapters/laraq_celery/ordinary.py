@@ -1,0 +1,134 @@
+"""Ordinary Celery tasks: those that opt in to laraq's options, and those whose failures are only recorded."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from celery import Task, signals
+
+from laraq import registry
+from laraq.failure import FailedJob
+from laraq.job import Job
+from laraq.options import OPTIONS
+from laraq.payload import Payload
+from laraq_celery.task import JobTask, carrier_of
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+#: Options that an ordinary task has from Celery already, under the same name.
+_CELERYS_OWN = frozenset({"queue", "connection", "priority", "expires", "ignore_result"})
+
+
+class LaraqTask(JobTask):
+    """`@app.task(base=LaraqTask, tries=3, backoff=[1, 5], middleware=[...])`: an ordinary task that lives like a job.
+
+    It keeps Celery's call verbs, its name, `bind=True`, and its own `self.retry()`.
+    """
+
+    abstract = True
+    typing = True
+    max_retries = Task.max_retries
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A delivery, when the worker calls; the plain function, when anybody else does."""
+        request = self.request
+        if request.called_directly or getattr(request, "laraq_delivery", None) is not None:
+            return Task.__call__(self, *args, **kwargs)
+        return self._deliver(args, kwargs)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
+        """Celery's own."""
+        return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Make the Job class under which the runner knows this task."""
+        if cls.run is not JobTask.run and "job_class" not in cls.__dict__:
+            cls.job_class = _task_job(cls)
+
+
+class TaskJob(Job):
+    """An ordinary task as a job: its arguments are the fields, as they came."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    _has_own_task = True
+    _call: ClassVar[Any] = None
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """The task's function with its own arguments; nothing is injected."""
+        run = type(self)._call
+        return lambda: run(*self.args, **self.kwargs), {}
+
+
+class TaskFields:
+    """The codec of a TaskJob: Celery has serialized its arguments already."""
+
+    def __init__(self, cls: type[TaskJob]) -> None:
+        self._cls = cls
+
+    def dump(self, job: TaskJob) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(job.kwargs)
+
+    def load(self, args: Sequence[Any], fields: Mapping[str, Any]) -> TaskJob:
+        """An instance that holds the arguments."""
+        return self._cls(tuple(args), dict(fields))
+
+
+def _task_job(task_class: type[Task]) -> type[TaskJob]:
+    members: dict[str, Any] = {
+        name: value
+        for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)])
+        for name, value in vars(base).items()
+        if name in OPTIONS - _CELERYS_OWN
+    }
+    middleware = getattr(task_class, "middleware", ())
+    members["middleware"] = lambda _job: middleware
+    members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
+    members["_fields_codec"] = classmethod(TaskFields)
+    # The instance in the app, not the class: `bind=True` functions take it as `self`.
+    members["_call"] = staticmethod(lambda *args, **kwargs: task_class.app.tasks[task_class.name].run(*args, **kwargs))
+    cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
+    cls._name = task_class.name
+    registry.register(cls, task_class.name)
+    return cls
+
+
+def record_failures(laraq: Laraq, app: Any) -> None:
+    """Put ordinary tasks of the app that fail into the failed store, when `laraq_record_failed_tasks` says so."""
+
+    def on_failure(
+        sender: Any = None,
+        task_id: str = "",
+        exception: BaseException | None = None,
+        args: Any = (),
+        kwargs: Any = None,
+        **_: Any,
+    ) -> None:
+        if sender is None or sender.app is not app or isinstance(sender, JobTask):
+            return
+        if not laraq.settings.record_failed_tasks or exception is None:
+            return
+        request = sender.request
+        payload = Payload(task_id, sender.name, kwargs or {}, tuple(args or ()), carrier=carrier_of(request))
+        laraq.failed.record(
+            FailedJob(
+                id=task_id,
+                connection=laraq.settings.default,
+                queue=(request.delivery_info or {}).get("routing_key") or str(app.conf.task_default_queue),
+                job=sender.name,
+                payload=payload.to_dict(),
+                exception="".join(tracebacks.format_exception(exception)).rstrip(),
+                failed_at=datetime.now(UTC),
+                attempts=(request.retries or 0) + 1,
+            )
+        )
+
+    signals.task_failure.connect(on_failure, weak=False)
