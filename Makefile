@@ -1,0 +1,49 @@
+# make demo and make test need nothing but python3 (3.11 or newer) and make; see CONTRIBUTING.md.
+# PYTHON=python3.13 makes the environment with another interpreter.
+
+BIN := .venv/bin
+# Noted inside .venv, so that it goes when .venv goes.
+ENV := .venv/.made-by-make
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env services lint types pytest test demo bench clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+env: $(ENV) ## .venv with laraq and its development tools
+
+$(ENV): pyproject.toml uv.lock scripts/env scripts/apt.sh
+	@PYTHON=$(PYTHON) scripts/env
+	@touch $@
+
+services: env ## the servers the tests talk to: Redis, RabbitMQ, PostgreSQL, MariaDB
+	@scripts/services
+
+lint: env ## ruff and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: env ## mypy, strict
+	$(BIN)/mypy
+
+# Tests that kill servers or measure time have the machine to themselves, after all others; both parts always run.
+pytest: env services ## the tests alone
+	@parallel=0; serial=0; \
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not serial and not fault" || parallel=$$?; \
+	$(BIN)/pytest -m "serial or fault" || serial=$$?; \
+	exit $$((parallel | serial))
+
+test: env services lint types pytest ## everything that must hold
+
+demo: env ## the main job, from dispatch to done
+	@scripts/services redis
+	$(BIN)/laraq demo
+
+bench: env services ## where the time goes, compared with plain Celery
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## remove all that was made here, except servers
+	rm -rf .venv .services.env build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

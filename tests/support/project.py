@@ -1,0 +1,68 @@
+"""Project: a folder with the Python files of a user, from which workers and producers run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Literal
+
+from tests.support.worker import WorkerProcess
+
+
+class Project:
+    """`Project(tmp_path, {"proj.py": source})`: the sources may be indented; `env` is seen by all its processes."""
+
+    def __init__(self, folder: Path, files: Mapping[str, str], env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        for name, source in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(source))
+        self._env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1", **(env or {})}
+
+    def worker(
+        self,
+        app: str = "proj",
+        *,
+        command: Literal["celery", "laraq"] = "celery",
+        pool: str = "prefork",
+        concurrency: int = 1,
+        queues: Sequence[str] = (),
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        await_ready: bool = True,
+    ) -> WorkerProcess:
+        """A worker for `with`; see WorkerProcess."""
+        return WorkerProcess(
+            self.folder,
+            app,
+            env={**self._env, **(env or {})},
+            command=command,
+            pool=pool,
+            concurrency=concurrency,
+            queues=queues,
+            args=args,
+            await_ready=await_ready,
+        )
+
+    def python(self, code: str, *args: str, timeout: float = 60) -> str:
+        """Run a script in the project and return what it printed; fail with its errors if it does not exit with 0."""
+        return self.run([sys.executable, "-c", dedent(code), *args], timeout=timeout)
+
+    def run(self, command: Sequence[str], *, status: int = 0, timeout: float = 60) -> str:
+        """Run a command in the project and return what it printed; fail unless it exits with `status`."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
