@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -58,10 +59,14 @@ class Laraq:
             "keys": None if keys is None else tuple(keys),
             **settings,
         }
-        self._sessions = sessions
         #: Whether it runs on the embedded default, with no app of the user's.
         self.embedded = app is None
         self.container = container or Container()
+        self._models: tuple[Models, ...] = ()
+        if sessions is not None:
+            self._models = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.models"))
+            for models in self._models:
+                models.bind(self.container)
         self.routes = Routes()
         #: What `laraq work` says for jobs that do not say it themselves.
         self.worker = WorkerOptions()
@@ -96,12 +101,14 @@ class Laraq:
         """Jobs to JSON and back."""
         return Codec(self.keys, lambda: self.models)
 
-    @cached_property
+    @property
     def models(self) -> tuple[Models, ...]:
-        """The ORMs whose instances travel as identifiers."""
-        if self._sessions is None:
-            return ()
-        return tuple(entry.load()(self._sessions) for entry in entry_points(group="laraq.models"))
+        """The ORMs whose instances travel as identifiers; a process that only dispatches needs no `sessions`."""
+        if not self._models:
+            # A mapped class can only exist where its ORM was imported.
+            vendors = (entry for entry in entry_points(group="laraq.models") if entry.name in sys.modules)
+            self._models = tuple(vendor.load()() for vendor in vendors)
+        return self._models
 
     @cached_property
     def store(self) -> Store:
@@ -153,11 +160,16 @@ class Laraq:
 
     def ready(self) -> None:
         """Read the settings and make what every run needs, without connecting anywhere."""
-        _ = self.store, self.failed, self.codec, self.models, self.injectables
+        _ = self.store, self.failed, self.codec, self.injectables
 
-    def end_of_job(self) -> None:
+    def begin_job(self) -> None:
+        """Make ready what a job is given for itself."""
+        for models in self._models:
+            models.open()
+
+    def end_job(self) -> None:
         """Let go of what a job was given for itself."""
-        for models in self.__dict__.get("models", ()):
+        for models in self._models:
             models.close()
 
     def migrate(self) -> list[str]:

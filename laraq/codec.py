@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NotRequired, Protocol
 from weakref import WeakKeyDictionary
 
-from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
-from pydantic_core import CoreSchema, core_schema, to_json
+from pydantic_core import CoreSchema, PydanticSerializationError, core_schema, to_json
 from typing_extensions import TypedDict
 
-from laraq.errors import InvalidJobError, JobDefinitionError, ModelNotFoundError, PayloadError
+from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError, ModelNotFoundError, PayloadError
 from laraq.keys import Keys
 from laraq.options import OPTIONS
 from laraq.payload import CIPHER, Payload
@@ -57,6 +57,10 @@ class Codec:
             fields = self._codec(type(job)).dump(job)
         except ValidationError as error:
             raise InvalidJobError(type(job).job_name(), str(error)) from None
+        except PydanticSerializationError as error:
+            if isinstance(error.__cause__, LaraqError):
+                raise error.__cause__ from None
+            raise InvalidJobError(type(job).job_name(), f"{type(job).job_name()}: {error}") from error
         return {CIPHER: self._keys.encrypt(to_json(fields))} if job.encrypted else fields
 
     def load(self, cls: type[Any], payload: Payload) -> Any:
@@ -182,7 +186,7 @@ class _Identifier:
     relations: bool
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
+        return core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(self._identify),
         )
@@ -190,11 +194,13 @@ class _Identifier:
     def _identify(self, value: Any) -> Any:
         return self.models.identify(value, relations=self.relations)
 
-    def _validate(self, value: Any) -> Any:
+    def _validate(self, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, self.type_):
             return value
-        if not isinstance(value, Mapping):
+        if info.mode != "json":
             raise ValueError(f"Input should be a {self.type_.__name__}")
+        if not isinstance(value, Mapping):
+            value = {"id": value}  # a stranger's message: the bare primary key
         [found] = self.models.fetch(self.type_, [value])
         if found is None:
             raise ModelNotFoundError(self.type_.__name__, value.get("id"))
@@ -211,7 +217,7 @@ class _Identifiers:
     collect: Callable[[Iterable[Any]], Any]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
+        return core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(self._identify),
         )
@@ -219,10 +225,11 @@ class _Identifiers:
     def _identify(self, values: Any) -> Any:
         return [self.models.identify(value, relations=self.relations) for value in values]
 
-    def _validate(self, values: Any) -> Any:
-        values = list(values) if isinstance(values, collections.abc.Iterable) else [None]
+    def _validate(self, values: Any, info: ValidationInfo) -> Any:
+        values = list(values) if isinstance(values, collections.abc.Iterable) else [values]
         if all(isinstance(value, self.type_) for value in values):
             return self.collect(values)
-        if not all(isinstance(value, Mapping) for value in values):
+        if info.mode != "json":
             raise ValueError(f"Input should be a collection of {self.type_.__name__}")
+        values = [value if isinstance(value, Mapping) else {"id": value} for value in values]
         return self.collect(found for found in self.models.fetch(self.type_, values) if found is not None)

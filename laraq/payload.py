@@ -34,6 +34,8 @@ class Payload:
     attempts: int = 0
     #: How many unhandled exceptions and timeouts it had, for `max_exceptions`.
     exceptions: int = 0
+    #: How often it went back without a start, because no worker knew its class or version.
+    returns: int = 0
     #: How often `laraq retry` sent it again.
     retried: int = 0
     #: Options set on the instance; class options are read in the worker.
@@ -125,7 +127,7 @@ class Payload:
 
 #: What the header may hold, in the order it is written.
 _HEADER = (
-    "queue", "connection", "attempts", "exceptions", "retried", "options", "retry_until", "created_at",
+    "queue", "connection", "attempts", "exceptions", "returns", "retried", "options", "retry_until", "created_at",
     "context", "tags", "batch_id", "chain", "unique", "last_error",
 )  # fmt: skip
 _MAPS = frozenset({"options", "context", "chain", "unique"})

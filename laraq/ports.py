@@ -127,11 +127,17 @@ class Models(Protocol):
     def identify(self, instance: Any, relations: bool = True) -> Mapping[str, Any]:
         """A JSON-ready identifier: class, primary key, and with `relations` the names of the loaded relationships."""
 
+    def open(self) -> None:
+        """Begin the unit of work of one job, inside that of an outer one if there is; nothing connects yet."""
+
     def fetch(self, type_: Any, identifiers: Sequence[Mapping[str, Any]]) -> Sequence[Any | None]:
         """The rows in the order asked for, None where one is gone, with those relationships loaded."""
 
     def close(self) -> None:
-        """End the unit of work that `fetch` opened for the current job, if any."""
+        """End the innermost unit of work."""
+
+    def bind(self, container: Any) -> None:
+        """Tell the container what of it handlers may ask for by type."""
 
 
 # Locks and limits. Their seconds are counted by the store's clock, to the millisecond, never by the worker's.

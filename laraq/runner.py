@@ -70,6 +70,7 @@ class Runner:
         """Run the job, or judge how its last run died; nothing is sent or stored yet."""
         run = Run(delivery)
         with use(self._laraq), Context.scope(delivery.payload.context):
+            self._laraq.begin_job()
             try:
                 self._load(run)
                 if delivery.crash is not None:
@@ -79,7 +80,8 @@ class Runner:
                 else:
                     run.verdict = self._perform(run)
             except (UnknownJobError, UnsupportedPayloadError) as error:
-                run.verdict = _judge_unknown(delivery, error)
+                run.payload = run.payload.with_(returns=run.payload.returns + 1)
+                run.verdict = _judge_unknown(run.payload, error)
             except ModelNotFoundError as error:
                 # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
                 missing_is_fine = run.job is None and _class_option(delivery, "delete_when_missing_models")
@@ -88,7 +90,7 @@ class Runner:
                 run.verdict = Fail(error)
             finally:
                 leave()
-                self._laraq.end_of_job()
+                self._laraq.end_job()
         return run
 
     def settle(self, run: Run, *, record: bool = True) -> None:
@@ -215,6 +217,7 @@ class Runner:
         crash = run.delivery.crash
         if run.job is None or (crash is not None and not crash.hooks):
             return
+        self._laraq.begin_job()
         try:
             job = self._instance(type(run.job), run.payload)
             enter(job, run.delivery)
@@ -225,7 +228,7 @@ class Runner:
             logger.exception("failed() of job %s[%s] raised", run.payload.job, run.payload.id)
         finally:
             leave()
-            self._laraq.end_of_job()
+            self._laraq.end_job()
 
     def _record(self, run: Run, error: BaseException) -> None:
         delivery, payload = run.delivery, run.payload
@@ -249,13 +252,12 @@ class Runner:
         )
 
 
-def _judge_unknown(delivery: Delivery, error: PayloadError) -> Verdict:
-    """A class this worker does not have yet goes back for a while: a deploy may be under way."""
+def _judge_unknown(payload: Payload, error: PayloadError) -> Verdict:
+    """A class this worker does not have yet goes back for a while, no start counted: a deploy may be under way."""
     logger.error("%s", error)
-    tries = int(delivery.payload.options.get("tries") or UNKNOWN_TRIES)
-    if delivery.attempt >= tries:
+    if payload.returns >= int(payload.options.get("tries") or UNKNOWN_TRIES):
         return Fail(error)
-    return Release(_UNKNOWN_BACKOFF.after(delivery.attempt), error)
+    return Release(_UNKNOWN_BACKOFF.after(payload.returns), error, counted=False)
 
 
 def _lost(payload: Payload, detail: str) -> JobLostError:

@@ -107,7 +107,7 @@ class CeleryHost:
             self._register(cls)
 
     def _register(self, cls: type[Any]) -> None:
-        """Make the class a task of this app; before the app is finalized there is nothing to do: `_register_all` will."""
+        """Make the class a task of this app; until the app is finalized `_register_all` is still to come."""
         if not self.app.finalized:
             return
         known = self.app._tasks.get(cls.job_name())

@@ -110,5 +110,6 @@ class JobRequest(Request):
         return None if timeout is None else seconds(timeout)
 
 
-def _seconds(error: TimeLimitExceeded) -> Any:
-    return error.args[0] if error.args else "its time limit"
+def _seconds(error: TimeLimitExceeded) -> str:
+    limit = error.args[0] if error.args else None
+    return f"{limit:g}" if isinstance(limit, (int, float)) else str(limit)

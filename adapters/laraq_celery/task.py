@@ -123,8 +123,9 @@ class JobTask(Task):
         try:
             payload = Payload.from_header(request.id, name, fields, args, header, carrier=carrier)
         except PayloadError as problem:
-            attempts = header.get("attempts") if isinstance(header, Mapping) else None
-            payload, error = Payload(request.id, name, fields, args, attempts=attempts or 0, carrier=carrier), problem
+            known = header if isinstance(header, Mapping) else {}
+            kept = {part: known[part] for part in ("attempts", "returns", "options") if part in known}
+            payload, error = Payload(request.id, name, fields, args, carrier=carrier, **kept), problem
         info = request.delivery_info or {}
         queue = payload.queue or info.get("routing_key") or ""
         crash = Crash(**headers[CRASH]) if CRASH in headers else None
@@ -154,7 +155,7 @@ class JobTask(Task):
         attempts = run.delivery.attempt - (not release.counted)
         header = run.payload.with_(attempts=attempts).to_header()
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
-            header = {**(self.request.headers or {}).get("laraq", {}), "attempts": attempts}
+            header = {**(self.request.headers or {}).get("laraq", {}), "returns": run.payload.returns}
         signature = self._republish(release.delay, {"laraq": header})
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
@@ -179,7 +180,7 @@ class JobTask(Task):
             headers={**kept, **headers},
         )
         if ORIGINAL in (request.headers or {}):
-            signature["task"] = request.headers[ORIGINAL]
+            signature = self.app.signature({**signature, "task": request.headers[ORIGINAL]})
         if request.is_eager:
             return signature
         try:

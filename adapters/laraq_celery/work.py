@@ -1,0 +1,88 @@
+"""work(): `laraq work` as Celery's own worker command, with the options that make it Laravel's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker
+
+from laraq_celery.steps.stop_when import StopRules
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+    from laraq.cli.host import WorkOptions
+    from laraq_celery.host import CeleryHost
+
+#: Transports that ask a server for several queues at once, and so can ask in an order.
+_ORDERED = ("redis", "rediss", "sentinel", "laraq-redis", "laraq-rediss")
+
+#: By these Celery would overrule what `laraq work <connection>` says.
+_BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+
+
+def work(laraq: Laraq, options: WorkOptions) -> int:
+    """Run the worker; return its exit status."""
+    app = cast("CeleryHost", laraq.host).app
+    if options.connection is not None:
+        _move_to(laraq, app, options)
+    if len(options.queues) > 1 and str(app.conf.broker_read_url).partition("://")[0] in _ORDERED:
+        # The first queue that has a message, instead of each in turn.
+        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "queue_order_strategy": "priority"}
+    if options.max_jobs or options.stop_when_empty:
+        app.laraq_stop_when = StopRules(options.max_jobs, options.stop_when_empty)
+    known = {param.name for param in worker.params}
+    worker.params.extend(
+        # Done by the program `celery`, which is not always the one around us.
+        option
+        for kind in ("preload", "worker")
+        for option in app.user_options.get(kind, ())
+        if option.name not in known
+    )
+    status = worker.main(
+        _arguments(options),
+        prog_name="laraq work",
+        standalone_mode=False,
+        obj=CLIContext(app=app, no_color=options.no_color, workdir=None, quiet=options.quiet),
+        auto_envvar_prefix="CELERY_WORKER",
+    )
+    return int(status or 0)
+
+
+def _arguments(options: WorkOptions) -> list[str]:
+    """The command line of `celery worker`."""
+    # Several workers on one machine are the usual case; Celery wants their names to differ.
+    name = options.name or f"laraq-{os.getpid()}"
+    arguments = [
+        "--loglevel", options.loglevel,
+        "--prefetch-multiplier", "1",
+        "--hostname", name if "@" in name else f"{name}@%h",
+    ]  # fmt: skip
+    if options.queues:
+        arguments += ["--queues", ",".join(options.queues)]
+    elif options.connection is not None and options.address.get("queue"):
+        arguments += ["--queues", options.address["queue"]]
+    if options.concurrency is not None:
+        arguments += ["--concurrency", options.concurrency]
+    if options.pool is not None:
+        arguments += ["--pool", options.pool]
+    return arguments
+
+
+def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
+    """Let this process work on a named connection: its messages come from there, and go back there when released.
+
+    What its jobs dispatch goes where it went before: the app's own broker stays, as the default connection.
+    """
+    laraq.ready()  # which finds the store where the app's own broker is
+    conf, settings = app.conf, laraq.settings
+    home = {"url": conf.broker_write_url, "queue": conf.task_default_queue}
+    own = dict.fromkeys((settings.default, *laraq.host.aliases()), home)
+    laraq.settings = settings.model_copy(update={"connections": {**own, **settings.connections}})
+    if url := options.address.get("url"):
+        for variable in _BROKER_VARIABLES:
+            os.environ.pop(variable, None)
+        conf.broker_url = conf.broker_read_url = conf.broker_write_url = url
+    if queue := options.address.get("queue"):
+        conf.task_default_queue = queue

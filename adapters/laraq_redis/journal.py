@@ -1,0 +1,149 @@
+"""RedisJournal: one field per writer in one hash, written without waiting for the answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from weakref import WeakMethod
+
+from redis.exceptions import RedisError
+
+from laraq.delivery import JournalEntry, RunState
+from laraq_redis import script
+from laraq_redis.connection import Client, store_errors
+from laraq_redis.wire import Wire
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+#: How many writers are dropped in one round trip.
+_PAGE = 500
+
+
+class RedisJournal:
+    """The journal in Redis. Children write it twice a job, so `write` costs two system calls and no waiting.
+
+    What a writer says is `[epoch seconds, entry, ...]` as JSON, an entry being `[run key, attempt, state]`.
+    The seconds are the writer's clock: `prune` compares them with the clock of its own machine.
+    """
+
+    _lock: threading.Lock
+    _wire: Wire | None
+    #: Writers and values that Redis has not confirmed.
+    _unsettled: dict[bytes, bytes]
+
+    def __init__(self, client: Client, label: str, prefix: str) -> None:
+        self._client = client
+        self._label = label
+        self._key = f"{prefix}journal"
+        self._prune = script.load(client, "prune")
+        self._start()
+        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it.
+
+        The command is then in the kernel, not yet in Redis: a connection that breaks within `wire.TRUSTED` seconds
+        of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot
+        be reached or refuses.
+        """
+        field, value = writer.encode(), _encode((time.time(), *entries)).encode()
+        with self._lock:
+            if self._wire is None and self._unsettled:
+                self._unsettled[field] = value
+                self._write_again()
+                return
+            try:
+                if self._wire is None:
+                    self._wire = Wire(self._client, self._key)
+                self._wire.set(field, value)
+            except (OSError, RedisError):
+                self._unsettled[field] = value
+                self._write_again()
+            except BaseException:
+                self._hang_up()  # a signal may have come in the middle of the command
+                raise
+            else:
+                self._unsettled = {field: value}  # the wire has settled the write before this one
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """The furthest entry of any writer about that job, or None."""
+        self._settle()
+        with store_errors(self._label):
+            said: Any = self._client.hvals(self._key)
+        entries = (
+            JournalEntry(key, attempt, RunState(state))
+            for text in said
+            for key, attempt, state in json.loads(text)[1:]
+            if key == run_key
+        )
+        return max(entries, key=JournalEntry.rank, default=None)
+
+    def erase(self, writer: str) -> None:
+        """Forget the writer."""
+        self._settle()  # else its last write could arrive after this
+        with self._lock, store_errors(self._label):
+            self._unsettled.pop(writer.encode(), None)
+            self._client.hdel(self._key, writer)
+
+    def prune(self, silent_for: timedelta) -> int:
+        """Forget writers that wrote nothing for that long; say how many."""
+        self._settle()
+        newest = time.time() - silent_for.total_seconds()
+        with store_errors(self._label):
+            said: Any = self._client.hgetall(self._key)
+            silent = [part for pair in said.items() if json.loads(pair[1])[0] <= newest for part in pair]
+            return sum(
+                int(self._prune([self._key], silent[start : start + 2 * _PAGE]))
+                for start in range(0, len(silent), 2 * _PAGE)
+            )
+
+    def close(self) -> None:
+        """Close the connection; the next write opens another."""
+        self._settle()
+        with self._lock:
+            self._hang_up()
+
+    def _settle(self) -> None:
+        """See that Redis has what this process wrote."""
+        with self._lock:
+            if self._wire is None:
+                return
+            try:
+                self._wire.settle()
+            except OSError:
+                self._write_again()
+            else:
+                self._unsettled = {}
+
+    def _write_again(self) -> None:
+        """Hand what may be lost to the client: it reconnects, follows a cluster, and says what is wrong.
+
+        A value is all its writer has to say, so a repeat does no harm.
+        """
+        self._hang_up()
+        if self._unsettled:
+            with store_errors(self._label):
+                self._client.hset(self._key, mapping=self._unsettled)  # type: ignore[arg-type]  # invariant in its keys
+            self._unsettled = {}
+
+    def _hang_up(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    def _start(self) -> None:
+        """Also in a forked child: a thread of the parent may hold the lock, and the connection is the parent's."""
+        self._lock = threading.Lock()
+        self._wire = None
+        self._unsettled = {}
+
+
+def _call(method: WeakMethod[Any]) -> None:
+    if call := method():
+        call()

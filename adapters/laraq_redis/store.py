@@ -1,0 +1,54 @@
+"""RedisStore: everything laraq keeps, in one Redis database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from laraq_redis.connection import Client, label, open_client
+from laraq_redis.failed import RedisFailedJobs
+from laraq_redis.journal import RedisJournal
+
+
+class RedisStore:
+    """A store on a Redis server or cluster (or Valkey), of which it uses the keys that start with `prefix`.
+
+    The client stays yours: `close` leaves it alone unless `from_url` made it. Redis must not evict the keys
+    (`maxmemory-policy noeviction`) and keeps them over a restart only with `appendonly yes`.
+    """
+
+    def __init__(self, client: Client, *, prefix: str = "{laraq}:") -> None:
+        """The braces in the default prefix keep all keys on one node of a cluster, which the Lua scripts need."""
+        self.client = client
+        self.prefix = prefix
+        self.label = label(client)
+        self._owns_client = False
+        self._failed = RedisFailedJobs(client, self.label, prefix)
+        self._journal = RedisJournal(client, self.label, prefix)
+
+    @classmethod
+    def from_url(cls, url: str, *, prefix: str = "{laraq}:", **options: Any) -> RedisStore:
+        """A store that connects when it is first used; `options` are redis-py's, see `open_client`."""
+        store = cls(open_client(url, **options), prefix=prefix)
+        store._owns_client = True
+        return store
+
+    @property
+    def failed(self) -> RedisFailedJobs:
+        """The failed jobs kept here."""
+        return self._failed
+
+    @property
+    def journal(self) -> RedisJournal:
+        """The journal kept here."""
+        return self._journal
+
+    def migrate(self) -> Sequence[str]:
+        """Redis has no schema."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again and then reconnects."""
+        self._journal.close()
+        if self._owns_client:
+            self.client.close()

@@ -1,0 +1,26 @@
+"""The clock of the database server, in SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ColumnElement, literal_column
+
+_MYSQL = (
+    # SYSDATE is read when it is reached, the others when the statement begins, which may be before it waited for a
+    # lock. It knows only the session's zone, whose distance from UTC is taken off again.
+    "((TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))"
+    " - TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), NOW(6))) DIV 1000)"
+)
+
+#: Milliseconds since the epoch, by dialect, at the moment the expression is reached.
+NOW = {
+    "postgresql": "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)",
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+    # To the millisecond, too; SQLite has had `unixepoch('subsec')` since 3.42 only.
+    "sqlite": "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+}
+
+
+def now(dialect: str) -> ColumnElement[int]:
+    """Milliseconds since the epoch on the server; on SQLite, of this machine."""
+    return literal_column(NOW[dialect], BigInteger)

@@ -1,0 +1,112 @@
+"""Direct: statements that take one round trip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any, TypeVar
+from weakref import WeakMethod
+
+from sqlalchemy import Connection, CursorResult, Executable, TextClause, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from laraq_sqlalchemy.clock import NOW
+from laraq_sqlalchemy.database import Database
+
+T = TypeVar("T")
+
+#: Databases whose SQL says in one statement what others need steps for.
+ONE_TRIP = frozenset({"postgresql", "mariadb"})
+
+#: The first MariaDB with JSON_TABLE; blocks of statements are older.
+_MARIADB = (10, 6)
+
+
+class LostRaceError(Exception):
+    """A constraint of the table did not let the statement happen; it may be tried again."""
+
+
+class Direct:
+    """Keeps one connection of a database in autocommit mode, and opens more while several threads need one.
+
+    A pooled connection would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with
+    which it goes back to the pool.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._idle: list[Connection] = []
+        self._of_parents: list[Connection] = []
+        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._leave_parent)))
+
+    def run(self, statement: Executable, parameters: Mapping[str, Any], read: Callable[[CursorResult[Any]], T]) -> T:
+        """What `read` makes of the result; committed by itself. Raises LostRaceError."""
+
+        def attempt() -> T:
+            connection = self._take()
+            try:
+                with connection.execute(statement, parameters) as result:
+                    return read(result)
+            except IntegrityError as error:
+                raise LostRaceError from error
+            except DBAPIError:
+                raise
+            except BaseException:
+                connection.invalidate()  # a signal may have cut the driver off in the middle of an answer
+                raise
+            finally:
+                self._put_back(connection)
+
+        return self._database._try(attempt)
+
+    def close(self) -> None:
+        """Give the connection back to the pool; the next statement opens another."""
+        while self._idle:
+            self._idle.pop().close()
+
+    @property
+    def flavour(self) -> str:
+        """The dialect; `mariadb` is one that can run the files in `sql/`, whatever the URL calls it, `mysql` any other.
+
+        Connects when nothing has, since only the server tells.
+        """
+        dialect = self._database.engine.dialect
+        if dialect.name not in ("mysql", "mariadb"):
+            return dialect.name
+        if dialect.server_version_info is None:
+            self._database.read(lambda connection: None)
+        new = (dialect.server_version_info or ()) >= _MARIADB
+        return "mariadb" if getattr(dialect, "is_mariadb", False) and new else "mysql"
+
+    def _take(self) -> Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def _put_back(self, connection: Connection) -> None:
+        if connection.invalidated or self._idle:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _leave_parent(self) -> None:
+        """In a forked child: the connection stays the parent's, and is kept so that nothing closes it."""
+        self._of_parents.extend(self._idle)
+        self._idle = []
+
+
+@cache
+def statement(name: str, dialect: str, **parts: str) -> TextClause:
+    """The statement in `sql/<name>_<dialect>.sql`; `{now}` and each of `parts` in braces are replaced."""
+    source = files("laraq_sqlalchemy").joinpath("sql", f"{name}_{dialect}.sql").read_text(encoding="utf-8")
+    for part, meaning in (*parts.items(), ("now", NOW[dialect])):
+        source = source.replace(f"{{{part}}}", meaning)
+    return text(source)
+
+
+def _call(method: WeakMethod[Callable[[], None]]) -> None:
+    if call := method():
+        call()

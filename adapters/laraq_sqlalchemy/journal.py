@@ -1,0 +1,60 @@
+"""SqlJournal: one row per writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import bindparam, delete, func, select
+
+from laraq.delivery import JournalEntry, RunState
+from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.tables import journal
+from laraq_sqlalchemy.upsert import upsert
+
+_columns = journal.c
+
+
+class SqlJournal:
+    """The journal in the table `laraq_journal`.
+
+    `prune` compares moments that the writers took with the clock of its own machine.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        rows = None
+        if database.dialect == "postgresql":
+            # Asynchronous commit: the death of the writer undoes nothing, only a crash of the server does. Said within
+            # the statement because it holds for one transaction, and a transaction of four round trips is four times
+            # as slow (and `SET` for the session would leak through a pooler such as PgBouncer).
+            values = [bindparam(column.name, type_=column.type) for column in journal.columns]
+            rows = select(*values).where(func.set_config("synchronous_commit", "off", True) == "off")
+        self._write = upsert(database.dialect, journal, rows)
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+        values = {"writer": writer, "entries": json.dumps(entries), "written_at": datetime.now(UTC)}
+        self._database.execute(self._write, values)
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
+        said = self._database.read(lambda connection: connection.scalars(select(_columns.entries)).all())
+        entries = (
+            JournalEntry(key, attempt, RunState(state))
+            for text in said
+            for key, attempt, state in json.loads(text)
+            if key == run_key
+        )
+        return max(entries, key=JournalEntry.rank, default=None)
+
+    def erase(self, writer: str) -> None:
+        """Forget the writer."""
+        statement = delete(journal).where(_columns.writer == writer)
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def prune(self, silent_for: timedelta) -> int:
+        """Forget writers that wrote nothing for that long; say how many."""
+        statement = delete(journal).where(_columns.written_at <= datetime.now(UTC) - silent_for)
+        return self._database.write(lambda connection: connection.execute(statement).rowcount)

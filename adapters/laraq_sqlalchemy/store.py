@@ -1,0 +1,58 @@
+"""SqlStore: everything laraq keeps, in one SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from laraq_sqlalchemy import schema
+from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.engine import open_engine
+from laraq_sqlalchemy.failed import SqlFailedJobs
+from laraq_sqlalchemy.journal import SqlJournal
+
+
+class SqlStore:
+    """A store in SQLite, PostgreSQL, MariaDB or MySQL, in tables whose names start with `laraq_`.
+
+    The engine stays yours: `close` leaves its connections alone unless `from_url` made it. A SQLite file gets its
+    tables when it is first used, the others from `laraq migrate` or from Alembic (`laraq_sqlalchemy.metadata`).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.database = Database(engine)
+        self.label = self.database.label
+        self._owns_engine = False
+        self._failed = SqlFailedJobs(self.database)
+        self._journal = SqlJournal(self.database)
+
+    @classmethod
+    def from_url(cls, url: str) -> SqlStore:
+        """A store that connects when it is first used; see `open_engine` for the URL."""
+        store = cls(open_engine(url))
+        store._owns_engine = True
+        return store
+
+    @property
+    def failed(self) -> SqlFailedJobs:
+        """The failed jobs kept here."""
+        return self._failed
+
+    @property
+    def journal(self) -> SqlJournal:
+        """The journal kept here."""
+        return self._journal
+
+    def migrate(self) -> Sequence[str]:
+        """Bring the tables to this version of laraq; name the steps taken. Processes may call it at once."""
+        return self.database.migrate()
+
+    def migration_sql(self, after: str | None = None) -> str:
+        """The SQL of all migrations, or of those after the named one, without connecting; for `laraq migrate --sql`."""
+        return schema.sql(self.database.engine.dialect, after)
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again and then reconnects."""
+        if self._owns_engine:
+            self.database.engine.dispose()

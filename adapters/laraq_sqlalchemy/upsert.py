@@ -1,0 +1,22 @@
+"""upsert: an INSERT that replaces the row with the same key, in the words of each database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Insert, Select, Table
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+
+def upsert(dialect: str, table: Table, rows: Select[Any] | None = None) -> Insert:
+    """Insert the values it is executed with, or what `rows` selects for all columns in their order."""
+    names = [column.name for column in table.columns]
+    replaced = [column.name for column in table.columns if not column.primary_key]
+    if dialect in ("mysql", "mariadb"):
+        ours = mysql.insert(table) if rows is None else mysql.insert(table).from_select(names, rows)
+        return ours.on_duplicate_key_update({name: ours.inserted[name] for name in replaced})
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    theirs = insert(table) if rows is None else insert(table).from_select(names, rows)
+    return theirs.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: theirs.excluded[name] for name in replaced}
+    )

@@ -1,0 +1,85 @@
+"""Container: what is bound to which type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from laraq.container import refusals
+from laraq.container.bindings import Binding, Bindings, Lifetime
+from laraq.container.parameters import parameters_of, wanted
+from laraq.container.resolvers import AsyncResolver, Resolver
+from laraq.container.scope import Scope
+from laraq.container.singletons import Singletons
+from laraq.errors import ConfigurationError
+
+_NO_EXTRAS: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Container:
+    """Fills the parameters of `handle` by type.
+
+        container.instance(Settings, settings)        # this very object
+        container.bind(Session, open_session)         # made once per job; a generator is left at the end of the job
+        container.singleton(Client, make_client)      # made once per process
+        container.bind(Repo, SqlRepo)                 # an abstract class by its concrete one
+
+    Factories and constructors are injected themselves. Unbound concrete classes are built from their constructors.
+    May be used by several threads; each job has a scope of its own.
+    """
+
+    def __init__(self) -> None:
+        self._bindings = Bindings()
+        self._singletons = Singletons(self._bindings)
+
+    def bind(self, key: Any, source: Any = None, *, lifetime: Lifetime = "job", enter: bool = True) -> None:
+        """Say how a type is made; binding it again replaces what was said.
+
+        `source` is a class, which is built, or a factory; anything that cannot be called is the value itself; None
+        stands for the class `key`. A factory may be a plain or an async function or generator. A context manager
+        that it returns is entered, and left at the end of the job with the job's exception; `enter=False` hands it
+        over as it is.
+        Raises InjectionError when `source` is None and `key` cannot be built.
+        """
+        key = wanted(key).keys[0]
+        if source is None:
+            if not refusals.can_be_built(key):
+                raise refusals.cannot_make(key)
+            source = key
+        self._bindings.by_key[key] = Binding(key, source, lifetime, enter, is_value=not callable(source))
+
+    def singleton(self, key: Any, source: Any = None, *, enter: bool = True) -> None:
+        """`bind`, made once per process; what an async factory makes, once per event loop."""
+        self.bind(key, source, lifetime="singleton", enter=enter)
+
+    def instance(self, key: Any, value: Any) -> None:
+        """Bind a type to this very object; it is never entered or closed."""
+        key = wanted(key).keys[0]
+        self._bindings.by_key[key] = Binding(key, value, "singleton", enter=False, is_value=True)
+
+    def use(self, resolver: Resolver | AsyncResolver) -> None:
+        """Plug in a container of another library; it is asked for what is not bound here."""
+        if not isinstance(resolver, Resolver | AsyncResolver):
+            raise ConfigurationError(
+                f"{type(resolver).__module__}.{type(resolver).__qualname__} is no Resolver:"
+                " wrap it, as in container.use(SvcsResolver(registry)) or container.use(DishkaResolver(container))."
+            )
+        self._bindings.resolvers.append(resolver)
+
+    def scope(self, extras: Mapping[Any, Any] = _NO_EXTRAS) -> Scope:
+        """The scope of one job, to be opened with `with` or `async with`; `extras` are its own objects by type."""
+        return Scope(self._bindings, extras, self._singletons)
+
+    def needs_injection(self, function: Callable[..., Any], given: Collection[str] = ()) -> bool:
+        """Whether a call with these arguments leaves a parameter to fill; without one no scope is needed."""
+        parameters = parameters_of(function)
+        return bool(parameters) and any(parameter.name not in given for parameter in parameters)
+
+    def close(self) -> None:
+        """Leave the context managers of the singletons, in reverse order; for the end of the process."""
+        self._singletons.close()
+
+    async def aclose(self) -> None:
+        """`close`, and before that the same for singletons that belong to the running event loop."""
+        await self._singletons.aclose()

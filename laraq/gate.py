@@ -1,0 +1,136 @@
+"""Gate: what a block of code waits in front of, and gives back when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+from uuid import uuid4
+
+from laraq.current import current
+from laraq.errors import LaraqError, StoreError
+from laraq.ports import Store
+
+logger = logging.getLogger("laraq.locks")
+
+
+class Gate(ABC):
+    """Works as `with` and as `async with`, which wait up to `patience` seconds and raise when nobody let them in.
+
+    One object may be shared by threads and tasks, and be made before a fork: every entry has a token of its own.
+    The async methods call the store in a thread, so the event loop goes on meanwhile.
+    """
+
+    def __init__(self, patience: float, store: Store | None) -> None:
+        self._patience = patience
+        self._given_store = store
+        #: The entries that `with` made, in their order.
+        self._inside: list[Entry] = []
+
+    @property
+    def _store(self) -> Store:
+        return self._given_store or current().store
+
+    def _token(self) -> str:
+        """Names one entry in the store."""
+        return uuid4().hex
+
+    @abstractmethod
+    def _try(self, token: str) -> float | None:
+        """Enter: None when let in, else the seconds to wait before the next try."""
+
+    @abstractmethod
+    def _leave(self, token: str) -> bool:
+        """Give back what `_try` got; say whether it was still there."""
+
+    @abstractmethod
+    def _refusal(self, waited: float, pause: float) -> LaraqError:
+        """What to raise when the patience is over."""
+
+    def _may_hope(self, pause: float, left: float) -> bool:
+        """Whether a try within the `left` seconds may succeed, when it was said to wait for `pause`."""
+        return left > 0
+
+    def _enter(self, token: str, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while (pause := self._try(token)) is not None:
+            left = deadline - time.monotonic()
+            if not self._may_hope(pause, left):
+                raise self._refusal(patience, pause)
+            time.sleep(min(pause, left))
+
+    async def _aenter(self, token: str, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while (pause := await self._atry(token)) is not None:
+            left = deadline - time.monotonic()
+            if not self._may_hope(pause, left):
+                raise self._refusal(patience, pause)
+            await asyncio.sleep(min(pause, left))
+
+    async def _atry(self, token: str) -> float | None:
+        attempt = asyncio.ensure_future(asyncio.to_thread(self._try, token))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            # The thread goes on, and nobody would give back what it gets.
+            with suppress(StoreError):
+                if await attempt is None:
+                    await asyncio.to_thread(self._leave, token)
+            raise
+
+    def _exit(self, token: str) -> None:
+        """Leave after the block. Its work is done, so neither a lost lease nor a store that is down may fail it."""
+        try:
+            if not self._leave(token):
+                logger.warning("%s was over before its block was: others may have been inside with it", self)
+        except StoreError as error:
+            logger.warning("%s ends by itself only, it could not be given back: %s", self, error)
+
+    def __enter__(self) -> Self:
+        token = self._token()
+        self._enter(token, self._patience)
+        self._inside.append(Entry(token, *_visitor()))
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._exit(self._my_token())
+
+    async def __aenter__(self) -> Self:
+        token = self._token()
+        await self._aenter(token, self._patience)
+        self._inside.append(Entry(token, *_visitor()))
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await asyncio.to_thread(self._exit, self._my_token())
+
+    def _my_token(self) -> str:
+        """Take out this visitor's last entry; the last one at all if it came in as somebody else.
+
+        (A web framework may end a generator's block in another thread.)
+        """
+        entries = list(self._inside)
+        mine = [entry for entry in entries if entry[1:] == _visitor()]
+        entry = (mine or entries)[-1]
+        self._inside.remove(entry)
+        return entry.token
+
+
+class Entry(NamedTuple):
+    """Somebody who is in a block."""
+
+    token: str
+    thread: int
+    task: asyncio.Task[Any] | None
+
+
+def _visitor() -> tuple[int, asyncio.Task[Any] | None]:
+    """This thread, and the task it runs, if any."""
+    try:
+        return threading.get_ident(), asyncio.current_task()
+    except RuntimeError:
+        return threading.get_ident(), None

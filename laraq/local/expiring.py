@@ -1,0 +1,41 @@
+"""Expiring: a dict whose entries end."""
+
+from __future__ import annotations
+
+import time
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+#: Fewer entries than this are not worth looking through.
+_FEW = 128
+
+
+class Expiring(Generic[V]):
+    """Never holds more than twice its live entries, and a few. Not safe for several threads: its owner locks.
+
+    `time.time` is asked anew each time, so tests that travel in time take it along.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[V, float]] = {}
+        self._sweep_at = _FEW
+
+    def get(self, key: str) -> tuple[V, float] | None:
+        """The live value and the epoch seconds at which it ends, or None."""
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry[1] > time.time() else None
+
+    def put(self, key: str, value: V, ends_at: float) -> None:
+        """Set the value, to live until then."""
+        self._entries[key] = (value, ends_at)
+        if len(self._entries) > self._sweep_at:
+            now = time.time()
+            self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
+            self._sweep_at = max(2 * len(self._entries), _FEW)
+
+    def pop(self, key: str) -> V | None:
+        """Take the value out; None unless it was alive."""
+        entry = self.get(key)
+        self._entries.pop(key, None)
+        return None if entry is None else entry[0]

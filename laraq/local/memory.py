@@ -1,0 +1,121 @@
+"""MemoryStore: everything in the memory of one process; for tests, scripts and the `sync` connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from laraq.delivery import JournalEntry
+from laraq.failure import FailedJob, FailedJobQuery
+from laraq.local.failed_query import select
+
+
+class MemoryFailedJobs:
+    """Failed jobs in a dict. They are gone when the process ends, and a forked child has its own copy."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, FailedJob] = {}
+        self._lock = threading.Lock()
+
+    def record(self, failed: FailedJob) -> None:
+        """Keep the record; one with the same id is replaced."""
+        with self._lock:
+            self._records[failed.id] = failed
+
+    def find(self, id: str) -> FailedJob | None:
+        """The record, or None."""
+        with self._lock:
+            return self._records.get(id)
+
+    def all(self, query: FailedJobQuery | None = None) -> Sequence[FailedJob]:
+        """The records that match, newest first."""
+        with self._lock:
+            return select(self._records.values(), query)
+
+    def forget(self, id: str, failed_at: datetime | None = None) -> bool:
+        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        with self._lock:
+            failed = self._records.get(id)
+            if failed is None or (failed_at is not None and failed.failed_at != failed_at):
+                return False
+            del self._records[id]
+            return True
+
+    def flush(self, query: FailedJobQuery | None = None) -> int:
+        """Drop every record that matches; say how many."""
+        with self._lock:
+            matching = select(self._records.values(), query)
+            for failed in matching:
+                del self._records[failed.id]
+            return len(matching)
+
+    def count(self, query: FailedJobQuery | None = None) -> int:
+        """How many records match."""
+        return len(self.all(query))
+
+
+class MemoryJournal:
+    """The journal of workers that are threads of this process; it dies with them, as their jobs do."""
+
+    def __init__(self) -> None:
+        self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
+        self._lock = threading.Lock()
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        """Replace what `writer` says."""
+        with self._lock:
+            self._writers[writer] = (time.monotonic(), tuple(entries))
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """The furthest entry of any writer about that job, or None."""
+        with self._lock:
+            entries = [entry for _, said in self._writers.values() for entry in said]
+        return max((entry for entry in entries if entry.run_key == run_key), key=JournalEntry.rank, default=None)
+
+    def erase(self, writer: str) -> None:
+        """Forget the writer."""
+        with self._lock:
+            self._writers.pop(writer, None)
+
+    def prune(self, silent_for: timedelta) -> int:
+        """Forget writers that wrote nothing for that long; say how many."""
+        newest = time.monotonic() - silent_for.total_seconds()
+        with self._lock:
+            silent = [writer for writer, (written_at, _) in self._writers.items() if written_at <= newest]
+            for writer in silent:
+                del self._writers[writer]
+        return len(silent)
+
+
+class MemoryStore:
+    """Every port of a store in this process's memory; `memory://` in settings."""
+
+    label = "memory"
+
+    def __init__(self) -> None:
+        self._failed = MemoryFailedJobs()
+        self._journal = MemoryJournal()
+
+    @classmethod
+    def from_url(cls, url: str) -> MemoryStore:
+        """A new, empty store; two calls share nothing. The URL says no more than its scheme."""
+        return cls()
+
+    @property
+    def failed(self) -> MemoryFailedJobs:
+        """The failed jobs kept here."""
+        return self._failed
+
+    @property
+    def journal(self) -> MemoryJournal:
+        """The journal kept here."""
+        return self._journal
+
+    def migrate(self) -> Sequence[str]:
+        """Memory has no schema."""
+        return ()
+
+    def close(self) -> None:
+        """Memory has no connections; what is kept stays."""

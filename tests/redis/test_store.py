@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from laraq.testing.suite import SharedFailedJobsSuite, SharedJournalSuite, SharedStoreSuite
+from laraq.testing.suite.failed_jobs import failure
+from laraq.testing.suite.journal import running
+from laraq_redis import RedisStore
+from laraq_redis.failed import RedisFailedJobs
+from laraq_redis.journal import RedisJournal
+from tests.redis.private_server import PrivateRedis, free_port
+from tests.support.waiting import wait_until
+
+
+class TestRedisStore(SharedStoreSuite):
+    @pytest.fixture
+    def store(self, redis_url: str) -> Iterator[RedisStore]:
+        store = RedisStore.from_url(redis_url)
+        yield store
+        store.close()
+
+
+def test_a_store_connects_when_it_is_first_used(tmp_path: Path) -> None:
+    server = PrivateRedis(tmp_path)
+    store = RedisStore.from_url(server.url)
+    with server:
+        store.failed.record(failure())
+        assert store.failed.find("job-1") == failure()
+        store.close()
+
+
+def test_a_store_speaks_over_a_unix_socket(tmp_path: Path) -> None:
+    with PrivateRedis(tmp_path) as server:
+        store = RedisStore.from_url(f"unix://{server.socket_path}?db=3")
+        for attempt in range(1, 4):
+            store.journal.write("host:1", [running("job-1", attempt)])
+        assert store.journal.find("job-1") == running("job-1", 3)
+        store.close()
+
+
+def test_closing_a_store_leaves_the_client_it_was_given_alone(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.ping()
+        store = RedisStore(client)
+        before = client.client_id()
+        store.close()
+        assert client.client_id() == before
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.RedisCluster]:
+    """A cluster of one node: it refuses commands whose keys could be on two nodes."""
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with PrivateRedis(tmp_path_factory.mktemp("cluster"), *options) as server:
+        with redis.Redis(port=server.port) as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        client = redis.RedisCluster(host="127.0.0.1", port=server.port)
+        yield client
+        client.close()
+
+
+class TestRedisClusterFailedJobs(SharedFailedJobsSuite):
+    @pytest.fixture
+    def failed(self, cluster: redis.RedisCluster) -> RedisFailedJobs:
+        cluster.flushall()
+        return RedisStore(cluster).failed
+
+
+class TestRedisClusterJournal(SharedJournalSuite):
+    @pytest.fixture
+    def journal(self, cluster: redis.RedisCluster) -> Iterator[RedisJournal]:
+        cluster.flushall()
+        store = RedisStore(cluster)
+        yield store.journal
+        store.close()
+
+
+def test_the_label_of_a_cluster_names_a_node(cluster: redis.RedisCluster) -> None:
+    assert RedisStore(cluster).label.startswith("redis cluster at 127.0.0.1:")
+
+
+def test_the_journal_of_a_cluster_has_a_connection_of_its_own(cluster: redis.RedisCluster) -> None:
+    store = RedisStore(cluster)
+    for attempt in range(1, 4):
+        store.journal.write("host:1", [running("job-1", attempt)])
+        assert store.journal._wire is not None
+    store.close()
