@@ -76,12 +76,11 @@ class Laraq:
         current.set_default(self)
 
     def __enter__(self) -> Self:
-        self._uses = [*getattr(self, "_uses", ()), current.use(self)]
-        self._uses[-1].__enter__()
+        current.enter(self)
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._uses.pop().__exit__(*exc_info)
+        current.leave()
 
     def __repr__(self) -> str:
         return f"<Laraq of {self.host.label}>"

@@ -8,23 +8,27 @@ from __future__ import annotations
 import base64
 import importlib
 import inspect
+import logging
 import sys
+import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
-from laraq import registry
+from laraq import aio, registry
 from laraq.current import current
 from laraq.errors import (
     ConfigurationError,
     JobDefinitionError,
-    LaraqError,
     MissingExtraError,
     PayloadError,
     TamperedPayloadError,
 )
 from laraq.function import JobFunction
 from laraq.job import Job
+
+logger = logging.getLogger("laraq.closures")
 
 
 class CallQueuedClosure(Job):
@@ -53,7 +57,12 @@ class CallQueuedClosure(Job):
     def failed(self, error: BaseException | None) -> None:
         """Call what `catch` was given."""
         for packed in self.catchers:
-            _unpack(packed)(error)
+            try:
+                called = _unpack(packed)(error)
+                if inspect.iscoroutine(called):
+                    aio.run(called)
+            except Exception:
+                logger.exception("A catch callback of %s raised", self.function)
 
     def named(self, name: str) -> CallQueuedClosure:
         """Show it under that name."""
@@ -109,6 +118,8 @@ def _pack(function: Callable[..., Any]) -> dict[str, str | None]:
         import cloudpickle
     except ImportError:
         raise MissingExtraError("A lambda or nested function as a job", "cloudpickle", "closures") from None
+    with suppress(NameError):  # names of annotations do not travel with the code
+        function.__annotations__ = typing.get_type_hints(function, include_extras=True)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     code = f"{python}:{base64.b64encode(cloudpickle.dumps(function)).decode()}"
     return {"function": label, "code": code, "signature": keys.sign(_signed(label, code))}
@@ -156,5 +167,5 @@ def _find(name: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise PayloadError(f"Function {name!r} cannot be found by this worker: {error}") from None
     if not isinstance(function, FunctionType) or function.__module__ not in (module_name, "__main__"):
-        raise LaraqError(f"{name!r} is not a function defined in {module_name}.")
+        raise PayloadError(f"{name!r} is not a function defined in {module_name}.")
     return function

@@ -16,10 +16,24 @@ from weakref import WeakKeyDictionary
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
-from pydantic_core import CoreSchema, PydanticSerializationError, core_schema, to_json
+from pydantic_core import (
+    CoreSchema,
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    core_schema,
+    to_json,
+)
 from typing_extensions import TypedDict
 
-from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError, ModelNotFoundError, PayloadError
+from laraq.errors import (
+    ConfigurationError,
+    InvalidJobError,
+    JobDefinitionError,
+    LaraqError,
+    ModelNotFoundError,
+    PayloadError,
+)
 from laraq.keys import Keys
 from laraq.options import OPTIONS
 from laraq.payload import CIPHER, Payload
@@ -36,8 +50,8 @@ class FieldsCodec(Protocol):
     def dump(self, job: Any) -> dict[str, Any]:
         """JSON-ready fields, validated; raises pydantic's ValidationError."""
 
-    def load(self, args: Sequence[Any], fields: Mapping[str, Any]) -> Any:
-        """A new instance; raises pydantic's ValidationError."""
+    def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> Any:
+        """A new instance; raises pydantic's ValidationError, which quotes no value when `discreet`."""
 
 
 class Codec:
@@ -69,10 +83,14 @@ class Codec:
         Raises PayloadError, TamperedPayloadError, or ModelNotFoundError when a row is gone.
         """
         fields = payload.fields
+        discreet = CIPHER in fields or bool(cls.encrypted)
         if CIPHER in fields:
-            fields = json.loads(self._keys.decrypt(fields[CIPHER]))
+            try:
+                fields = json.loads(self._keys.decrypt(str(fields[CIPHER])))
+            except ConfigurationError as error:
+                raise PayloadError(f"Job {payload.job} cannot be decrypted by this worker: {error}") from None
         try:
-            return self._codec(cls).load(payload.args, fields)
+            return self._codec(cls).load(payload.args, fields, discreet)
         except (ValidationError, TypeError) as error:
             raise PayloadError(f"Job {payload.job} cannot be made from its message: {error}") from None
 
@@ -102,16 +120,12 @@ class PydanticFields:
             optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
             annotations[field.name] = NotRequired[type_] if optional else type_
         shape = TypedDict(cls.job_name(), annotations)  # type: ignore[misc] # made at run time
-        shape.__pydantic_config__ = ConfigDict(  # type: ignore[attr-defined] # pydantic reads it there
-            title=cls.job_name(),
-            extra="forbid",
-            ser_json_bytes="base64",
-            val_json_bytes="base64",
-            hide_input_in_errors=bool(cls.encrypted),
-            arbitrary_types_allowed=False,
-        )
+        shape.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined] # pydantic reads it there
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(shape)
+            schema = TypeAdapter(shape).core_schema
+            self._validator, self._serializer = _with_bytes(schema, cls.job_name(), hide=False)
+            #: The same, with errors that do not quote values: for encrypted jobs, of the class or this instance.
+            self._discreet, _ = _with_bytes(schema, cls.job_name(), hide=True)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
             raise JobDefinitionError(
                 f"{cls.job_name()}: a field has a type that cannot travel as JSON: {error.message.splitlines()[0]}"
@@ -123,11 +137,12 @@ class PydanticFields:
         if not self.names:
             return {}
         state = job.__dict__
-        values = self._adapter.validator.validate_python({name: state[name] for name in self.names})
-        dumped: dict[str, Any] = self._adapter.serializer.to_python(values, mode="json")
+        validator = self._discreet if job.encrypted else self._validator
+        values = validator.validate_python({name: state[name] for name in self.names})
+        dumped: dict[str, Any] = self._serializer.to_python(values, mode="json")
         return dumped
 
-    def load(self, args: Sequence[Any], fields: Mapping[str, Any]) -> Any:
+    def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> Any:
         """Positional values are the fields in their order; defaults come from the class."""
         if args:
             if len(args) > len(self.names):
@@ -136,11 +151,38 @@ class PydanticFields:
             if twice := positional.keys() & fields.keys():
                 raise TypeError(f"field {min(twice)!r} was given twice")
             fields = {**positional, **fields}
-        if not fields:
-            # pydantic still has to say which fields are missing.
-            return self._cls(**self._adapter.validator.validate_python({})) if self.names else self._cls()
+        if not fields and not self.names:
+            return self._cls()
+        validator = self._discreet if discreet else self._validator
         # As JSON, because only then base64 becomes bytes and a JSON object's keys become what the type says.
-        return self._cls(**self._adapter.validator.validate_json(to_json(fields, bytes_mode="base64")))
+        return self._cls(**validator.validate_json(to_json(fields, bytes_mode="base64")))
+
+
+#: Nodes of a core schema that may carry a configuration of their own, as nested models do.
+_CONFIGURED = frozenset({"model", "model-fields", "dataclass", "dataclass-args", "typed-dict"})
+
+
+def _with_bytes(schema: CoreSchema, title: str, *, hide: bool) -> tuple[SchemaValidator, SchemaSerializer]:
+    """Validator and serializer by which bytes are base64 at every depth; pydantic asks each nested model anew."""
+    settings = {"ser_json_bytes": "base64", "val_json_bytes": "base64", "hide_input_in_errors": hide}
+
+    def configured(node: Any) -> Any:
+        if isinstance(node, list):
+            return [configured(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        copy = {key: configured(part) for key, part in node.items()}
+        return {**copy, "config": {**copy.get("config", {}), **settings}} if copy.get("type") in _CONFIGURED else copy
+
+    config: Any = {"title": title, **settings}
+    try:
+        # Models keep compiled validators of their own, with their own settings.
+        return (
+            SchemaValidator(configured(schema), config, _use_prebuilt=False),
+            SchemaSerializer(configured(schema), config, _use_prebuilt=False),
+        )
+    except TypeError:  # pydantic before 2.12 has none
+        return SchemaValidator(configured(schema), config), SchemaSerializer(configured(schema), config)
 
 
 def _by_identifier(type_: Any, models: Sequence[Models], relations: bool) -> Any:

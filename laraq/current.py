@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
-_current: ContextVar[Any] = ContextVar("laraq_current", default=None)
+#: Entered `with` blocks, innermost last.
+_entered: ContextVar[tuple[Any, ...]] = ContextVar("laraq_current", default=())
 _default: list[Any] = []
 
 
 def current() -> Laraq:
     """The innermost `with queue:`, else the one attached first, else the embedded default, built now."""
-    found = _current.get()
-    if found is None:
-        if not _default:
-            # The composition root is above this file; it is asked for by name, never imported here.
-            importlib.import_module("laraq.app").Laraq()
-        found = _default[0]
-    laraq: Laraq = found
+    entered = _entered.get()
+    if not entered and not _default:
+        # The composition root is above this file; it is asked for by name, never imported here.
+        importlib.import_module("laraq.app").Laraq()
+    laraq: Laraq = entered[-1] if entered else _default[0]
     return laraq
 
 
@@ -33,11 +32,21 @@ def set_default(laraq: Laraq) -> None:
         _default[:] = [laraq]
 
 
+def enter(laraq: Laraq) -> None:
+    """Make it current in this thread or asyncio task, until `leave`."""
+    _entered.set((*_entered.get(), laraq))
+
+
+def leave() -> None:
+    """Undo the last `enter`."""
+    _entered.set(_entered.get()[:-1])
+
+
 @contextmanager
 def use(laraq: Laraq) -> Iterator[Laraq]:
-    """Make it current for the length of a block, in this thread or asyncio task."""
-    token = _current.set(laraq)
+    """Make it current for the length of a block."""
+    enter(laraq)
     try:
         yield laraq
     finally:
-        _current.reset(token)
+        leave()

@@ -48,6 +48,8 @@ class Delivery:
     connection: str
     #: Set when this delivery does not run the job but settles how its last run died.
     crash: Crash | None = None
+    #: Whether no other start can follow: on the sync connection there is one.
+    last: bool = False
     #: Set when the message could not even become a payload.
     error: PayloadError | None = None
 

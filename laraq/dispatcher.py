@@ -129,8 +129,12 @@ class Dispatcher:
         )
 
     def _send(self, payload: Payload, job: Any, delay: float) -> Any:
+        connection = self._laraq.connection(payload.connection)
+        if connection.immediate:
+            connection.push(payload, delay)
+            return None
         Events.emit(events.JobQueueing, payload, job, delay)
-        sent = self._laraq.connection(payload.connection).push(payload, delay)
+        sent = connection.push(payload, delay)
         Events.emit(events.JobQueued, payload, job, delay)
         return sent
 
@@ -141,5 +145,6 @@ def _delay(job: Any) -> float:
 
 
 def _carrier(job: Any) -> dict[str, Any]:
-    """The options that are the carrier's own."""
-    return {name: value for name in ("priority", "expires", "ignore_result") if (value := read(job, name)) is not None}
+    """The options that are the carrier's own; `shadow` is the name that Celery's logs, events and tools show."""
+    own = {"priority": "priority", "expires": "expires", "ignore_result": "ignore_result", "shadow": "display_name"}
+    return {theirs: value for theirs, ours in own.items() if (value := read(job, ours)) is not None}

@@ -54,7 +54,9 @@ class UnknownSettingError(ConfigurationError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
-        super().__init__(f"Unknown laraq setting {name!r}.{did_you_mean(name, known)}")
+        # Compared without the prefix they all share, which would make every name near.
+        bare = did_you_mean(name.removeprefix("laraq_"), (one.removeprefix("laraq_") for one in known))
+        super().__init__(f"Unknown laraq setting {name!r}.{bare.replace(chr(39), chr(39) + 'laraq_', 1)}")
 
 
 class ConnectionNotFoundError(ConfigurationError):

@@ -197,21 +197,21 @@ class WorkerStopping(WorkerEvent):
 class Events:
     """Listeners by event class. A listener that raises is reported and stops nothing."""
 
-    _listeners: dict[type[Event], list[Callable[[Any], object]]] = {}
+    _listeners: dict[type[object], list[Callable[[Any], object]]] = {}
 
     @classmethod
     def listen(cls, event: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
         """Call `listener` with every event of this class or its subclasses; returns what stops it."""
-        kinds: list[type[Event]] = [event, *_subclasses(event)]
-        for kind in kinds:
-            cls._listeners.setdefault(kind, []).append(listener)
+        cls._listeners.setdefault(event, []).append(listener)
         return lambda: cls.forget(listener)
 
     @classmethod
     def forget(cls, listener: Callable[[Any], object]) -> None:
         """Stop calling `listener`, whatever it listened to."""
-        for listeners in cls._listeners.values():
+        for event, listeners in tuple(cls._listeners.items()):
             listeners[:] = [known for known in listeners if known is not listener]
+            if not listeners:
+                del cls._listeners[event]
 
     @classmethod
     @contextmanager
@@ -225,19 +225,15 @@ class Events:
 
     @classmethod
     def emit(cls, event: type[Event], *args: Any, **kwargs: Any) -> None:
-        """Build the event and hand it out; costs one look-up when nobody listens."""
-        listeners = cls._listeners.get(event)
+        """Build the event and hand it out; costs next to nothing when nobody listens."""
+        if not cls._listeners:
+            return
+        listeners = [listener for kind in event.__mro__ for listener in cls._listeners.get(kind, ())]
         if not listeners:
             return
         happened = event(*args, **kwargs)
-        for listener in tuple(listeners):
+        for listener in listeners:
             try:
                 listener(happened)
             except Exception:
                 logger.exception("A listener of %s raised", event.__name__)
-
-
-def _subclasses(event: type[Event]) -> Iterator[type[Event]]:
-    for child in event.__subclasses__():
-        yield child
-        yield from _subclasses(child)

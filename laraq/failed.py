@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from laraq.ports import FailedJobs
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.failed")
 
 
 class FailedService:
@@ -50,9 +53,13 @@ class FailedService:
             chosen = (self.jobs.find(id) for id in ([ids] if isinstance(ids, str) else ids))
         sent = []
         for failed in chosen:
-            if failed is not None and (queue is None or failed.queue == queue):
-                self._retry(failed)
-                sent.append(failed.id)
+            if failed is None or (queue is not None and failed.queue != queue):
+                continue
+            if ids == "all" and "raw" in failed.payload:
+                logger.warning("Job %s cannot be retried: its message could never be read.", failed.id)
+                continue
+            self._retry(failed)
+            sent.append(failed.id)
         return sent
 
     def forget(self, id: str) -> bool:

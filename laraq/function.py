@@ -41,6 +41,7 @@ class FunctionJob(Job):
 class JobFunction(Generic[P, R]):
     """A function that can also be dispatched."""
 
+    __name__: str
     #: The Job class made from it; `job_class(42).on_queue("low").dispatch()`.
     job_class: type[FunctionJob]
 
@@ -134,7 +135,7 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
         if parameter.default is not parameter.empty:
             default = parameter.default
             members[parameter.name] = (
-                dataclasses.field(default_factory=functools.partial(copy.copy, default))
+                dataclasses.field(default_factory=functools.partial(copy.deepcopy, default))
                 if default.__class__.__hash__ is None
                 else default
             )

@@ -18,7 +18,7 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, overload
@@ -119,9 +119,6 @@ class Job:
     _after_commit: Any = None
     _interactions: Interactions | None = None
     _name: ClassVar[str] = ""
-
-    if TYPE_CHECKING:
-        handle: ClassVar[Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -259,7 +256,9 @@ class Job:
         #: Run the job here and now and return what `handle` returned; its exceptions reach the caller.
         dispatch_sync: ClassVar[Verb[Any]] = Verb(lambda job: current().dispatcher.dispatch_sync(job))
         #: `dispatch` without blocking the event loop.
-        adispatch: ClassVar[Verb[Any]] = Verb(lambda job: current().dispatcher.adispatch(job))
+        adispatch: ClassVar[Verb[Coroutine[Any, Any, Dispatched]]] = Verb(
+            lambda job: current().dispatcher.adispatch(job)
+        )
         #: Run it in this process once the response is out (the `deferred` connection).
         dispatch_after_response: ClassVar[Verb[Dispatched]] = Verb(
             lambda job: current().dispatcher.dispatch_after_response(job)
@@ -306,7 +305,8 @@ class Job:
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """What a run calls, and the arguments that are not injected."""
-        return self.handle, {}
+        handle: Callable[..., Any] = self.handle  # type: ignore[attr-defined] # a Job without one is not registered
+        return handle, {}
 
     def __repr__(self) -> str:
         if self.encrypted:
@@ -342,9 +342,9 @@ def enter(job: Any, delivery: Delivery) -> Interactions:
     return interactions
 
 
-def leave() -> None:
-    """No job runs here any more."""
-    _running.set(None)
+def leave(outer: Any) -> None:
+    """Make `outer` the running job again: the one that runs this one inside itself (`dispatch_sync`), or None."""
+    _running.set(outer)
 
 
 #: Names of Job that a field must not take, because code inside and outside of the job relies on them.
@@ -383,7 +383,10 @@ def _define(cls: type[Job]) -> None:
         del cls.after_commit
     if cls.debounce_for and cls.unique:
         raise JobDefinitionError(f"{where}: a job is either unique or debounced, not both.")
-    dataclasses.dataclass(repr=False)(cls)
+    try:
+        dataclasses.dataclass(repr=False)(cls)
+    except (TypeError, ValueError) as error:
+        raise JobDefinitionError(f"{where}: {error}") from None
     if hasattr(cls, "handle"):
         registry.register(cls, cls._name)
 

@@ -65,6 +65,19 @@ class RunJournal:
         """Note that the bookkeeping of that start is done."""
         self._note(JournalEntry(run_key, attempt, state))
 
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Make this process the only one to make that start, after `begin`; when it is not, the start is unsaid.
+
+        Two messages of one job can exist: a crash between "sent again" and "acknowledged" leaves both. They must not
+        become two lives of the job with a count of tries each.
+        """
+        if self._journal.claim(run_key, attempt):
+            return True
+        with self._lock:
+            self._entries.pop(run_key, None)
+            self._journal.write(self._writer, tuple(self._entries.values()))
+        return False
+
     def find(self, run_key: str) -> JournalEntry | None:
         """What any process noted about a job."""
         return self._journal.find(run_key)

@@ -69,7 +69,7 @@ class Keys:
             raise TamperedPayloadError("The signature verifies with none of laraq_keys: the message was changed.")
 
     def _fernet(self) -> MultiFernet:
-        self._require("Encrypting a job")
+        self._require("An encrypted job")
         try:
             from cryptography.fernet import Fernet, MultiFernet
         except ImportError:

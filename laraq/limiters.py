@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, overload
 
 from laraq import options
 from laraq.errors import LimiterTimeoutError
-from laraq.gate import Gate
+from laraq.guard import Guard
 from laraq.options import Seconds
 from laraq.ports import Demand, Store
 
@@ -23,7 +23,7 @@ PATIENCE = 3.0
 PAUSE = 0.25
 
 
-class Limiter(Gate):
+class Limiter(Guard):
     """What throttles and funnels share: `block`, `then`, and `with`. Every modifier returns a changed copy."""
 
     def __init__(self, key: str, store: Store | None) -> None:

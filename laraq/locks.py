@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from laraq import options
 from laraq.errors import LockTimeoutError
-from laraq.gate import Gate
+from laraq.guard import Guard
 from laraq.options import Seconds
 from laraq.ports import Store
 
@@ -17,7 +17,7 @@ from laraq.ports import Store
 PAUSE = 0.25
 
 
-class Lock(Gate):
+class Lock(Guard):
     """A named lock (Illuminate/Cache/Lock.php). It frees itself after its seconds, whatever becomes of the holder.
 
     with lock("report", 60): ...                       # LockTimeoutError at once when another holds it

@@ -6,7 +6,7 @@ instance (`on_queue(...)`, `job.tries = 7`) > class attribute or method > route 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -95,4 +95,4 @@ def _plain(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

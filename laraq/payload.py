@@ -69,10 +69,10 @@ class Payload:
     def to_header(self) -> dict[str, Any]:
         """The `laraq` header: what differs from the defaults, and the version."""
         header: dict[str, Any] = {"v": VERSION}
-        for name in _HEADER:
+        for name, kind in _HEADER.items():
             value = getattr(self, name)
-            if value:
-                header[name] = list(value) if name == "tags" else dict(value) if name in _MAPS else value
+            if value or (value is not None and name == "retry_until"):
+                header[name] = list(value) if name == "tags" else dict(value) if kind is Mapping else value
         return header
 
     @classmethod
@@ -82,7 +82,7 @@ class Payload:
         job: str,
         fields: Mapping[str, Any],
         args: tuple[Any, ...] = (),
-        header: Mapping[str, Any] | None = None,
+        header: Any = None,
         **rest: Any,
     ) -> Payload:
         """Read a message back; a stranger's message has no header and gets the defaults.
@@ -94,9 +94,14 @@ class Payload:
         if not isinstance(header, Mapping):
             raise PayloadError(f"The laraq header of job {job!r} is {type(header).__name__}, not a mapping.")
         version = header.get("v")
-        if not isinstance(version, int) or version > VERSION:
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise PayloadError(f"The laraq header of job {job!r} has the version {version!r}, which is none.")
+        if version > VERSION:
             raise UnsupportedPayloadError(version, VERSION)
         known = {name: header[name] for name in _HEADER if name in header}
+        for name, value in known.items():
+            if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
+                raise PayloadError(f"The laraq header of job {job!r}: {name} is {type(value).__name__}.")
         if "tags" in known:
             known["tags"] = tuple(known["tags"])
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
@@ -125,12 +130,24 @@ class Payload:
         )
 
 
-#: What the header may hold, in the order it is written.
-_HEADER = (
-    "queue", "connection", "attempts", "exceptions", "returns", "retried", "options", "retry_until", "created_at",
-    "context", "tags", "batch_id", "chain", "unique", "last_error",
-)  # fmt: skip
-_MAPS = frozenset({"options", "context", "chain", "unique"})
+#: What the header may hold, in the order it is written, and of which type.
+_HEADER: Mapping[str, Any] = {
+    "queue": str,
+    "connection": str,
+    "attempts": int,
+    "exceptions": int,
+    "returns": int,
+    "retried": int,
+    "options": Mapping,
+    "retry_until": (int, float),
+    "created_at": (int, float),
+    "context": Mapping,
+    "tags": (list, tuple),
+    "batch_id": str,
+    "chain": Mapping,
+    "unique": Mapping,
+    "last_error": str,
+}
 
 #: The only field of an encrypted job.
 CIPHER = "__encrypted__"

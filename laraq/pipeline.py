@@ -29,12 +29,16 @@ def _step(middleware: Any) -> Callable[[Any, Handler], Any]:
     return step
 
 
+def _is_async(step: Callable[[Any, Handler], Any]) -> bool:
+    return inspect.iscoroutinefunction(step) or inspect.iscoroutinefunction(getattr(step, "__call__", None))  # noqa: B004 - an object with an async __call__
+
+
 def _sync(steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asynchronous: bool) -> Handler:
     """The part outside of the first async step; behind it the event loop takes over."""
     if not steps:
         return (lambda job: aio.run(handler(job))) if asynchronous else handler
     first, rest = steps[0], steps[1:]
-    if inspect.iscoroutinefunction(first):
+    if _is_async(first):
         inside = _async(steps, handler, asynchronous)
         return lambda job: aio.run(inside(job))
     return lambda job: first(job, _sync(rest, handler, asynchronous))
@@ -49,14 +53,33 @@ def _async(
         if not steps:
             return await handler(job) if asynchronous else handler(job)
         first, rest = steps[0], _async(steps[1:], handler, asynchronous)
-        if inspect.iscoroutinefunction(first):
+        if _is_async(first):
             return await first(job, rest)
-        loop = asyncio.get_running_loop()
-
-        def wait(job: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(rest(job), loop).result()
-
-        result = await asyncio.to_thread(first, job, wait)
-        return await result if isinstance(result, Awaitable) else result
+        return await _in_thread(first, job, rest)
 
     return inside
+
+
+async def _in_thread(step: Callable[[Any, Handler], Any], job: Any, rest: Callable[[Any], Any]) -> Any:
+    """Run a sync step, whose `next` blocks, in a thread; cancelled, it cancels and awaits what it waits for."""
+    loop = asyncio.get_running_loop()
+    inner: list[asyncio.Task[Any]] = []
+
+    async def watched(job: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        inner.append(task)
+        return await rest(job)
+
+    def wait(job: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(watched(job), loop).result()
+
+    thread = asyncio.ensure_future(asyncio.to_thread(step, job, wait))
+    try:
+        result = await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        for task in inner:
+            task.cancel()
+        await asyncio.gather(thread, *inner, return_exceptions=True)
+        raise
+    return await result if isinstance(result, Awaitable) else result

@@ -17,6 +17,8 @@ class QueueConnection(Protocol):
 
     #: The name jobs use for it in `on_connection`.
     name: str
+    #: Whether `push` runs the job and returns its result, instead of queueing it.
+    immediate: bool
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Send the job, or raise DispatchError; when it returns, the broker has the job."""
@@ -89,6 +91,9 @@ class Journal(Protocol):
     def find(self, run_key: str) -> JournalEntry | None:
         """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
 
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Say True to exactly one caller for that start of that job, for a day at least."""
+
     def erase(self, writer: str) -> None:
         """Forget the writer; for processes that end cleanly."""
 
@@ -110,6 +115,18 @@ class Store(Protocol):
     @property
     def journal(self) -> Journal:
         """The journal kept here."""
+
+    @property
+    def locks(self) -> Locks:
+        """The locks held here."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits counted here."""
+
+    @property
+    def cache(self) -> Cache:
+        """The cache kept here."""
 
     def migrate(self) -> Sequence[str]:
         """Bring the schema to this version of laraq; idempotent; name the steps taken, none when up to date."""

@@ -6,7 +6,7 @@ Rules: Illuminate/Queue/Worker.php: markJobAsFailedIfAlreadyExceedsMaxAttempts()
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -84,6 +84,8 @@ def backoff_after(backoff: Any, attempt: int) -> float:
     """Seconds to wait after a start: a number, a timedelta, a list whose last value repeats, or a Backoff."""
     if backoff is None:
         return 0.0
+    if isinstance(backoff, Mapping):
+        backoff = Backoff(**backoff)  # it travelled with the message
     if isinstance(backoff, Backoff):
         return backoff.after(attempt)
     if isinstance(backoff, Sequence) and not isinstance(backoff, str):

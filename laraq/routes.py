@@ -26,7 +26,9 @@ class Routes:
     def find(self, cls: type[Any]) -> tuple[str | None, str | None]:
         """Queue and connection of the nearest routed class, None where none is said."""
         if self._routes:
-            for known in cls.__mro__:
+            parents = [known for known in cls.__mro__ if hasattr(known, "job_name")]
+            mixins = [known for known in cls.__mro__ if known not in parents]
+            for known in (*parents, *mixins):
                 if known in self._routes:
                     return self._routes[known]
         return (None, None)

@@ -9,6 +9,7 @@ import inspect
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,17 @@ from laraq.errors import (
     JobFailure,
     JobLostError,
     JobTimedOutError,
+    LaraqError,
     MaxAttemptsExceededError,
     ModelNotFoundError,
     PayloadError,
+    StoreError,
     UnknownJobError,
     UnsupportedPayloadError,
 )
 from laraq.events import Events
 from laraq.failure import FailedJob
-from laraq.job import enter, leave
+from laraq.job import Job, enter, leave, running
 from laraq.options import apply, epoch, read
 from laraq.payload import Payload
 from laraq.retries import Backoff, RetryPolicy
@@ -69,6 +72,7 @@ class Runner:
     def run(self, delivery: Delivery) -> Run:
         """Run the job, or judge how its last run died; nothing is sent or stored yet."""
         run = Run(delivery)
+        outer = running()
         with use(self._laraq), Context.scope(delivery.payload.context):
             self._laraq.begin_job()
             try:
@@ -86,10 +90,17 @@ class Runner:
                 # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
                 missing_is_fine = run.job is None and _class_option(delivery, "delete_when_missing_models")
                 run.verdict = Done() if missing_is_fine else Fail(error)
-            except PayloadError as error:
+            except StoreError as error:
+                # The database of its models is down: that says nothing about the job.
+                run.payload = run.payload.with_(returns=run.payload.returns + 1)
+                run.verdict = _judge_unknown(run.payload, error)
+            except self._laraq.host.control_flow:
+                raise
+            except Exception as error:
+                # Its message, its constructor or its own rules are broken: another start would meet the same.
                 run.verdict = Fail(error)
             finally:
-                leave()
+                leave(outer)
                 self._laraq.end_job()
         return run
 
@@ -120,9 +131,9 @@ class Runner:
         Events.emit(events.JobProcessing, run.delivery)
         if run.delivery.error is not None:
             raise run.delivery.error
-        cls = registry.find(payload.job)
         if run.delivery.crash is not None and run.delivery.crash.kind == "broken":
             raise PayloadError(run.delivery.crash.detail)
+        cls = registry.find(payload.job)
         if payload.retry_until is None:
             run.job = self._instance(cls, payload)
             if (until := read(run.job, "retry_until")) is not None:
@@ -155,11 +166,14 @@ class Runner:
         except self._laraq.host.control_flow:
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, PayloadError):
+                return Fail(error)  # a closure that does not verify: it never will
             if isinstance(error, SystemExit):
                 if isinstance(error.code, int) and error.code < 0:
                     raise  # not the job's: a signal handler ends this process, and its parent settles the run
                 error = _lost(run.payload, f"the job called sys.exit({error.code!r})")
-            return interactions.verdict_after(self._used_up(run)) or self._judge(run, error)
+            judged = self._judge(run, error)
+            return interactions.verdict_after(used_up=isinstance(judged, Fail)) or judged
         return interactions.verdict(result)  # type: ignore[no-any-return]
 
     def _call(self, run: Run) -> Any:
@@ -169,12 +183,15 @@ class Runner:
         asynchronous = inspect.iscoroutinefunction(function)
         container = self._laraq.container
         if not middleware and not asynchronous and not container.needs_injection(function, given):
-            return function(**given)
-        extras = {type(job): job, **self._laraq.injectables}
+            result = function(**given)
+            # A coroutine function behind a decorator does not look like one.
+            return aio.run(result) if inspect.iscoroutine(result) else result
+        extras = {Job: job, type(job): job, **self._laraq.injectables}
 
         def handle(_job: Any) -> Any:
             with container.scope(extras) as scope:
-                return scope.call(function, **given)
+                result = scope.call(function, **given)
+                return aio.run(result) if inspect.iscoroutine(result) else result
 
         async def ahandle(_job: Any) -> Any:
             async with container.scope(extras) as scope:
@@ -185,14 +202,24 @@ class Runner:
     def _judge(self, run: Run, error: BaseException) -> Verdict:
         """Release with backoff, or fail; also counts the exception and remembers its text."""
         counted = run.payload.exceptions + retries.counts(error)
-        run.payload = run.payload.with_(exceptions=counted, last_error=_one_line(error))
+        text = type(error).__name__ if run.job is not None and run.job.encrypted else _one_line(error)
+        run.payload = run.payload.with_(exceptions=counted, last_error=text)
         if isinstance(error, JobTimedOutError):
             Events.emit(events.JobTimedOut, run.delivery, run.job, self._timeout(run))
         Events.emit(events.JobExceptionOccurred, run.delivery, run.job, error)
+        if run.delivery.last:
+            return Fail(error)
         policy = run.policy
-        if run.job is not None and callable(policy.backoff):
-            policy = replace(policy, backoff=policy.backoff())
+        if callable(policy.backoff):
+            policy = replace(policy, backoff=self._own_backoff(run, policy.backoff))
         return retries.judge(policy, run.delivery.attempt, counted, error, time.time())
+
+    def _own_backoff(self, run: Run, backoff: Callable[[], Any]) -> Any:
+        try:
+            return backoff()
+        except Exception:
+            logger.exception("backoff() of job %s[%s] raised", run.payload.job, run.payload.id)
+            return self._laraq.worker.backoff
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
         payload = run.payload
@@ -202,9 +229,6 @@ class Runner:
             text = f"{payload.job} has timed out: {crash.detail}"
             return self._judge(run, JobTimedOutError(text, job=payload.job, job_id=payload.id))
         return self._judge(run, _lost(payload, crash.detail))
-
-    def _used_up(self, run: Run) -> bool:
-        return retries.used_up(run.policy, run.delivery.attempt, time.time())
 
     def _timeout(self, run: Run) -> float | None:
         timeout = read(run.job, "timeout") if run.job is not None else None
@@ -217,6 +241,7 @@ class Runner:
         crash = run.delivery.crash
         if run.job is None or (crash is not None and not crash.hooks):
             return
+        outer = running()
         self._laraq.begin_job()
         try:
             job = self._instance(type(run.job), run.payload)
@@ -227,7 +252,7 @@ class Runner:
         except Exception:
             logger.exception("failed() of job %s[%s] raised", run.payload.job, run.payload.id)
         finally:
-            leave()
+            leave(outer)
             self._laraq.end_job()
 
     def _record(self, run: Run, error: BaseException) -> None:
@@ -252,8 +277,8 @@ class Runner:
         )
 
 
-def _judge_unknown(payload: Payload, error: PayloadError) -> Verdict:
-    """A class this worker does not have yet goes back for a while, no start counted: a deploy may be under way."""
+def _judge_unknown(payload: Payload, error: LaraqError) -> Verdict:
+    """What this worker cannot start yet goes back for a while, no start counted: a deploy may be under way."""
     logger.error("%s", error)
     if payload.returns >= int(payload.options.get("tries") or UNKNOWN_TRIES):
         return Fail(error)

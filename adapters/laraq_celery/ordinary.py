@@ -77,7 +77,7 @@ class TaskFields:
         """The keyword arguments."""
         return dict(job.kwargs)
 
-    def load(self, args: Sequence[Any], fields: Mapping[str, Any]) -> TaskJob:
+    def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> TaskJob:
         """An instance that holds the arguments."""
         return self._cls(tuple(args), dict(fields))
 

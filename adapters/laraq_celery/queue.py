@@ -21,6 +21,8 @@ HIDDEN = "<encrypted>"
 class CeleryQueue:
     """Publishes to the app's broker, or with `url` to another one through its own pool of producers."""
 
+    immediate = False
+
     def __init__(self, app: Celery, name: str, url: str | None = None, queue: str | None = None) -> None:
         self.name = name
         self._app = app

@@ -85,7 +85,7 @@ class JobTask(Task):
         try:
             delivery = self._delivery(args, fields)
             if delivery.crash is None and not request.is_eager:
-                laraq_journal(laraq).begin(delivery.payload.run_key, delivery.attempt)
+                self._begin(delivery)
         except StoreError as error:
             logger.error("Job %s[%s] is given back: %s", self.name, request.id, error)
             time.sleep(STORE_DOWN_PAUSE)
@@ -132,7 +132,7 @@ class JobTask(Task):
         attempt = payload.attempts + 1
         if info.get("redelivered") or (crash is not None and crash.kind != "broken"):
             attempt, payload = self._attempt(payload, crash)
-        return Delivery(payload, attempt, queue, self.laraq.settings.default, crash, error)
+        return Delivery(payload, attempt, queue, self.laraq.settings.default, crash, error=error)
 
     def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
@@ -147,6 +147,15 @@ class JobTask(Task):
                 if died:
                     payload = payload.with_(last_error=payload.last_error or "the worker died in the middle of its run")
                 return attempt, payload
+
+    def _begin(self, delivery: Delivery) -> None:
+        """Note the start before it happens; a later start, or one of a message that came before, is claimed as well."""
+        run_journal, key, attempt = laraq_journal(self.laraq), delivery.payload.run_key, delivery.attempt
+        run_journal.begin(key, attempt)
+        again = attempt > 1 or (self.request.delivery_info or {}).get("redelivered")
+        if again and not run_journal.claim(key, attempt):
+            logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, self.request.id, attempt)
+            raise Ignore
 
     # -- what goes back -----------------------------------------------------------------------------------------
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from laraq.cli.host import WorkOptions
     from laraq_celery.host import CeleryHost
 
-#: Transports that ask a server for several queues at once, and so can ask in an order.
-_ORDERED = ("redis", "rediss", "sentinel", "laraq-redis", "laraq-rediss")
-
 #: By these Celery would overrule what `laraq work <connection>` says.
 _BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 
@@ -27,9 +24,8 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
     app = cast("CeleryHost", laraq.host).app
     if options.connection is not None:
         _move_to(laraq, app, options)
-    if len(options.queues) > 1 and str(app.conf.broker_read_url).partition("://")[0] in _ORDERED:
-        # The first queue that has a message, instead of each in turn.
-        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "queue_order_strategy": "priority"}
+    if len(options.queues) > 1:
+        _serve_in_order(app)
     if options.max_jobs or options.stop_when_empty:
         app.laraq_stop_when = StopRules(options.max_jobs, options.stop_when_empty)
     known = {param.name for param in worker.params}
@@ -68,6 +64,17 @@ def _arguments(options: WorkOptions) -> list[str]:
     if options.pool is not None:
         arguments += ["--pool", options.pool]
     return arguments
+
+
+def _serve_in_order(app: Any) -> None:
+    """Take from the first queue that has a message, instead of from each in turn, where the broker is asked for them.
+
+    RabbitMQ pushes messages of all queues as it likes.
+    """
+    with app.connection_for_read() as connection:
+        is_asked = connection.transport.driver_type == "redis"
+    if is_asked:
+        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "queue_order_strategy": "priority"}
 
 
 def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:

@@ -21,6 +21,9 @@ from laraq_redis.wire import Wire
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
+#: Seconds a claimed start stays claimed.
+CLAIM_SECONDS = 24 * 3600
+
 #: How many writers are dropped in one round trip.
 _PAGE = 500
 
@@ -41,6 +44,7 @@ class RedisJournal:
         self._client = client
         self._label = label
         self._key = f"{prefix}journal"
+        self._claims = f"{prefix}claim:"
         self._prune = script.load(client, "prune")
         self._start()
         os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
@@ -83,6 +87,15 @@ class RedisJournal:
             if key == run_key
         )
         return max(entries, key=JournalEntry.rank, default=None)
+
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Say True to exactly one caller for that start of that job, for `CLAIM_SECONDS`."""
+        # redis-py may send the command twice after a broken connection: then the token says that it was this caller.
+        token = f"{os.getpid()}:{time.monotonic_ns()}"
+        with store_errors(self._label):
+            key = f"{self._claims}{run_key}:{attempt}"
+            taken: Any = self._client.set(key, token, nx=True, ex=CLAIM_SECONDS)
+            return bool(taken) or self._client.get(key) == token.encode()
 
     def erase(self, writer: str) -> None:
         """Forget the writer."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from laraq_redis.cache import RedisCache
 from laraq_redis.connection import Client, label, open_client
 from laraq_redis.failed import RedisFailedJobs
 from laraq_redis.journal import RedisJournal
+from laraq_redis.limits import RedisLimits
+from laraq_redis.locks import RedisLocks
 
 
 class RedisStore:
@@ -25,6 +28,9 @@ class RedisStore:
         self._owns_client = False
         self._failed = RedisFailedJobs(client, self.label, prefix)
         self._journal = RedisJournal(client, self.label, prefix)
+        self._locks = RedisLocks(client, self.label, prefix)
+        self._limits = RedisLimits(client, self.label, prefix)
+        self._cache = RedisCache(client, self.label, prefix)
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "{laraq}:", **options: Any) -> RedisStore:
@@ -42,6 +48,21 @@ class RedisStore:
     def journal(self) -> RedisJournal:
         """The journal kept here."""
         return self._journal
+
+    @property
+    def locks(self) -> RedisLocks:
+        """The locks held here."""
+        return self._locks
+
+    @property
+    def limits(self) -> RedisLimits:
+        """The limits counted here."""
+        return self._limits
+
+    @property
+    def cache(self) -> RedisCache:
+        """The cache kept here."""
+        return self._cache
 
     def migrate(self) -> Sequence[str]:
         """Redis has no schema."""

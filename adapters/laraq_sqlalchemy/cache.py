@@ -14,7 +14,6 @@ from sqlalchemy import (
     Text,
     cast,
     delete,
-    insert,
     select,
     update,
 )
@@ -22,11 +21,11 @@ from sqlalchemy import (
 from laraq.ports import Cached
 from laraq_sqlalchemy.clock import now
 from laraq_sqlalchemy.database import Database
-from laraq_sqlalchemy.direct import Direct, LostRaceError
+from laraq_sqlalchemy.direct import Direct
 from laraq_sqlalchemy.expired import Expired
 from laraq_sqlalchemy.names import stored_name
 from laraq_sqlalchemy.tables import cache
-from laraq_sqlalchemy.upsert import upsert
+from laraq_sqlalchemy.upsert import insert_new, upsert
 
 _columns = cache.c
 
@@ -60,15 +59,10 @@ class SqlCache:
     def add(self, key: str, value: str, seconds: float) -> bool:
         """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
         self._expired.sweep()
-        name, values = stored_name(key), {"value": value, "ends_at": self._ends_at(seconds)}
-        again = update(cache).where(_columns.name == name, ~self._alive).values(values)
-        if self._direct.run(again, {}, lambda result: result.rowcount > 0):
-            return True
-        try:
-            self._direct.run(insert(cache).values(name=name, **values), {}, lambda result: None)
-        except LostRaceError:
-            return False
-        return True
+        row = {"name": stored_name(key), "value": value, "ends_at": self._ends_at(seconds)}
+        new = insert_new(self._database.dialect, cache).values(row)
+        dead = update(cache).where(_columns.name == row["name"], ~self._alive).values(row)
+        return any(self._direct.run(statement, {}, lambda result: result.rowcount > 0) for statement in (new, dead))
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
         """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""

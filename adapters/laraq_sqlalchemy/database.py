@@ -51,7 +51,7 @@ class Database:
             with self.engine.connect() as connection:
                 return work(connection)
 
-        return self._try(attempt)
+        return self.attempt(attempt)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once its transaction is committed."""
@@ -64,7 +64,7 @@ class Database:
                 connection.commit()
                 return result
 
-        return self._try(attempt)
+        return self.attempt(attempt)
 
     def execute(self, statement: Executable, parameters: Mapping[str, Any]) -> None:
         """Run one statement as a transaction of its own, in as few round trips as the driver allows."""
@@ -76,14 +76,14 @@ class Database:
                 connection.execute(statement, parameters)
                 connection.commit()
 
-        self._try(attempt)
+        self.attempt(attempt)
 
     def migrate(self) -> Sequence[str]:
         """Run the migrations that the database lacks and name them."""
-        return self._try(partial(schema.migrate, self.engine), may_migrate=False)
+        return self.attempt(partial(schema.migrate, self.engine), may_migrate=False)
 
-    def _try(self, attempt: Callable[[], T], *, may_migrate: bool = True) -> T:
-        """Try until it works or trying again does not help."""
+    def attempt(self, attempt: Callable[[], T], *, may_migrate: bool = True) -> T:
+        """What `attempt` returns, called until it works or trying again does not help."""
         may_migrate = may_migrate and self.dialect == "sqlite"
         tries = _TRIES
         while True:

@@ -20,6 +20,9 @@ T = TypeVar("T")
 #: Databases whose SQL says in one statement what others need steps for.
 ONE_TRIP = frozenset({"postgresql", "mariadb"})
 
+#: Connections at most that stay open when nobody uses them.
+KEPT = 5
+
 #: The first MariaDB with JSON_TABLE; blocks of statements are older.
 _MARIADB = (10, 6)
 
@@ -29,10 +32,10 @@ class LostRaceError(Exception):
 
 
 class Direct:
-    """Keeps one connection of a database in autocommit mode, and opens more while several threads need one.
+    """Keeps connections of a database in autocommit mode, as many as threads needed at once.
 
-    A pooled connection would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with
-    which it goes back to the pool.
+    A pooled one would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with which it
+    goes back to the pool.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,10 +51,14 @@ class Direct:
             connection = self._take()
             try:
                 with connection.execute(statement, parameters) as result:
-                    return read(result)
+                    answer = read(result)
+                self._end(connection.commit)
+                return answer
             except IntegrityError as error:
+                self._end(connection.rollback)
                 raise LostRaceError from error
             except DBAPIError:
+                self._end(connection.rollback)
                 raise
             except BaseException:
                 connection.invalidate()  # a signal may have cut the driver off in the middle of an answer
@@ -59,10 +66,10 @@ class Direct:
             finally:
                 self._put_back(connection)
 
-        return self._database._try(attempt)
+        return self._database.attempt(attempt)
 
     def close(self) -> None:
-        """Give the connection back to the pool; the next statement opens another."""
+        """Close the connections; the next statement opens another."""
         while self._idle:
             self._idle.pop().close()
 
@@ -84,13 +91,25 @@ class Direct:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._database.engine.connect()
+        if self._database.dialect != "sqlite":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        return connection
+
+    def _end(self, end: Callable[[], None]) -> None:
+        """SQLite has no trips to save, but users whose engines begin its transactions by an event, as SQLAlchemy's
+        documentation shows; these ignore the autocommit mode."""
+        if self._database.dialect == "sqlite":
+            end()
 
     def _put_back(self, connection: Connection) -> None:
-        if connection.invalidated or self._idle:
+        if connection.invalidated or len(self._idle) >= KEPT:
             connection.close()
-        else:
-            self._idle.append(connection)
+            return
+        if not connection.connection.is_detached:
+            # No longer the pool's, which would send a ROLLBACK when a forked child that inherits it ends.
+            connection.detach()
+        self._idle.append(connection)
 
     def _leave_parent(self) -> None:
         """In a forked child: the connection stays the parent's, and is kept so that nothing closes it."""

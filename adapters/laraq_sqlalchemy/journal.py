@@ -10,8 +10,11 @@ from sqlalchemy import bindparam, delete, func, select
 
 from laraq.delivery import JournalEntry, RunState
 from laraq_sqlalchemy.database import Database
-from laraq_sqlalchemy.tables import journal
-from laraq_sqlalchemy.upsert import upsert
+from laraq_sqlalchemy.tables import claims, journal
+from laraq_sqlalchemy.upsert import insert_new, upsert
+
+#: How long a claimed start stays claimed at least.
+CLAIMED_FOR = timedelta(days=1)
 
 _columns = journal.c
 
@@ -32,6 +35,7 @@ class SqlJournal:
             values = [bindparam(column.name, type_=column.type) for column in journal.columns]
             rows = select(*values).where(func.set_config("synchronous_commit", "off", True) == "off")
         self._write = upsert(database.dialect, journal, rows)
+        self._claim = insert_new(database.dialect, claims)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
         """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
@@ -49,6 +53,11 @@ class SqlJournal:
         )
         return max(entries, key=JournalEntry.rank, default=None)
 
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Say True to exactly one caller for that start of that job, until `prune` drops it."""
+        row = {"run_key": run_key, "attempt": attempt, "claimed_at": datetime.now(UTC)}
+        return self._database.write(lambda connection: connection.execute(self._claim, row).rowcount > 0)
+
     def erase(self, writer: str) -> None:
         """Forget the writer."""
         statement = delete(journal).where(_columns.writer == writer)
@@ -56,5 +65,8 @@ class SqlJournal:
 
     def prune(self, silent_for: timedelta) -> int:
         """Forget writers that wrote nothing for that long; say how many."""
-        statement = delete(journal).where(_columns.written_at <= datetime.now(UTC) - silent_for)
+        newest = datetime.now(UTC) - silent_for
+        statement = delete(journal).where(_columns.written_at <= newest)
+        old_claims = delete(claims).where(claims.c.claimed_at <= min(newest, datetime.now(UTC) - CLAIMED_FOR))
+        self._database.write(lambda connection: connection.execute(old_claims))
         return self._database.write(lambda connection: connection.execute(statement).rowcount)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import mysql
 
+from laraq.errors import StoreError
 from laraq.ports import Demand, Grant, Usage
 from laraq_sqlalchemy.clock import now
 from laraq_sqlalchemy.database import Database
@@ -20,6 +21,9 @@ from laraq_sqlalchemy.tables import limits
 from laraq_sqlalchemy.upsert import upsert
 
 _columns = limits.c
+
+#: Races for the last of a limit that may be lost in a row: one is, as a rule.
+_RACES = 100
 
 #: Makes and locks the rows of limits, in the order given; for MySQL.
 _lock_rows = mysql.insert(limits).on_duplicate_key_update(used=_columns.used)
@@ -108,9 +112,13 @@ class SqlLimits:
     def _take_in_one(self, flavour: str, asked: list[_Asked]) -> list[_Window]:
         take = statement("take", flavour, asked=_ASKED)
         parameters = {"demands": json.dumps([each._asdict() for each in asked], ensure_ascii=False)}
-        while True:
+        for _ in range(_RACES):
             with suppress(LostRaceError):
                 return self._direct.run(take, parameters, lambda result: [_Window._make(row) for row in result])
+        raise StoreError(
+            f"The store {self._database.label} refused {_RACES} takes in a row."
+            " Check that its table laraq_limits is as `laraq migrate` makes it."
+        )
 
     def _take_in_steps(self, asked: list[_Asked]) -> list[_Window]:
         def look(connection: Connection) -> list[_Window]:

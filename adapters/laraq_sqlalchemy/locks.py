@@ -16,6 +16,9 @@ from laraq_sqlalchemy.tables import locks
 
 _columns = locks.c
 
+#: Races for a slot in a row that may be lost before the key counts as held: more than ever were, but no endless loop.
+_RACES = 100
+
 
 class SqlLocks:
     """Locks in the table `laraq_locks`: a row for each slot that is held.
@@ -39,15 +42,12 @@ class SqlLocks:
 
     def release(self, key: str, owner: str) -> bool:
         """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
-        ours = delete(locks).where(*self._held(key), _columns.owner == owner)
-        if self._database.dialect == "postgresql":
-            # Need not wait for the disk: a crash of the server that undoes it only lets the lease run its time.
-            ours = ours.where(func.set_config("synchronous_commit", "off", True) == "off")
+        ours = delete(locks).where(*self._held_by(key, owner))
         return self._direct.run(ours, {}, lambda result: result.rowcount > 0)
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
         """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
-        ours = update(locks).where(*self._held(key), _columns.owner == owner)
+        ours = update(locks).where(*self._held_by(key, owner))
         longer = ours.values(expires_at=self._now + ceil(seconds * 1000))
         return self._direct.run(longer, {}, lambda result: result.rowcount > 0)
 
@@ -63,14 +63,23 @@ class SqlLocks:
     def _held(self, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return _columns.name == stored_name(key), _columns.expires_at > self._now
 
+    def _held_by(self, key: str, owner: str) -> list[ColumnElement[bool]]:
+        """The lease of one owner, to release or refresh it."""
+        conditions = [*self._held(key), _columns.owner == owner]
+        if self._database.dialect == "postgresql":
+            # Need not wait for the disk: if a crash of the server undoes it, the lease ends at its old time.
+            conditions.append(func.set_config("synchronous_commit", "off", True) == "off")
+        return conditions
+
     def _acquire_in_one(self, name: str, owner: str, length: int, slots: int) -> bool:
         acquire = statement("acquire", self._direct.flavour)
         parameters = {"name": name, "owner": owner, "length": length, "slots": slots}
-        while True:
+        for _ in range(_RACES):
             answer = self._direct.run(acquire, parameters, lambda result: result.one())
             # Chosen but not held: another won the race for that slot. For the only one, that is an answer.
             if answer.held or not answer.chosen or slots == 1:
                 return bool(answer.held)
+        return False
 
     def _acquire_in_steps(self, name: str, owner: str, length: int, slots: int) -> bool:
         def choose(connection: Connection) -> tuple[int | None, bool]:
@@ -102,6 +111,7 @@ class SqlLocks:
         # A refusal only reads, and need not queue up behind the writers.
         if self._database.read(choose)[0] is None:
             return False
-        while (held := self._database.write(hold)) is None:
-            pass
-        return held
+        for _ in range(_RACES):
+            if (held := self._database.write(hold)) is not None:
+                return held
+        return False

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from laraq_sqlalchemy import schema
+from laraq_sqlalchemy.cache import SqlCache
 from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.direct import Direct
 from laraq_sqlalchemy.engine import open_engine
 from laraq_sqlalchemy.failed import SqlFailedJobs
 from laraq_sqlalchemy.journal import SqlJournal
+from laraq_sqlalchemy.limits import SqlLimits
+from laraq_sqlalchemy.locks import SqlLocks
 
 
 class SqlStore:
@@ -26,6 +30,10 @@ class SqlStore:
         self._owns_engine = False
         self._failed = SqlFailedJobs(self.database)
         self._journal = SqlJournal(self.database)
+        self._direct = Direct(self.database)
+        self._locks = SqlLocks(self.database, self._direct)
+        self._limits = SqlLimits(self.database, self._direct)
+        self._cache = SqlCache(self.database, self._direct)
 
     @classmethod
     def from_url(cls, url: str) -> SqlStore:
@@ -44,6 +52,21 @@ class SqlStore:
         """The journal kept here."""
         return self._journal
 
+    @property
+    def locks(self) -> SqlLocks:
+        """The locks held here."""
+        return self._locks
+
+    @property
+    def limits(self) -> SqlLimits:
+        """The limits counted here."""
+        return self._limits
+
+    @property
+    def cache(self) -> SqlCache:
+        """The cache kept here."""
+        return self._cache
+
     def migrate(self) -> Sequence[str]:
         """Bring the tables to this version of laraq; name the steps taken. Processes may call it at once."""
         return self.database.migrate()
@@ -54,5 +77,6 @@ class SqlStore:
 
     def close(self) -> None:
         """Let go of connections; the store may be used again and then reconnects."""
+        self._direct.close()
         if self._owns_engine:
             self.database.engine.dispose()

@@ -37,6 +37,15 @@ journal = Table(
     **EXACT_TEXT,
 )
 
+claims = Table(
+    "laraq_claims",
+    metadata,
+    Column("run_key", NAME, primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("claimed_at", Moment, nullable=False, index=True),
+    **EXACT_TEXT,
+)
+
 #: Here and below, times are milliseconds since the epoch by the server's clock, and `name` is `names.stored_name`.
 locks = Table(
     "laraq_locks",

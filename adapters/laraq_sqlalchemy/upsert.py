@@ -20,3 +20,12 @@ def upsert(dialect: str, table: Table, rows: Select[Any] | None = None) -> Inser
     return theirs.on_conflict_do_update(
         index_elements=list(table.primary_key), set_={name: theirs.excluded[name] for name in replaced}
     )
+
+
+def insert_new(dialect: str, table: Table) -> Insert:
+    """Insert the values it is executed with, unless there is a row with the same key: the row count tells."""
+    if dialect in ("mysql", "mariadb"):
+        new: Insert = mysql.insert(table).prefix_with("IGNORE")
+    else:
+        new = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table).on_conflict_do_nothing()
+    return new.execution_options(preserve_rowcount=True)  # SQLAlchemy drops the count of an INSERT otherwise

@@ -30,6 +30,10 @@ class _Inject:
     def __repr__(self) -> str:
         return "INJECT"
 
+    def __reduce__(self) -> str:
+        """There is one: functions sent by value bring the same mark back."""
+        return "INJECT"
+
 
 INJECT: Final = _Inject()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from laraq import events
-from laraq.errors import ConfigurationError, DispatchError
+from laraq.errors import ConfigurationError, DispatchError, InvalidJobError
 from laraq.events import Events
 from laraq.payload import Payload
 
@@ -19,6 +19,8 @@ class FailoverConnection:
 
     (Illuminate/Queue/FailoverQueue.php) Each connection needs workers of its own.
     """
+
+    immediate = False
 
     def __init__(self, laraq: Laraq, name: str, connections: Sequence[str]) -> None:
         if not connections:
@@ -35,6 +37,8 @@ class FailoverConnection:
         for name in others:
             try:
                 return self._push(name, payload, delay)
+            except InvalidJobError:
+                raise
             except DispatchError as error:
                 if name not in self._down:
                     self._down.add(name)

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from laraq.delivery import JournalEntry
 from laraq.failure import FailedJob, FailedJobQuery
 from laraq.local.failed_query import select
+from laraq.local.memory_cache import MemoryCache
+from laraq.local.memory_limits import MemoryLimits
+from laraq.local.memory_locks import MemoryLocks
 
 
 class MemoryFailedJobs:
@@ -61,6 +64,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
+        self._claims: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
@@ -73,6 +77,13 @@ class MemoryJournal:
         with self._lock:
             entries = [entry for _, said in self._writers.values() for entry in said]
         return max((entry for entry in entries if entry.run_key == run_key), key=JournalEntry.rank, default=None)
+
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Say True to exactly one caller for that start of that job."""
+        with self._lock:
+            known = len(self._claims)
+            self._claims.add((run_key, attempt))
+            return len(self._claims) > known
 
     def erase(self, writer: str) -> None:
         """Forget the writer."""
@@ -97,6 +108,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._failed = MemoryFailedJobs()
         self._journal = MemoryJournal()
+        self._locks = MemoryLocks()
+        self._limits = MemoryLimits()
+        self._cache = MemoryCache()
 
     @classmethod
     def from_url(cls, url: str) -> MemoryStore:
@@ -112,6 +126,21 @@ class MemoryStore:
     def journal(self) -> MemoryJournal:
         """The journal kept here."""
         return self._journal
+
+    @property
+    def locks(self) -> MemoryLocks:
+        """The locks held here."""
+        return self._locks
+
+    @property
+    def limits(self) -> MemoryLimits:
+        """The limits counted here."""
+        return self._limits
+
+    @property
+    def cache(self) -> MemoryCache:
+        """The cache kept here."""
+        return self._cache
 
     def migrate(self) -> Sequence[str]:
         """Memory has no schema."""

@@ -25,22 +25,26 @@ class SyncConnection:
     Delays are ignored, there is one attempt, failures reach the caller and are not put into the failed store.
     """
 
+    #: Nothing is queued: there is no JobQueueing and no JobQueued (Laravel fires none either).
+    immediate = True
+
     def __init__(self, laraq: Laraq, name: str = "sync") -> None:
         self.name = name
         self._laraq = laraq
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Run the job and return what its handler returned; raises what it failed with."""
-        delivery = Delivery(payload, attempt=1, queue=payload.queue or self.default_queue(), connection=self.name)
+        queue = payload.queue or self.default_queue()
+        delivery = Delivery(payload, attempt=1, queue=queue, connection=self.name, last=True)
         runner = self._laraq.runner
         run = runner.run(delivery)
         runner.settle(run, record=False)
         match run.verdict:
             case Done(result):
                 return result
-            case Release(delay, None):
+            case Release(delay):
                 raise ReleasedInSyncError(payload.job, delay)
-            case Release(_, BaseException() as error) | Fail(error):
+            case Fail(error):
                 raise error
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
@@ -55,6 +59,8 @@ class SyncConnection:
 
 class NullConnection:
     """Drops every job (Illuminate/Queue/NullQueue.php)."""
+
+    immediate = False
 
     def __init__(self, name: str = "null") -> None:
         self.name = name
@@ -78,6 +84,8 @@ class DeferredConnection:
 
     (Illuminate/Queue/DeferredQueue.php: after the response of a web request, or after a console command.)
     """
+
+    immediate = False
 
     def __init__(self, laraq: Laraq, name: str = "deferred") -> None:
         self.name = name
@@ -103,8 +111,7 @@ class DeferredConnection:
         return "deferred"
 
     def _run_at_exit(self) -> None:
-        waiting, self._at_exit = self._at_exit, []
-        _run(waiting)
+        _run(self._at_exit)
 
 
 @contextmanager
@@ -116,14 +123,14 @@ def deferring() -> Iterator[None]:
     token = _waiting.set([])
     try:
         yield
-        waiting = _waiting.get() or []
+        _run(_waiting.get() or [])
     finally:
         _waiting.reset(token)
-    _run(waiting)
 
 
-def _run(waiting: Sequence[tuple[SyncConnection, Payload]]) -> None:
-    for connection, payload in waiting:
+def _run(waiting: list[tuple[SyncConnection, Payload]]) -> None:
+    while waiting:  # a job may defer another one
+        connection, payload = waiting.pop(0)
         try:
             connection.push(payload)
         except Exception:

@@ -7,7 +7,6 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any, Optional
 
 import pytest
@@ -17,6 +16,7 @@ from typing_extensions import TypeAliasType
 from laraq.container import Container, Injected, Scope, declare_locals, injected, parameters_of
 from laraq.container.parameters import INJECT, wanted
 from tests.container import shop
+from tests.container.far_away import FarAway
 from tests.container.shop import Clock, Mailer, Primary, Repo, User
 
 ClockDep = TypeAliasType("ClockDep", Annotated[Clock, INJECT])
@@ -166,13 +166,6 @@ class Base:
 
 class Derived(Base):
     pass
-
-
-@dataclass
-class FarAway(shop.Repo[User]):
-    """Its constructor has an annotation that was written in another module."""
-
-    name: str = "far"
 
 
 class Settings(BaseModel):

@@ -123,19 +123,21 @@ async def test_sync_and_async_factories_are_left_in_one_order_and_see_the_except
 
 
 @in_event_loop
-async def test_an_async_factory_cannot_hide_the_exception_of_the_job(container: Container) -> None:
-    @asynccontextmanager
+async def test_an_async_factory_cannot_hide_the_exception_of_the_job(container: Container, recorder: Recorder) -> None:
     async def forgets_to_raise() -> AsyncIterator[Clock]:
         with suppress(ValueError):
             yield Clock()
 
+    container.bind(User, recorder.factory("User"))
     container.bind(Clock, forgets_to_raise)
 
-    async def handle(clock: Clock) -> None:
+    async def handle(user: User, clock: Clock) -> None:
         raise ValueError("job")
 
     with pytest.raises(ValueError, match="job"):
         await run_job(container, handle)
+
+    assert recorder.log == ["+User", "!User ValueError", "-User"]
 
 
 @in_event_loop

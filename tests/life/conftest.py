@@ -1,4 +1,4 @@
-"""The stage of these tests: a user's project with jobs, real workers on Redis and RabbitMQ, and a record of what ran."""
+"""The stage of these tests: a user's project with jobs, real workers on Redis and RabbitMQ, a record of what ran."""
 
 from __future__ import annotations
 

@@ -211,13 +211,16 @@ def test_solo_and_threads_count_what_killed_the_whole_worker(redis_stage: Stage)
 
 def test_a_solo_worker_acknowledges_each_job_before_the_next_one_starts(redis_stage: Stage) -> None:
     """Stock Celery puts the acknowledgement off until the loop turns: the killer would take the finished jobs along."""
-    project = redis_stage.project(DYING + """
+    project = redis_stage.project(
+        DYING
+        + """
 class Quick(Job):
     def handle(self):
         note("quick", attempt=self.attempts)
 
 app.conf.worker_prefetch_multiplier = 8
-""")
+"""
+    )
     project.python("import proj; [proj.Quick.dispatch() for _ in range(4)]; proj.Dies('exit').dispatch()")
     with project.worker(pool="solo", await_ready=False) as worker:
         worker.wait()
@@ -240,6 +243,7 @@ def unfinished_messages(stage: Stage) -> int:
     from kombu import Connection
 
     with Connection(stage.broker_url) as connection:
+
         def ready() -> int:
             return int(connection.default_channel.queue_declare("celery", passive=True).message_count)
 

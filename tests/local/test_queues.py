@@ -174,7 +174,7 @@ def test_dispatch_after_response_defers_the_job() -> None:
 
 
 def test_deferred_jobs_are_dropped_when_the_block_raises() -> None:
-    with pytest.raises(KeyError), deferring():
+    with pytest.raises(KeyError), deferring():  # noqa: PT012 - what a block does is the point
         Store.dispatch_after_response(1)
         raise KeyError
     assert log == []

@@ -12,8 +12,7 @@ from laraq.testing.suite.journal import running
 from laraq_redis import RedisStore
 from laraq_redis.failed import RedisFailedJobs
 from laraq_redis.journal import RedisJournal
-from tests.redis.private_server import PrivateRedis, free_port
-from tests.support.waiting import wait_until
+from tests.redis.private_server import PrivateRedis
 
 
 class TestRedisStore(SharedStoreSuite):
@@ -49,19 +48,6 @@ def test_closing_a_store_leaves_the_client_it_was_given_alone(redis_url: str) ->
         before = client.client_id()
         store.close()
         assert client.client_id() == before
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.RedisCluster]:
-    """A cluster of one node: it refuses commands whose keys could be on two nodes."""
-    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    with PrivateRedis(tmp_path_factory.mktemp("cluster"), *options) as server:
-        with redis.Redis(port=server.port) as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        client = redis.RedisCluster(host="127.0.0.1", port=server.port)
-        yield client
-        client.close()
 
 
 class TestRedisClusterFailedJobs(SharedFailedJobsSuite):

@@ -99,6 +99,17 @@ class JournalSuite:
         journal.write("host:1", [running("job-1", 2), done("job-1", 1)])
         assert journal.find("job-1") == running("job-1", 2)
 
+    def test_a_start_is_claimed_once(self, journal: Journal) -> None:
+        assert journal.claim("a", 2)
+        assert not journal.claim("a", 2)
+        assert journal.claim("a", 3)
+        assert journal.claim("b", 2)
+
+    def test_of_many_threads_one_claims_a_start(self, journal: Journal) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: journal.claim("contested", 1), range(32)))
+        assert sum(answers) == 1
+
     def test_an_erased_writer_said_nothing(self, journal: Journal) -> None:
         journal.write("host:1", [running("job-1")])
         journal.write("host:2", [running("job-2")])

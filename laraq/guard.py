@@ -1,4 +1,4 @@
-"""Gate: what a block of code waits in front of, and gives back when it leaves."""
+"""Guard: lets a block of code in when its time has come, and takes back what it held."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laraq.ports import Store
 logger = logging.getLogger("laraq.locks")
 
 
-class Gate(ABC):
+class Guard(ABC):
     """Works as `with` and as `async with`, which wait up to `patience` seconds and raise when nobody let them in.
 
     One object may be shared by threads and tasks, and be made before a fork: every entry has a token of its own.
@@ -28,7 +28,7 @@ class Gate(ABC):
     def __init__(self, patience: float, store: Store | None) -> None:
         self._patience = patience
         self._given_store = store
-        #: The entries that `with` made, in their order.
+        #: The entries that `with` made, the last one last.
         self._inside: list[Entry] = []
 
     @property

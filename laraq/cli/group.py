@@ -1,0 +1,91 @@
+"""The group `laraq` and the program of that name. A command is imported when it is called or asked for its help.
+
+Celery imports this file at every call of `celery`, for it is a plugin of that program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from laraq.errors import LaraqError, did_you_mean
+
+#: Key in `click.Context.meta`: what `-A` says, the app of the program around us, or None for the embedded default.
+APP = "laraq.app"
+
+#: Every command, with the file it is in. Its function has the same name, `-` read as `_`.
+COMMANDS = {
+    "failed": "laraq.cli.failed",
+    "flush": "laraq.cli.flush",
+    "forget": "laraq.cli.forget",
+    "migrate": "laraq.cli.migrate",
+    "prune-failed": "laraq.cli.prune_failed",
+    "retry": "laraq.cli.retry",
+    "work": "laraq.cli.work",
+}
+
+
+class Commands(click.Group):
+    """Loads commands late, and turns errors into one line and an exit status: 1 for a problem, 2 for wrong usage."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, for `--help`."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a call; click before 8.4 makes no suggestion."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.ctx is None or error.option_name not in ("-A", "--app"):
+                raise
+            program, _, command = error.ctx.command_path.partition(" ")
+            raise click.UsageError(f"-A comes first: {program} -A shop {command}", error.ctx) from error
+        except LaraqError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
+@click.option(
+    "-A",
+    "--app",
+    envvar=["LARAQ_APP", "CELERY_APP"],
+    show_envvar=True,
+    metavar="MODULE[:ATTRIBUTE]",
+    help="The Celery app, as Celery's own -A, or a module of jobs that has none. Default: the embedded default.",
+)
+@click.version_option(package_name="laraq")
+@click.pass_context
+def laraq(context: click.Context, app: str | None) -> None:
+    """Jobs: run them, and look after those that failed."""
+    outer = getattr(context.obj, "app", None)
+    explicit = context.get_parameter_source("app") is ParameterSource.COMMANDLINE
+    context.meta[APP] = app if explicit or outer is None else outer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program `laraq`."""
+    for early in entry_points(group="laraq.program_start"):
+        # Before anything else is imported: gevent and eventlet replace parts of the standard library.
+        early.load()()
+    laraq.main(arguments, prog_name="laraq")

@@ -1,0 +1,63 @@
+"""HostCommands: what the command line asks of the task queue that carries the jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+from laraq.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOptions:
+    """What `laraq work` says about the worker itself; what it says about jobs is in `Laraq.worker`."""
+
+    #: Name of the connection to work on; None for the app's own.
+    connection: str | None = None
+    #: That connection as configured: `url`, `queue`, ...
+    address: Mapping[str, Any] = field(default_factory=dict)
+    #: In the order in which they are served; empty for the default of the connection.
+    queues: tuple[str, ...] = ()
+    #: A number or "auto"; None for the app's own setting, as with the next.
+    concurrency: str | None = None
+    pool: str | None = None
+    name: str | None = None
+    loglevel: str = "INFO"
+    #: No banner.
+    quiet: bool = False
+    no_color: bool = False
+    #: 0 is no limit.
+    max_jobs: int = 0
+    stop_when_empty: bool = False
+
+
+class HostCommands(Protocol):
+    """Implemented by adapters, found by the entry-point group `laraq.commands`."""
+
+    def load(self, spec: str) -> Laraq:
+        """What `-A spec` means.
+
+        Raises ConfigurationError when there is no such module or app, or nothing is attached to it.
+        """
+
+    def attached(self, app: Any) -> Laraq:
+        """The Laraq of an app; raises ConfigurationError when none is attached."""
+
+    def import_jobs(self, laraq: Laraq) -> None:
+        """Import the modules a worker of the app would import, so that every Job class is known."""
+
+    def work(self, laraq: Laraq, options: WorkOptions) -> int:
+        """Be a worker until told to stop, or until the options say that it is done; return the exit status."""
+
+
+def host_commands() -> HostCommands:
+    """Those of the installed host."""
+    for entry in entry_points(group="laraq.commands"):
+        commands: HostCommands = entry.load()()
+        return commands
+    raise ConfigurationError("No adapter offers the entry point 'laraq.commands': is laraq installed completely?")

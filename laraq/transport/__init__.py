@@ -1,0 +1,33 @@
+"""The transport core: what every broker of laraq's own does the same way, whatever its store."""
+
+from laraq.transport.credit import BATCH, credit
+from laraq.transport.feed import Appetite, Ask, Feed, Polling
+from laraq.transport.heartbeat import Heartbeat
+from laraq.transport.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
+from laraq.transport.lease import Lease
+from laraq.transport.ledger import ACK_LINGER, Ledger
+from laraq.transport.store import Job, Posting, QueueCount, Queues, Reservations, Route, Routes, Taken
+
+__all__ = [
+    "ACK_LINGER",
+    "BATCH",
+    "HINT_INTERVAL",
+    "HINT_WINDOW",
+    "Appetite",
+    "Ask",
+    "Feed",
+    "Heartbeat",
+    "HintThrottle",
+    "Job",
+    "Lease",
+    "Ledger",
+    "Polling",
+    "Posting",
+    "QueueCount",
+    "Queues",
+    "Reservations",
+    "Route",
+    "Routes",
+    "Taken",
+    "credit",
+]

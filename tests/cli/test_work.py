@@ -1,0 +1,207 @@
+"""`laraq work`, against real brokers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from click.testing import CliRunner
+
+from laraq import Laraq
+from laraq.cli import laraq
+from tests.cli.programs import FORMS
+from tests.support.project import Project
+
+SOURCE = """
+    import os, time
+    import click
+    from celery import Celery, bootsteps
+    from laraq import Job, Laraq
+
+    app = Celery("proj", broker=os.environ["BROKER"])
+    app.conf.task_default_queue = os.environ["QUEUE"]
+    mail = {"url": os.environ.get("MAIL", ""), "queue": os.environ["QUEUE"] + "-mail"}
+    queue = Laraq(
+        app,
+        store=os.environ["STORE"],
+        connections={"mail": mail},
+    )
+
+    class Sharded(bootsteps.Step):
+        # No default: a worker whose command line lacks the app's own option cannot start.
+        def __init__(self, parent, shard, **options): ...
+
+    app.user_options["worker"].add(click.Option(["--shard"], default="7"))
+    app.steps["worker"].add(Sharded)
+
+    def note(*words):
+        with open("notes", "a") as notes:
+            print(*words, file=notes)
+
+    class Note(Job):
+        n: int
+
+        def handle(self):
+            note(self.n, self.attempts)
+
+    class Stumble(Job):
+        def handle(self):
+            note("stumble", self.attempts, time.time())
+            if self.attempts < 3:
+                raise ValueError("not yet")
+
+    class Hang(Job):
+        def handle(self):
+            time.sleep(600)
+
+    class PassOn(Job):
+        def handle(self):
+            Note(2).dispatch()
+            Note(3).on_connection("mail").dispatch()
+"""
+
+
+class Shop(Project):
+    """A project whose jobs note what they do."""
+
+    def __init__(self, folder: Path, broker: str, store: str, queue: str, mail: str = "") -> None:
+        super().__init__(
+            folder, {"proj.py": SOURCE}, env={"BROKER": broker, "STORE": store, "QUEUE": queue, "MAIL": mail}
+        )
+
+    def notes(self) -> list[str]:
+        path = self.folder / "notes"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def work(self, *options: str, form: str = "laraq") -> None:
+        """Run a worker that ends by itself, with exit status 0."""
+        self.run([*FORMS[form], "work", "--concurrency", "1", *options])
+
+    def failed(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run([*FORMS["laraq"], "failed", "--json"]))
+        return found
+
+
+@pytest.fixture
+def shop(tmp_path: Path, redis_url: str, queue_name: str) -> Shop:
+    return Shop(tmp_path, redis_url, redis_url, queue_name)
+
+
+def test_a_worker_that_is_done_leaves_the_other_jobs_unstarted(
+    tmp_path: Path, broker_url: str, redis_url: str, queue_name: str
+) -> None:
+    shop = Shop(tmp_path, broker_url, redis_url, queue_name)
+    shop.python("import proj\nfor n in range(6): proj.Note(n).dispatch()")
+    shop.work("--once")
+    assert shop.notes() == ["0 1"]
+    shop.work("--max-jobs", "3", "--concurrency", "2", form="celery")
+    assert sorted(shop.notes()) == ["0 1", "1 1", "2 1", "3 1"]
+    shop.work("--stop-when-empty")
+    assert sorted(shop.notes()) == [f"{n} 1" for n in range(6)]
+    shop.work("--stop-when-empty")
+    assert len(shop.notes()) == 6
+
+
+def test_a_worker_without_an_end_stops_when_it_is_told_to(shop: Shop) -> None:
+    with shop.worker(command="laraq", queues=["some", "more"]) as worker:
+        shop.python("import proj; proj.Note(1).on_queue('more').dispatch()")
+        worker.wait_for_log(r"Task proj\.Note\[.*\] succeeded")
+        assert worker.terminate() == 0
+        assert "laraq-" in worker.log
+
+
+def test_jobs_that_say_nothing_take_the_options_of_the_worker(shop: Shop) -> None:
+    options = ["--tries", "3", "--backoff", "0.5,1", "--timeout", "1"]
+    with shop.worker(command="laraq", concurrency=2, args=options) as worker:
+        shop.python("import proj; proj.Stumble().dispatch(); proj.Hang().dispatch()")
+        worker.wait_for_log(r"Task proj\.Stumble\[.*\] succeeded")
+        worker.wait_for_log(r"Task proj\.Hang\[.*\] raised")
+        assert worker.terminate() == 0
+    starts = [line.split() for line in shop.notes()]
+    assert [attempt for _, attempt, _ in starts] == ["1", "2", "3"]
+    first, second, third = (float(moment) for _, _, moment in starts)
+    assert second - first >= 0.5
+    assert third - second >= 1
+    [hang] = shop.failed()
+    assert (hang["job"], hang["attempts"]) == ("proj.Hang", 3)
+    assert "JobTimedOutError" in hang["error"]
+
+
+def test_the_first_queue_goes_first(shop: Shop) -> None:
+    shop.python("""
+        import proj
+        for n in range(3): proj.Note(n).on_queue("low").dispatch()
+        for n in range(10, 13): proj.Note(n).on_queue("high").dispatch()
+    """)
+    shop.work("--queue", "high, low", "--stop-when-empty")
+    assert shop.notes() == ["10 1", "11 1", "12 1", "0 1", "1 1", "2 1"]
+
+
+@pytest.fixture
+def mail_shop(tmp_path: Path, redis_url: str, amqp_url: str, queue_name: str) -> Shop:
+    """Its own broker is Redis, its connection `mail` is RabbitMQ."""
+    return Shop(tmp_path, redis_url, redis_url, queue_name, mail=amqp_url)
+
+
+def test_a_named_connection_is_worked_on_and_the_own_broker_is_not(mail_shop: Shop) -> None:
+    mail_shop.python("""
+        import proj
+        proj.Note(1).dispatch()
+        proj.PassOn().on_connection("mail").dispatch()
+    """)
+    mail_shop.work("mail", "--stop-when-empty")
+    assert mail_shop.notes() == ["3 1"]
+    mail_shop.work("--stop-when-empty")
+    assert mail_shop.notes() == ["3 1", "1 1", "2 1"]
+
+
+def test_the_environment_does_not_overrule_a_named_connection(
+    tmp_path: Path, redis_url: str, amqp_url: str, queue_name: str
+) -> None:
+    shop = Shop(tmp_path, "memory://", redis_url, queue_name, mail=amqp_url)
+    shop.python("import proj; proj.Note(1).on_connection('mail').dispatch()")
+    shop.run([*FORMS["celery"][:1], "-A", "proj", "-b", redis_url, *FORMS["celery"][3:], "work", "mail", "--once"])
+    assert shop.notes() == ["1 1"]
+
+
+def test_a_job_released_or_failed_on_a_named_connection_goes_back_there(mail_shop: Shop) -> None:
+    mail_shop.python("import proj; proj.Stumble().on_connection('mail').dispatch()")
+    mail_shop.work("mail", "--stop-when-empty", "--tries", "2")
+    [failed] = mail_shop.failed()
+    assert (failed["connection"], failed["attempts"]) == ("mail", 2)
+    mail_shop.run([*FORMS["laraq"], "retry", failed["id"]])
+    mail_shop.work("mail", "--stop-when-empty", "--tries", "3")
+    assert [line.split()[1] for line in mail_shop.notes()] == ["1", "2", "1", "2", "3"]
+    assert mail_shop.failed() == []
+
+
+@pytest.mark.parametrize(
+    ("connection", "answer"),
+    [
+        ("mial", "Connection 'mial' is not configured. Did you mean 'mail'?"),
+        ("sync", "'sync' needs no worker"),
+        ("here", "'here' is sync: work on the connections its jobs are sent to."),
+        ("safe", "'safe' is failover"),
+    ],
+)
+def test_a_connection_that_nobody_can_work_on_is_refused(
+    connection: str, answer: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["laraq.current"], "_default", [])
+    app = Celery("shop", broker=redis_url, set_as_current=False)
+    Laraq(
+        app,
+        connections={
+            "mail": {"url": redis_url, "queue": "mail"},
+            "here": {"driver": "sync"},
+            "safe": {"driver": "failover", "connections": ["default", "mail"]},
+        },
+    )
+    result = CliRunner().invoke(laraq, ["work", connection], obj=SimpleNamespace(app=app))
+    assert result.exit_code == 2
+    assert answer in result.stderr

@@ -1,0 +1,60 @@
+"""Locks and limits where SQL has no word for them: MySQL, which MariaDB plays here. (SQLite has its own tests.)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import delete
+
+from laraq.testing.suite import SharedLimitsSuite, SharedLocksSuite
+from laraq_sqlalchemy import SqlStore
+from laraq_sqlalchemy.direct import Direct
+from laraq_sqlalchemy.limits import SqlLimits
+from laraq_sqlalchemy.locks import SqlLocks
+from laraq_sqlalchemy.tables import limits as limits_table
+from laraq_sqlalchemy.tables import locks as locks_table
+from tests.support.sql_database import SqlDatabase
+
+
+class InSteps(Direct):
+    """Takes every server for one without words."""
+
+    flavour = "mysql"
+
+
+@pytest.fixture(scope="module")
+def shared_store(mariadb_database: SqlDatabase) -> Iterator[SqlStore]:
+    mariadb_database.create()
+    store = SqlStore.from_url(mariadb_database.url)
+    store.migrate()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def store(shared_store: SqlStore) -> SqlStore:
+    for table in (locks_table, limits_table):
+        shared_store.database.write(lambda connection, table=table: connection.execute(delete(table)))
+    return shared_store
+
+
+@pytest.fixture
+def direct(store: SqlStore) -> Iterator[Direct]:
+    direct = InSteps(store.database)
+    yield direct
+    direct.close()
+
+
+class TestSqlLocksInSteps(SharedLocksSuite):
+    tries = 2_000
+
+    @pytest.fixture
+    def locks(self, store: SqlStore, direct: Direct) -> SqlLocks:
+        return SqlLocks(store.database, direct)
+
+
+class TestSqlLimitsInSteps(SharedLimitsSuite):
+    @pytest.fixture
+    def limits(self, store: SqlStore, direct: Direct) -> SqlLimits:
+        return SqlLimits(store.database, direct)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import delete
+
+from laraq.testing.suite import SharedLimitsSuite
+from laraq_sqlalchemy import SqlStore
+from laraq_sqlalchemy.limits import SqlLimits
+from laraq_sqlalchemy.tables import limits
+from tests.sqlalchemy.module_store import SERVERS, module_store
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def shared_store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
+    yield from module_store(request)
+
+
+@pytest.fixture
+def store(shared_store: SqlStore) -> SqlStore:
+    shared_store.database.write(lambda connection: connection.execute(delete(limits)))
+    return shared_store
+
+
+class TestSqlLimits(SharedLimitsSuite):
+    @pytest.fixture
+    def limits(self, store: SqlStore) -> SqlLimits:
+        return store.limits

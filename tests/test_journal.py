@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laraq.delivery import JournalEntry, RunState
+from laraq.journal import KEPT, RunJournal, Settled, Start, judge
+from laraq.local.memory import MemoryJournal
+
+
+def entry(attempt: int, state: RunState, key: str = "job") -> JournalEntry:
+    return JournalEntry(key, attempt, state)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "found", "expected"),
+    [
+        pytest.param(0, None, Start(1), id="never noted: merely fetched"),
+        pytest.param(2, None, Start(3), id="earlier starts are in the message"),
+        pytest.param(2, entry(2, RunState.RUNNING), Start(3), id="the note is of the start before this message"),
+        pytest.param(2, entry(2, RunState.RELEASED), Start(3), id="so is this one"),
+        pytest.param(2, entry(1, RunState.FAILED), Start(3), id="an old note means nothing"),
+        pytest.param(0, entry(1, RunState.RUNNING), Start(2, died=True), id="the run died"),
+        pytest.param(0, entry(3, RunState.RUNNING), Start(4, died=True), id="several runs died"),
+        *(
+            pytest.param(0, entry(1, state), Settled(entry(1, state)), id=f"{state}: only the acknowledgement was lost")
+            for state in (RunState.DONE, RunState.RELEASED, RunState.FAILED)
+        ),
+    ],
+)
+def test_a_redelivered_message_is_judged_by_the_note(
+    attempts: int, found: JournalEntry | None, expected: Start | Settled
+) -> None:
+    assert judge(attempts, found) == expected
+
+
+@given(
+    st.integers(0, 20),
+    st.none() | st.builds(JournalEntry, st.just("job"), st.integers(1, 20), st.sampled_from(RunState)),
+)
+def test_a_start_is_always_later_than_every_known_one(attempts: int, found: JournalEntry | None) -> None:
+    judgement = judge(attempts, found)
+    if isinstance(judgement, Start):
+        assert judgement.attempt > attempts
+        if found is not None and not found.ended:
+            assert judgement.attempt > found.attempt
+
+
+class KillPoint(Enum):
+    """Where the worker that holds the message is killed."""
+
+    FETCHED = auto()
+    STARTED = auto()
+    RUNNING = auto()
+    SETTLED = auto()
+    NOTED = auto()
+
+
+@dataclass
+class Broker:
+    """One message, redelivered until a worker lives long enough to acknowledge it."""
+
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    starts: list[int] = field(default_factory=list)
+    ran: list[int] = field(default_factory=list)
+    settled: int = 0
+    redelivered: bool = False
+
+    def deliver(self, killed_at: KillPoint | None) -> bool:
+        """Whether the message was acknowledged. Every delivery is to a worker process of its own."""
+        worker = RunJournal(self.journal)
+        judgement = judge(0, worker.find("job")) if self.redelivered else Start(1)
+        self.redelivered = True
+        if isinstance(judgement, Settled):
+            return True
+        if killed_at is KillPoint.FETCHED:
+            return False
+        worker.begin("job", judgement.attempt)
+        self.starts.append(judgement.attempt)
+        if killed_at is KillPoint.STARTED:
+            return False
+        self.ran.append(judgement.attempt)
+        if killed_at is KillPoint.RUNNING:
+            return False
+        self.settled += 1
+        if killed_at is KillPoint.SETTLED:
+            return False
+        worker.end("job", judgement.attempt, RunState.DONE)
+        return killed_at is not KillPoint.NOTED
+
+
+@given(st.lists(st.sampled_from(KillPoint), max_size=12))
+def test_kills_at_any_point_are_counted_once_each_and_end_with_one_outcome(kills: list[KillPoint]) -> None:
+    broker = Broker()
+    deliveries = [broker.deliver(kill) for kill in (*kills, None)]
+    assert deliveries[-1]
+    assert broker.starts == list(range(1, len(broker.starts) + 1))
+    decisive = kills[: kills.index(KillPoint.NOTED)] if KillPoint.NOTED in kills else kills
+    died = [kill for kill in decisive if kill is not KillPoint.FETCHED]
+    assert len(broker.starts) == len(died) + 1
+    assert broker.settled == decisive.count(KillPoint.SETTLED) + 1
+
+
+def test_a_start_is_found_by_other_processes() -> None:
+    store = MemoryJournal()
+    RunJournal(store).begin("job", 2)
+    assert RunJournal(store).find("job") == entry(2, RunState.RUNNING)
+
+
+def test_an_end_replaces_its_start() -> None:
+    journal = RunJournal(MemoryJournal())
+    journal.begin("job", 1)
+    journal.end("job", 1, RunState.FAILED)
+    assert journal.find("job") == entry(1, RunState.FAILED)
+
+
+def test_the_oldest_ended_runs_are_forgotten() -> None:
+    journal = RunJournal(MemoryJournal())
+    for number in range(KEPT + 1):
+        journal.begin(f"job-{number}", 1)
+        journal.end(f"job-{number}", 1, RunState.DONE)
+    assert journal.find("job-0") is None
+    assert journal.find("job-1") is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=150))
+def test_a_running_job_is_never_forgotten_for_lack_of_room(steps: list[tuple[int, bool]]) -> None:
+    store, running = MemoryJournal(), set()
+    journal = RunJournal(store)
+    for number in range(KEPT + 5):
+        journal.begin(f"early-{number}", 1)
+        running.add(f"early-{number}")
+    for number, ends in steps:
+        key = f"job-{number}"
+        if ends and key in running:
+            journal.end(key, 1, RunState.DONE)
+            running.discard(key)
+        elif not ends:
+            journal.begin(key, 1)
+            running.add(key)
+    assert all(journal.find(key) == entry(1, RunState.RUNNING, key) for key in running)
+
+
+def test_a_clean_process_leaves_nothing_behind() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.end("job", 1, RunState.DONE)
+    journal.close()
+    assert store.find("job") is None
+
+
+def test_a_process_that_ends_in_the_middle_of_a_run_leaves_its_note() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.close()
+    assert store.find("job") == entry(1, RunState.RUNNING)
+
+
+def test_a_forked_child_writes_under_a_name_of_its_own() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("parent", 1)
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            journal.begin("child", 1)
+            both = store.find("parent") is not None and store.find("child") is not None
+            os.write(write_end, b"1" if both else b"0")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as answer:
+        assert answer.read() == b"1"

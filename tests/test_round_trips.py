@@ -1,0 +1,66 @@
+"""What a lock, a limit and a look into the cache cost on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from laraq.ports import Demand, Store
+from laraq_redis import RedisStore
+from laraq_sqlalchemy import SqlStore
+from tests.support.round_trips import RoundTrips
+
+OPEN = {
+    "redis": (RedisStore.from_url, 6379),
+    "postgres": (SqlStore.from_url, 5432),
+    "mariadb": (SqlStore.from_url, 3306),
+}
+
+#: More often than drivers wait before they prepare a statement, which is one more trip, once.
+WARM = 12
+
+
+@pytest.fixture(scope="module", params=OPEN)
+def trips(request: pytest.FixtureRequest) -> Iterator[tuple[RoundTrips, Store]]:
+    """Each server in turn, as the module has it: with what the tests before left in it."""
+    open_store, port = OPEN[request.param]
+    database = request.getfixturevalue(f"{request.param}_database")
+    database.empty() if request.param == "redis" else database.create()
+    with RoundTrips(database.url, port) as proxy:
+        store = open_store(proxy.url)
+        store.migrate()
+        yield proxy, store
+        store.close()
+
+
+CHECKS: dict[str, Callable[[Store], object]] = {
+    "acquire": lambda store: store.locks.acquire("held by a", "a", 60),
+    "acquire refused": lambda store: store.locks.acquire("held by a", "b", 60),
+    "acquire one of three slots": lambda store: store.locks.acquire("slots", "a", 60, 3),
+    "acquire and release": lambda store: (store.locks.acquire("key", "a", 60), store.locks.release("key", "a")),
+    "refresh": lambda store: store.locks.refresh("held by a", "a", 60),
+    "owner": lambda store: store.locks.owner("held by a"),
+    "force_release": lambda store: store.locks.force_release("key"),
+    "take": lambda store: store.limits.take([Demand("key", 1000, 1e9)]),
+    "take refused": lambda store: store.limits.take([Demand("empty", 0, 1e9)]),
+    "take three": lambda store: store.limits.take([Demand(key, 1000, 1e9) for key in "abc"]),
+    "take three refused": lambda store: store.limits.take(
+        [Demand(key, maximum, 1e9) for key, maximum in (("a", 9), ("b", 0))]
+    ),
+    "usage": lambda store: store.limits.usage("key"),
+    "clear": lambda store: store.limits.clear("key"),
+    "get": lambda store: store.cache.get("key"),
+    "put": lambda store: store.cache.put("key", "value", 60),
+    "forget": lambda store: store.cache.forget("key"),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_check_is_one_round_trip(trips: tuple[RoundTrips, Store], check: str) -> None:
+    proxy, store = trips
+    for _ in range(WARM):
+        CHECKS[check](store)
+    before = proxy.count
+    CHECKS[check](store)
+    assert proxy.count - before == (2 if " and " in check else 1)

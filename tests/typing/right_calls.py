@@ -1,0 +1,107 @@
+"""What users write and both type checkers accept; never imported, only checked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+
+from laraq import Backoff, Bus, Dispatched, Injected, Job, dispatch, injected, job
+
+
+class Mailer:
+    pass
+
+
+class ProcessPodcast(Job):
+    podcast: int
+    bitrate: int = 128
+
+    queue = "podcasts"
+    tries = 5
+    backoff = [1, 5, 10]
+    timeout = timedelta(minutes=2)
+
+    def middleware(self) -> list[Any]:
+        return []
+
+    def handle(self, mailer: Mailer) -> None:
+        assert_type(self.podcast, int)
+        assert_type(self.attempts, int)
+        self.release(timedelta(seconds=5))
+        self.fail("enough")
+        self.delete()
+
+    def failed(self, error: BaseException | None) -> None: ...
+
+
+class Computed(Job):
+    podcast: int
+
+    def tries(self) -> int:
+        return self.podcast
+
+    def backoff(self) -> Backoff:
+        return Backoff.exponential(2, cap=timedelta(minutes=10))
+
+    def retry_until(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def handle(self) -> int:
+        return self.podcast
+
+
+class HighBitrate(ProcessPodcast):
+    channels: int = 2
+
+
+@job
+def tidy_up() -> None: ...
+
+
+@job(queue="emails", tries=3, unique=True)
+def send_welcome(user_id: int, mailer: Injected[Mailer] = injected(), *, loud: bool = False) -> str:  # noqa: B008 - as documented
+    return f"{user_id} {mailer} {loud}"
+
+
+async def use_them() -> None:
+    assert_type(ProcessPodcast(1).bitrate, int)
+    assert_type(ProcessPodcast(1, bitrate=64), ProcessPodcast)
+    assert_type(HighBitrate(1, 64, channels=1), HighBitrate)
+
+    assert_type(ProcessPodcast.dispatch(1), Dispatched)
+    assert_type(ProcessPodcast.dispatch(1, 64), Dispatched)
+    assert_type(ProcessPodcast.dispatch(podcast=1, bitrate=64), Dispatched)
+    assert_type(HighBitrate.dispatch(1, channels=1), Dispatched)
+    assert_type(await ProcessPodcast.adispatch(1), Dispatched)
+    assert_type(ProcessPodcast.dispatch_after_response(1), Dispatched)
+    ProcessPodcast.dispatch_sync(1)
+    assert_type(ProcessPodcast.dispatch_if(True, 1, bitrate=64), Dispatched | None)
+    assert_type(ProcessPodcast.dispatch_unless(True, 1), Dispatched | None)
+    ProcessPodcast.delay(1, bitrate=64)
+    ProcessPodcast.apply_async((1,), {"bitrate": 64}, countdown=10)
+
+    assert_type(ProcessPodcast(1).on_queue("high"), ProcessPodcast)
+    assert_type(ProcessPodcast(1).dispatch(), Dispatched)
+    assert_type(ProcessPodcast(1).on_queue("high").dispatch(), Dispatched)
+    assert_type(
+        ProcessPodcast(1).on_connection("redis").with_delay(timedelta(hours=1)).after_commit().dispatch(), Dispatched
+    )
+    assert_type(await ProcessPodcast(1).on_queue("high").adispatch(), Dispatched)
+    ProcessPodcast(1).on_queue("high").dispatch_sync()
+    ProcessPodcast(1).dispatch_after_response()
+
+    assert_type(send_welcome(1, Mailer(), loud=True), str)
+    assert_type(send_welcome.dispatch(1), Dispatched)
+    assert_type(send_welcome.dispatch(user_id=1, loud=True), Dispatched)
+    assert_type(await send_welcome.adispatch(1), Dispatched)
+    assert_type(send_welcome.dispatch_if(True, 1), Dispatched | None)
+    send_welcome.delay(1)
+    send_welcome.apply_async((1,), countdown=10)
+    send_welcome.job(1).on_queue("low").dispatch()
+    assert_type(tidy_up.dispatch(), Dispatched)
+
+    assert_type(dispatch(ProcessPodcast(1)), Dispatched)
+    dispatch(send_welcome)
+    dispatch(lambda: None)
+    Bus.bulk([ProcessPodcast(1), HighBitrate(2)])
+    Bus.bulk(ProcessPodcast(number) for number in range(3))

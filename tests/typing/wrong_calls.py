@@ -1,0 +1,62 @@
+"""What both type checkers reject; never imported, only checked. Every line marked `# wrong` is an error."""
+
+from __future__ import annotations
+
+from laraq import Injected, Job, injected, job
+
+
+class Mailer:
+    pass
+
+
+class ProcessPodcast(Job):
+    podcast: int
+    bitrate: int = 128
+
+    def handle(self) -> None:
+        self.release("soon")  # wrong
+        self.fail(5)  # wrong
+
+
+class HighBitrate(ProcessPodcast):
+    channels: int = 2
+
+
+@job(queue="emails")
+def send_welcome(user_id: int, mailer: Injected[Mailer] = injected(), *, loud: bool = False) -> str:  # noqa: B008 - as documented
+    return f"{user_id} {mailer} {loud}"
+
+
+async def use_them() -> None:
+    ProcessPodcast()  # wrong
+    ProcessPodcast("one")  # wrong
+    ProcessPodcast(1, colour="red")  # wrong
+    HighBitrate(1, channels="two")  # wrong
+
+    ProcessPodcast.dispatch()  # wrong
+    ProcessPodcast.dispatch("one")  # wrong
+    ProcessPodcast.dispatch(1, bitrate="high")  # wrong
+    ProcessPodcast.dispatch(1, colour="red")  # wrong
+    ProcessPodcast.dispatch(1, 2, 3)  # wrong
+    HighBitrate.dispatch(1, channels="two")  # wrong
+    ProcessPodcast.dispatch_sync("one")  # wrong
+    ProcessPodcast.dispatch_after_response("one")  # wrong
+    await ProcessPodcast.adispatch("one")  # wrong
+    ProcessPodcast.dispatch_if(True, "one")  # wrong
+    ProcessPodcast.dispatch_unless(True)  # wrong
+    ProcessPodcast.delay("one")  # wrong
+
+    ProcessPodcast(1).dispatch("again")  # wrong
+    ProcessPodcast(1).on_queue(5).dispatch()  # wrong
+    ProcessPodcast(1).with_delay("soon").dispatch()  # wrong
+    ProcessPodcast(1).on_quue("high").dispatch()  # wrong
+
+    send_welcome("one", Mailer())  # wrong
+    send_welcome.dispatch()  # wrong
+    send_welcome.dispatch("one")  # wrong
+    send_welcome.dispatch(1, colour="red")  # wrong
+    send_welcome.dispatch(1, loud="very")  # wrong
+    send_welcome.delay("one")  # wrong
+    send_welcome.dispatch_if(True, "one")  # wrong
+    await send_welcome.adispatch("one")  # wrong
+    send_welcome.job("one")  # wrong
