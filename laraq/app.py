@@ -173,7 +173,10 @@ class Laraq:
 
     def migrate(self) -> list[str]:
         """Bring the schema of every store in use up to date; name the steps taken."""
-        return list(self.store.migrate())
+        stores = [self.store]
+        if self._store_of_failed is not None and self._store_of_failed.label != self.store.label:
+            stores.append(self._store_of_failed)
+        return [step for store in stores for step in store.migrate()]
 
     def _connect(self, name: str, config: Any) -> QueueConnection:
         config = {"url": config} if isinstance(config, str) else dict(config)
@@ -198,17 +201,24 @@ class Laraq:
                 return store_at(url)
         return store_at(self.settings.url)
 
+    @cached_property
+    def _store_of_failed(self) -> Store | None:
+        """The store that only the failed jobs have, if there is one."""
+        given = self.settings.failed
+        own = isinstance(given, str) and given != "null" and not given.startswith("file:")
+        return store_at(given) if own else None
+
     def _failed_jobs(self) -> FailedJobs:
         given = self.settings.failed
+        if self._store_of_failed is not None:
+            return self._store_of_failed.failed
         if given is None:
             return self.store.failed
         if not isinstance(given, str):
             return given  # type: ignore[no-any-return]
         if given == "null":
             return NullFailedJobs()
-        if given.startswith("file:"):
-            return FileFailedJobs(given.removeprefix("file:").removeprefix("//"))
-        return store_at(given).failed
+        return FileFailedJobs(given.removeprefix("file:").removeprefix("//"))
 
 
 def store_at(url: str) -> Store:

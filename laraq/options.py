@@ -34,6 +34,8 @@ class WorkerOptions:
     backoff: Any = 0
     #: Seconds; None leaves it to Celery's own limits, 0 is no limit.
     timeout: float | None = None
+    #: The named connection this worker consumes; None: the app's own.
+    connection: str | None = None
 
 
 def seconds(value: Seconds) -> float:

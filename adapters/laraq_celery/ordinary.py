@@ -15,7 +15,7 @@ from laraq.failure import FailedJob
 from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
-from laraq_celery.task import JobTask, carrier_of
+from laraq_celery.task import JobTask, carrier_of, consumed_connection
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -121,7 +121,7 @@ def record_failures(laraq: Laraq, app: Any) -> None:
         laraq.failed.record(
             FailedJob(
                 id=task_id,
-                connection=laraq.settings.default,
+                connection=consumed_connection(laraq),
                 queue=(request.delivery_info or {}).get("routing_key") or str(app.conf.task_default_queue),
                 job=sender.name,
                 payload=payload.to_dict(),

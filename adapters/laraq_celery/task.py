@@ -132,7 +132,7 @@ class JobTask(Task):
         attempt = payload.attempts + 1
         if info.get("redelivered") or (crash is not None and crash.kind != "broken"):
             attempt, payload = self._attempt(payload, crash)
-        return Delivery(payload, attempt, queue, self.laraq.settings.default, crash, error=error)
+        return Delivery(payload, attempt, queue, consumed_connection(self.laraq), crash, error=error)
 
     def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
@@ -225,6 +225,11 @@ def laraq_journal(laraq: Any) -> journal.RunJournal:
         found = laraq.__dict__["_run_journal"] = journal.RunJournal(laraq.store.journal)
     run_journal: journal.RunJournal = found
     return run_journal
+
+
+def consumed_connection(laraq: Any) -> str:
+    """The connection whose queues this worker consumes."""
+    return str(laraq.worker.connection or laraq.settings.default)
 
 
 def task_for(cls: type[Any]) -> Task | None:

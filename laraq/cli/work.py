@@ -102,7 +102,7 @@ def work(
         raise click.UsageError("--verbose and --quiet: give one of them.", context)
     with attached(context) as laraq:
         address = _address(laraq, connection)
-        laraq.worker = WorkerOptions(tries=tries, backoff=backoff, timeout=timeout)
+        laraq.worker = WorkerOptions(tries, backoff, timeout, connection=connection if address else None)
         options = WorkOptions(
             connection=connection if address else None,
             address=address,

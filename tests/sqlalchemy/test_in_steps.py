@@ -55,6 +55,8 @@ class TestSqlLocksInSteps(SharedLocksSuite):
 
 
 class TestSqlLimitsInSteps(SharedLimitsSuite):
+    maximum = 5
+
     @pytest.fixture
     def limits(self, store: SqlStore, direct: Direct) -> SqlLimits:
         return SqlLimits(store.database, direct)

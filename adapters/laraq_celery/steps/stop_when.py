@@ -98,9 +98,9 @@ class StopWhen(StartStopStep):
             self._idle = 0
 
     def _empty(self, consumer: Any) -> bool:
-        """Whether the queues hold nothing that could start now, on a connection of its own.
+        """Whether the queues hold nothing that could start now, asked on a connection of its own.
 
-        Delayed jobs count: those in this worker's timer are reserved requests.
+        Jobs that wait for their time do not count, as in Laravel; they go back, their attempts unused.
         """
         with consumer.app.connection_for_read() as connection:
             channel = connection.default_channel

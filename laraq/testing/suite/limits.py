@@ -170,8 +170,10 @@ class LimitsSuite:
 class SharedLimitsSuite(LimitsSuite):
     """LimitsSuite for limits that other processes see."""
 
-    #: Seconds of each window of the stampede, how many of them it lasts at least, and what each may give.
-    window, windows, maximum = 0.5, 3, 20
+    #: Seconds of each window of the stampede, and how many of them it lasts at least, 3 or more.
+    window, windows = 0.5, 3
+    #: What each may give: less than the slowest machine can take.
+    maximum = 20
 
     def test_the_clock_of_the_worker_does_not_matter(self, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
         limits.take([Demand("key", 1, LONG)])
@@ -187,7 +189,7 @@ class SharedLimitsSuite(LimitsSuite):
         ready, taken, between = Board(PROCESSES), Board(PROCESSES, 100), Board(PROCESSES)
 
         def take(child: int) -> None:
-            limits.usage("key")
+            limits.take([Demand(f"key of {child}", 1, LONG)])  # connects, which may take longer than a window
             ready.add(child)
             while sum(ready.column()) < PROCESSES:
                 time.sleep(0.001)
@@ -208,7 +210,7 @@ class SharedLimitsSuite(LimitsSuite):
         unsure = sum(between.totals())
         assert max(uses) <= self.maximum
         assert sum(uses) + unsure <= self.maximum * (len(uses) + 1)
-        assert len(uses) > self.windows
+        assert len(uses) >= self.windows
         assert min(uses[1:-1]) + unsure >= self.maximum
 
     def test_of_two_limits_neither_is_used_alone_however_many_compete(self, limits: Limits) -> None:

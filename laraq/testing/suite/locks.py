@@ -250,7 +250,8 @@ class SharedLocksSuite(LocksSuite):
         entries, kills = Board(PROCESSES), Board(PROCESSES)
 
         def go_in_and_out(place: int) -> None:
-            locks.owner("key")  # connects, which may take longer than the life it has from here
+            # Connects, which may take longer than the life it has from here
+            locks.acquire(f"key of {place}", "warm", LONG)
             _kill_this_process_in(CHANCE.uniform(0.05, 0.5))
             while time.monotonic() < end:
                 owner, until = uuid4().hex, time.monotonic() + SHORT
