@@ -46,3 +46,16 @@ def __getattr__(name: str) -> _Any:
 
         return import_module("laraq_celery").LaraqTask
     raise AttributeError(f"module 'laraq' has no attribute {name!r}")
+
+
+def _complete_vendors() -> None:
+    """Tell libraries that are imported already what laraq adds to them: kombu, its transports."""
+    import sys
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="laraq.vendors"):
+        if entry.name in sys.modules:
+            entry.load()()
+
+
+_complete_vendors()

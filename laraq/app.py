@@ -28,6 +28,7 @@ from laraq.options import WorkerOptions
 from laraq.ports import FailedJobs, Host, Models, QueueConnection, Store
 from laraq.routes import Routes
 from laraq.runner import Runner
+from laraq.unique import UniqueLocks
 
 logger = logging.getLogger("laraq")
 
@@ -63,6 +64,8 @@ class Laraq:
         self.embedded = app is None
         self.container = container or Container()
         self._models: tuple[Models, ...] = ()
+        #: Stores beside the default one, by URL.
+        self._stores: dict[str, Store] = {}
         if sessions is not None:
             self._models = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.models"))
             for models in self._models:
@@ -144,6 +147,21 @@ class Laraq:
                 "deferred": lambda: DeferredConnection(self),
             },
         )
+
+    @cached_property
+    def unique(self) -> UniqueLocks:
+        """Unique locks and debounce tokens."""
+        return UniqueLocks(self.store_of)
+
+    def store_of(self, via: str | Store | None) -> Store:
+        """The store an option names by URL or object, None for the default one."""
+        if via is None:
+            return self.store
+        if not isinstance(via, str):
+            return via
+        if via not in self._stores:
+            self._stores[via] = store_at(via)
+        return self._stores[via]
 
     def connection(self, name: str | None = None) -> QueueConnection:
         """The connection of that name, None for the default one."""

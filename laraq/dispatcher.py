@@ -62,7 +62,10 @@ class Dispatcher:
         payload = self.payload(job, id or str(uuid.uuid4()), connection)
         if carrier:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
-        return Dispatched(payload.id, sent=self._send(payload, job, _delay(job)))
+        claimed, holder = self._claim(payload, job)
+        if holder is not None:
+            return Dispatched(holder, skipped=True)
+        return Dispatched(claimed.id, sent=self._send(claimed, job, _delay(job)))
 
     async def adispatch(self, job: Any) -> Dispatched:
         """`dispatch` in a thread, so that the event loop goes on."""
@@ -90,12 +93,21 @@ class Dispatcher:
             if job.prepare_for_dispatch() is False:
                 sent.append(Dispatched("", skipped=True))
                 continue
-            payload, delay = self.payload(job, str(uuid.uuid4())), _delay(job)
+            payload, holder = self._claim(self.payload(job, str(uuid.uuid4())), job)
+            if holder is not None:
+                sent.append(Dispatched(holder, skipped=True))
+                continue
+            delay = _delay(job)
             Events.emit(events.JobQueueing, payload, job, delay)
             groups.setdefault(payload.connection or "", []).append((payload, delay, job))
             sent.append(Dispatched(payload.id))
         for name, group in groups.items():
-            self._laraq.connection(name or None).bulk([(payload, delay) for payload, delay, _ in group])
+            try:
+                self._laraq.connection(name or None).bulk([(payload, delay) for payload, delay, _ in group])
+            except Exception:
+                for payload, _, job in group:
+                    self._take_back(payload, job)
+                raise
             for payload, delay, job in group:
                 Events.emit(events.JobQueued, payload, job, delay)
         return sent
@@ -118,6 +130,7 @@ class Dispatcher:
             id=id,
             job=cls.job_name(),
             fields=self._laraq.codec.dump(job),
+            args=job.positional(),
             queue=queue,
             connection=connection or read(job, "connection") or route_connection,
             options=travelling(job),
@@ -128,13 +141,32 @@ class Dispatcher:
             carrier=_carrier(job),
         )
 
+    def _claim(self, payload: Payload, job: Any) -> tuple[Payload, str | None]:
+        """The payload with its unique lock or debounce token; or the id of the job that is in its place."""
+        if not job.unique and not job.unique_until_processing and job.debounce_for is None:
+            return payload, None
+        claim, holder = self._laraq.unique.claim(job, payload.id)
+        if holder is not None:
+            Events.emit(events.UniqueJobSkipped, payload, job, holder)
+        return payload.with_(unique=claim), holder
+
+    def _take_back(self, payload: Payload, job: Any) -> None:
+        """Free what was claimed for a job that was never sent."""
+        if payload.unique:
+            self._laraq.unique.release(payload.unique, job)
+            self._laraq.unique.forget_token(payload.unique)
+
     def _send(self, payload: Payload, job: Any, delay: float) -> Any:
         connection = self._laraq.connection(payload.connection)
         if connection.immediate:
-            connection.push(payload, delay)
+            connection.push(payload, delay)  # the run frees what was claimed
             return None
         Events.emit(events.JobQueueing, payload, job, delay)
-        sent = connection.push(payload, delay)
+        try:
+            sent = connection.push(payload, delay)
+        except Exception:
+            self._take_back(payload, job)
+            raise
         Events.emit(events.JobQueued, payload, job, delay)
         return sent
 

@@ -119,6 +119,11 @@ class JobProcessing(RunEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class JobDebounced(RunEvent):
+    """The job ended without running: a later dispatch has taken its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobProcessed(RunEvent):
     """The job succeeded."""
 

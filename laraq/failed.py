@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from laraq.failure import FailedJob, FailedJobQuery
 from laraq.options import epoch, read
 from laraq.payload import Payload
 from laraq.ports import FailedJobs
+from laraq.unique import DEFAULT_SECONDS
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -79,6 +80,8 @@ class FailedService:
             raise PayloadError(f"Job {failed.id} cannot be retried: its message could never be read.")
         payload = Payload.from_dict(failed.payload)
         payload = payload.with_(
+            unique=self._claim_again(payload),
+            returns=0,
             attempts=0,
             exceptions=0,
             last_error=None,
@@ -90,6 +93,14 @@ class FailedService:
         Events.emit(events.JobRetryRequested, payload)
         self._laraq.dispatcher.resend(payload)
         self.jobs.forget(failed.id, failed.failed_at)
+
+    def _claim_again(self, payload: Payload) -> Mapping[str, Any]:
+        """The unique lock it had, when nobody else holds it meanwhile; the retry is somebody's explicit wish."""
+        claim = payload.unique
+        if "owner" not in claim or claim.get("via") is True:
+            return {}
+        locks = self._laraq.store_of(claim.get("via")).locks
+        return claim if locks.acquire(str(claim["key"]), str(claim["owner"]), DEFAULT_SECONDS) else {}
 
     def _retry_until(self, payload: Payload) -> float | None:
         """Computed anew by the job's own rule; without it, the same length of time from now."""

@@ -86,7 +86,9 @@ class Job:
     retry_until: Any = None
     #: Seconds, timedelta or moment before which the job does not start.
     countdown: Any = None
+    #: Whether only one such job may be queued or running.
     unique: Any = False
+    #: Whether only one such job may be queued; the lock is freed right before `handle`.
     unique_until_processing: Any = False
     #: () Seconds the unique lock is held at most; None: 24 hours.
     unique_for: Any = None
@@ -94,7 +96,9 @@ class Job:
     unique_id: Any = None
     #: () The store that holds the lock; None: the default one.
     unique_via: Any = None
+    #: Seconds in which a later dispatch of the same job (`unique_id`) replaces this one; the last one runs.
     debounce_for: Any = None
+    #: Seconds after the first of such dispatches by which one runs at last.
     debounce_max_wait: Any = None
     #: Whether the fields travel encrypted with `laraq_keys`.
     encrypted: Any = False
@@ -307,6 +311,10 @@ class Job:
         """What a run calls, and the arguments that are not injected."""
         handle: Callable[..., Any] = self.handle  # type: ignore[attr-defined] # a Job without one is not registered
         return handle, {}
+
+    def positional(self) -> tuple[Any, ...]:
+        """Fields that travel by position; those of an ordinary Celery task do."""
+        return ()
 
     def __repr__(self) -> str:
         if self.encrypted:

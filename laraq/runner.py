@@ -5,6 +5,7 @@ Every step of `settle` may happen twice: its adapter repeats it when the process
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -79,6 +80,8 @@ class Runner:
                 self._load(run)
                 if delivery.crash is not None:
                     run.verdict = self._judge_crash(run, delivery.crash)
+                elif self._laraq.unique.is_debounced(delivery.payload.unique):
+                    Events.emit(events.JobDebounced, delivery, run.job)
                 elif retries.exhausted(run.policy, delivery.attempt, time.time()):
                     run.verdict = Fail(_exhausted_error(run))
                 else:
@@ -110,6 +113,8 @@ class Runner:
         `record=False` leaves the failed store alone (sync). Raises StoreError when the books cannot be kept.
         """
         with use(self._laraq), Context.scope(run.payload.context):
+            if run.payload.unique and not isinstance(run.verdict, Release):
+                self._unlock(run)
             match run.verdict:
                 case Done(result):
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
@@ -182,18 +187,28 @@ class Runner:
         middleware = job.middleware()
         asynchronous = inspect.iscoroutinefunction(function)
         container = self._laraq.container
-        if not middleware and not asynchronous and not container.needs_injection(function, given):
+        until_processing = bool(run.payload.unique.get("until_processing"))
+        if (
+            not until_processing
+            and not middleware
+            and not asynchronous
+            and not container.needs_injection(function, given)
+        ):
             result = function(**given)
             # A coroutine function behind a decorator does not look like one.
             return aio.run(result) if inspect.iscoroutine(result) else result
         extras = {Job: job, type(job): job, **self._laraq.injectables}
 
         def handle(_job: Any) -> Any:
+            if until_processing:
+                self._laraq.unique.release(run.payload.unique, job)
             with container.scope(extras) as scope:
                 result = scope.call(function, **given)
                 return aio.run(result) if inspect.iscoroutine(result) else result
 
         async def ahandle(_job: Any) -> Any:
+            if until_processing:
+                await asyncio.to_thread(self._laraq.unique.release, run.payload.unique, job)
             async with container.scope(extras) as scope:
                 return await scope.acall(function, **given)
 
@@ -235,6 +250,13 @@ class Runner:
         return self._laraq.worker.timeout if timeout is None else timeout
 
     # -- settle -------------------------------------------------------------------------------------------------
+
+    def _unlock(self, run: Run) -> None:
+        try:
+            self._laraq.unique.release(run.payload.unique, run.job)
+        except StoreError as error:
+            # The outcome stands, and the lock ends by itself.
+            logger.warning("The unique lock of %s[%s] was not freed: %s", run.payload.job, run.payload.id, error)
 
     def _call_failed(self, run: Run, error: BaseException) -> None:
         """`failed(error)` on a fresh instance: what the run changed on its own does not count."""

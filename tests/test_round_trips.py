@@ -11,7 +11,7 @@ from laraq_redis import RedisStore
 from laraq_sqlalchemy import SqlStore
 from tests.support.round_trips import RoundTrips
 
-OPEN = {
+OPEN: dict[str, tuple[Callable[[str], Store], int]] = {
     "redis": (RedisStore.from_url, 6379),
     "postgres": (SqlStore.from_url, 5432),
     "mariadb": (SqlStore.from_url, 3306),

@@ -11,7 +11,7 @@ from celery.result import AsyncResult
 
 from laraq import registry
 from laraq.errors import ConfigurationError
-from laraq_celery import steps
+from laraq_celery import steps, transports
 from laraq_celery.ordinary import record_failures
 from laraq_celery.queue import CeleryQueue
 from laraq_celery.signals import connect
@@ -30,6 +30,7 @@ class CeleryHost:
     control_flow: tuple[type[BaseException], ...] = (Retry, Ignore, Reject, WorkerShutdown, WorkerTerminate)
 
     def __init__(self, laraq: Laraq, app: Celery | None) -> None:
+        transports.register()
         self._laraq = laraq
         self.app = app if app is not None else _embedded_app(laraq)
         if getattr(self.app, "laraq", None) is not None:

@@ -42,8 +42,12 @@ class LaraqTask(JobTask):
         return self._deliver(args, kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
-        """Celery's own."""
-        return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
+        """Celery's own; a task that is unique or debounced passes laraq's door first."""
+        cls: Any = self.job_class
+        sent = "laraq" in (options.get("headers") or {})
+        if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
+            return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
+        return self._through_the_door(cls(tuple(args or ()), dict(kwargs or {})), task_id, options)
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
@@ -65,6 +69,10 @@ class TaskJob(Job):
         """The task's function with its own arguments; nothing is injected."""
         run = type(self)._call
         return lambda: run(*self.args, **self.kwargs), {}
+
+    def positional(self) -> tuple[Any, ...]:
+        """The task's positional arguments."""
+        return self.args
 
 
 class TaskFields:

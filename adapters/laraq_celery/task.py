@@ -67,7 +67,9 @@ class JobTask(Task):
         if "laraq" in (options.get("headers") or {}):
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         assert self.job_class is not None
-        job = self.job_class(*(args or ()), **(kwargs or {}))
+        return self._through_the_door(self.job_class(*(args or ()), **(kwargs or {})), task_id, options)
+
+    def _through_the_door(self, job: Any, task_id: str | None, options: dict[str, Any]) -> Any:
         if queue := options.pop("queue", None):
             job.queue = getattr(queue, "name", queue)
         if (countdown := options.pop("countdown", None)) is not None:

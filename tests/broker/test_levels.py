@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from laraq_sqlalchemy.broker import levels
 from laraq_sqlalchemy.broker.levels import BELIEVED, Levels
 
 
@@ -10,7 +9,7 @@ from laraq_sqlalchemy.broker.levels import BELIEVED, Levels
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, to be set."""
     now = [100.0]
-    monkeypatch.setattr(levels.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("laraq_sqlalchemy.broker.levels.time.monotonic", lambda: now[0])
     return now
 
 

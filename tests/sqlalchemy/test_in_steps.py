@@ -34,8 +34,9 @@ def shared_store(mariadb_database: SqlDatabase) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def store(shared_store: SqlStore) -> SqlStore:
-    for table in (locks_table, limits_table):
-        shared_store.database.write(lambda connection, table=table: connection.execute(delete(table)))
+    with shared_store.database.engine.begin() as connection:
+        connection.execute(delete(locks_table))
+        connection.execute(delete(limits_table))
     return shared_store
 
 

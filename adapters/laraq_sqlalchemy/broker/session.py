@@ -1,0 +1,159 @@
+"""session_producer(): messages that are part of the application's own transaction."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.connection import Connection
+from kombu.messaging import Producer
+from sqlalchemy import BigInteger, ColumnElement, cast, event, func, literal
+from sqlalchemy.orm import Session, registry
+
+from laraq.errors import ConfigurationError
+from laraq.transport import Posting
+from laraq_sqlalchemy.broker.channel import Channel
+from laraq_sqlalchemy.broker.tables import jobs
+from laraq_sqlalchemy.broker.transport import ALIAS, Transport
+from laraq_sqlalchemy.engine import label
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+#: Where a session keeps which queues to wake once it commits.
+_WAKE = "laraq_wake"
+
+
+class JobRow:
+    """A row of `laraq_jobs` as an object, so that the session writes it at its next flush and drops it with the
+    savepoint or transaction it was added in. Added, never read: that also works in an AsyncSession, where
+    nothing may touch the database outside of its own `await`."""
+
+    def __init__(self, posting: Posting, now: ColumnElement[int]) -> None:
+        self.queue = posting.queue
+        self.priority = posting.priority
+        self.payload = posting.payload
+        self.available_at = now + int(posting.delay * 1000)
+        self.created_at = now
+        self.attempts = 0
+
+
+registry().map_imperatively(JobRow, jobs, eager_defaults=False)
+
+
+class SessionChannel(Channel):
+    """A channel that publishes into a session and does nothing else: it opens no connection to the broker, since
+    with SQLite that connection would wait for the very transaction it is used in."""
+
+    def __init__(self, connection: Transport, session: Session) -> None:
+        super().__init__(connection)
+        self._session = session
+        bind = session.get_bind(JobRow)
+        self._now = _now(bind.dialect.name)
+
+    def _get_free_channel_id(self) -> int:
+        return 0  # never opened, so never closed: it must not use up the numbers of the connection
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self._session.add(JobRow(self.posting(queue, message), self._now))
+        _wake_after_commit(self._session, queue, self.connection)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        if exchange:
+            raise ConfigurationError(
+                f"In a session a message goes straight to a queue, not through exchange {exchange!r}:"
+                " send it after the commit, or to a queue with a direct exchange."
+            )
+        return [routing_key]
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> queue_declare_ok_t:
+        return queue_declare_ok_t(queue or "", 0, 0)
+
+    def exchange_declare(self, *args: Any, **kwargs: Any) -> None:
+        """Whoever consumes declares."""
+
+    def queue_bind(self, *args: Any, **kwargs: Any) -> None:
+        """Whoever consumes binds."""
+
+    def typeof(self, exchange: str, default: str = "direct") -> Any:
+        return super().typeof("", default)
+
+
+def session_producer(app: Celery, session: Session | AsyncSession | Any) -> Producer:
+    """A producer for `task.apply_async(..., producer=...)` whose messages are part of the session's transaction:
+    committed with it or gone with it, savepoints included. Workers hear of them after the commit.
+
+    Takes a Session, an AsyncSession or a scoped one; raises ConfigurationError when it works on another database
+    than the broker.
+    """
+    scope = getattr(session, "registry", None)
+    inner: Any = scope() if callable(scope) else session
+    inner = getattr(inner, "sync_session", inner)
+    transport = _transport(app)
+    _same_database(inner, transport)
+    producer: Producer = app.amqp.Producer(SessionChannel(transport, inner), auto_declare=False)
+    return producer
+
+
+#: One for each app: waking workers may take a connection to the database, which is worth keeping.
+_transports: weakref.WeakKeyDictionary[Celery, tuple[Connection, Transport]] = weakref.WeakKeyDictionary()
+
+
+def _transport(app: Celery) -> Transport:
+    if app not in _transports:
+        connection: Connection = app.connection_for_write()
+        if connection.transport_cls != ALIAS:
+            raise ConfigurationError(
+                f"Only the database broker can take part in a session's transaction, and the broker is"
+                f" {connection.as_uri()}: set broker_url to laraq-db+<URL of the session's database>."
+            )
+        transport: Transport = connection.transport
+        _transports[app] = (connection, transport)
+        weakref.finalize(app, transport.store.close)
+    return _transports[app][1]
+
+
+def _same_database(session: Session, transport: Transport) -> None:
+    theirs, ours = session.get_bind(JobRow).engine.url, transport.store.url
+    same = [(url.get_backend_name(), url.host, url.port, url.database) for url in (theirs, ours)]
+    if same[0] != same[1]:
+        raise ConfigurationError(
+            f"The session works on {label(theirs)}, the broker on {label(ours)}: one transaction needs one database."
+        )
+
+
+def _wake_after_commit(session: Session, queue: str, transport: Transport) -> None:
+    if _WAKE not in session.info:
+        session.info[_WAKE] = {}
+        event.listen(session, "after_commit", _wake)
+        event.listen(session, "after_rollback", _forget)
+    session.info[_WAKE].setdefault(transport, set()).add(queue)
+
+
+def _wake(session: Session) -> None:
+    if session.in_nested_transaction():  # a savepoint was released: nothing is visible yet
+        return
+    for transport, queues in session.info[_WAKE].items():
+        transport.store.hint(list(queues))
+    session.info[_WAKE].clear()
+
+
+def _forget(session: Session) -> None:
+    if not session.in_nested_transaction():
+        session.info[_WAKE].clear()
+
+
+def _now(dialect: str) -> ColumnElement[int]:
+    """The database's clock in milliseconds, at the time of the statement."""
+    match dialect:
+        case "postgresql":
+            return cast(func.extract("epoch", func.statement_timestamp()) * 1000, BigInteger)
+        case "sqlite":
+            return cast((func.julianday("now") - 2440587.5) * 86400000.0, BigInteger)
+        case _:
+            return cast(func.unix_timestamp(func.now(literal(3))) * 1000, BigInteger)

@@ -1,0 +1,64 @@
+"""open_store(): from the URL after `laraq-db+` to a store; and what the transport needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import URL
+
+from laraq.errors import ConfigurationError
+from laraq.transport import Polling, Queues, Reservations, Routes
+from laraq_sqlalchemy.broker.mysql import MySqlStore
+from laraq_sqlalchemy.broker.postgresql import PostgresStore
+from laraq_sqlalchemy.broker.sqlite import SqliteStore
+from laraq_sqlalchemy.broker.wakeups import WakeUp
+from laraq_sqlalchemy.engine import open_engine
+
+#: Seconds a reserved job may stay silent before it is handed out again (Laravel's `retry_after`).
+RETRY_AFTER = 90.0
+
+
+class BrokerStore(Reservations, Queues, Routes, Protocol):
+    """Everything a transport asks of a database."""
+
+    url: URL
+    retry_after: float
+    polling: Polling
+    #: Whether acknowledging costs nothing beside a reservation. Where it costs a round trip of its own, owed
+    #: acknowledgements wait for each other.
+    acks_ride_along: bool
+
+    def connect(self) -> None:
+        """Prove that the database answers and has the tables, or raise StoreError or ConfigurationError."""
+
+    def listen(self) -> WakeUp | None:
+        """Start hearing hints; None when this database has no way to send any."""
+
+    def hint(self, queues: Sequence[str]) -> None:
+        """Tell idle workers that jobs of these queues were committed."""
+
+    def close(self) -> None:
+        """Close the connections of this process; the next call opens them again."""
+
+
+def open_store(url: str, options: Mapping[str, Any]) -> BrokerStore:
+    """The store for a SQLAlchemy URL. Of the transport options it knows `retry_after`, `poll` and `create_tables`;
+    kombu puts its own keys there too, so nothing else is looked at."""
+    retry_after = float(options.get("retry_after", RETRY_AFTER))
+    if retry_after <= 0:
+        raise ConfigurationError(f"retry_after must be a number of seconds above 0, not {retry_after}.")
+    poll = options.get("poll")
+    create = bool(options.get("create_tables"))
+    engine = open_engine(url)
+    match engine.dialect.name:
+        case "sqlite":
+            return SqliteStore(engine, retry_after, poll)
+        case "postgresql":
+            return PostgresStore(engine, retry_after, poll, create=create)
+        case "mysql" | "mariadb":
+            return MySqlStore(engine, retry_after, poll, create=create)
+        case other:
+            raise ConfigurationError(
+                f"The database broker does not speak {other!r}: use sqlite, postgresql, mysql or mariadb."
+            )

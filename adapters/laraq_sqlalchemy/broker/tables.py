@@ -1,0 +1,94 @@
+"""The broker's two tables, and how they come to be."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, SmallInteger, String, Table, Text, inspect, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Connection, Engine
+
+from laraq.errors import ConfigurationError
+from laraq_sqlalchemy.engine import label
+
+metadata = MetaData()
+
+# SQLite gives AUTOINCREMENT only to INTEGER; MySQL compares names without regard to case unless told.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Name = String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+_Payload = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql", "mariadb")
+
+#: All times are epoch milliseconds of the server's clock (SQLite: the host's).
+jobs = Table(
+    "laraq_jobs",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("reserved_at", BigInteger, comment="NULL while nobody holds the job"),
+    Column("available_at", BigInteger, nullable=False, comment="due time, or end of the lease while reserved"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("queue", _Name, nullable=False),
+    Column("payload", _Payload, nullable=False),
+    # One index besides the key: every further one costs an entry per insert and per reservation. Priority
+    # stands before the time, so that each (queue, priority) is a range that ends at now.
+    Index("laraq_jobs_take", "queue", "priority", "available_at", "id"),
+    sqlite_autoincrement=True,  # ids are never reused: they are delivery tags
+    # A queue table is mostly dead rows: the default of vacuuming at 20 % would let the index bloat.
+    postgresql_with={
+        "fillfactor": 85,
+        "autovacuum_vacuum_scale_factor": 0.02,
+        "autovacuum_vacuum_threshold": 1000,
+        "autovacuum_vacuum_cost_delay": 0,
+        "autovacuum_analyze_scale_factor": 0.02,
+    },
+    mysql_engine="InnoDB",
+)
+
+bindings = Table(
+    "laraq_bindings",
+    metadata,
+    Column("exchange", _Name, primary_key=True),
+    Column("routing_key", _Name, primary_key=True),
+    Column("queue", _Name, primary_key=True),
+    Column("pattern", _Payload, nullable=False),
+    Column("expires_at", BigInteger, comment="NULL for routes that stay"),
+    mysql_engine="InnoDB",
+)
+
+#: Any number: processes that create the tables at the same moment take turns on it.
+_LOCK = 7_246_912_003
+
+
+def create_tables(engine: Engine) -> None:
+    """Create what is missing; idempotent, and safe when several processes do it at once."""
+    with engine.connect() as connection:
+        connection.detach()
+        _serialize(connection)
+        metadata.create_all(connection)
+        connection.commit()
+        if connection.dialect.name in ("mysql", "mariadb"):
+            connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{_LOCK}')")
+
+
+def _serialize(connection: Connection) -> None:
+    match connection.dialect.name:
+        case "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        case "mysql" | "mariadb":
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{_LOCK}', 30)")
+        case "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def ensure_tables(engine: Engine, *, create: bool) -> None:
+    """Raise ConfigurationError when the tables are missing, or create them when allowed to."""
+    if create:
+        create_tables(engine)
+        return
+    with engine.connect() as connection:
+        connection.detach()
+        found = set(inspect(connection).get_table_names())
+    if not {jobs.name, bindings.name} <= found:
+        raise ConfigurationError(
+            f"The tables of the database broker are missing in {label(engine.url)}:"
+            " run `laraq migrate`, or set broker_transport_options={'create_tables': True}."
+        )

@@ -1,0 +1,254 @@
+"""Transport: kombu's connection to the database broker, and its place in a worker's event loop."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from typing import Any
+
+from kombu.transport import virtual
+from sqlalchemy import make_url
+
+from laraq.errors import ConfigurationError, StoreError
+from laraq_sqlalchemy.broker.channel import Channel as _Channel
+from laraq_sqlalchemy.broker.presence import Presence, presence
+from laraq_sqlalchemy.broker.routing import Routing
+from laraq_sqlalchemy.broker.store import BrokerStore, open_store
+from laraq_sqlalchemy.broker.wakeups import WakeUp
+
+#: The part of the URL before the first `+`.
+ALIAS = "laraq-db"
+
+
+class Transport(virtual.Transport):
+    """Everything the worker does here happens in callbacks of file descriptors and timers.
+
+    Work done in a callback of the hub's `on_tick` set would be forgotten for a turn: timers it sets and
+    writers it makes ready are not seen by the poll that follows. So whoever has news calls `poke`, which
+    makes a socket of our own readable, and the work is done when the hub reads it.
+    """
+
+    Channel = _Channel
+    can_parse_url = True
+    driver_type = ALIAS
+    driver_name = "laraq"
+    connection_errors = (*virtual.Transport.connection_errors, StoreError)  # type: ignore[assignment]  # base: 1 element
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True,
+        batch_publish=True,
+        exchange_type=frozenset(["direct", "topic", "fanout"]),
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        options = client.transport_options
+        if getattr(client, "alt", None):
+            raise ConfigurationError(
+                "The database broker takes one URL: kombu cannot switch between laraq-db+... URLs."
+                " Let the database's own fail-over address do it."
+            )
+        if not client.hostname:
+            raise ConfigurationError("The database broker needs a database: laraq-db+sqlite:////path/laraq.db")
+        #: Whether an ETA becomes the due time of the row; off, workers hold such jobs in memory.
+        self.native_delay = bool(options.get("native_delay", True))
+        self.store: BrokerStore = open_store(client.hostname, options)
+        self.presence: Presence = presence(client.hostname, options)
+        self.routing = Routing(self.store)
+        self._consuming: set[_Channel] = set()
+        self._loop: Any = None
+        self._timer: Any = None
+        self._timer_at = 0.0
+        self._wakeup: WakeUp | None = None
+        self._poke: tuple[socket.socket, socket.socket] | None = None
+        self._poked = False
+        self._open = False
+        self._pumping = False
+
+    @classmethod
+    def as_uri(cls, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        shown = make_url(uri).render_as_string(hide_password=not include_password)
+        return f"{ALIAS}+{shown.replace('***', mask)}"
+
+    def driver_version(self) -> str:
+        from sqlalchemy import __version__
+
+        return f"sqlalchemy {__version__}"
+
+    def establish_connection(self) -> Transport:
+        try:
+            self.store.connect()
+        except BaseException:
+            self.store.close()
+            raise
+        self._open = True
+        super().establish_connection()
+        return self
+
+    def verify_connection(self, connection: Any) -> bool:
+        return self._open
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        self._open = False
+        with contextlib.suppress(StoreError):
+            acks = self.presence.ledger.collect()
+            while acks:
+                self._send_last(acks)
+                acks = self.presence.ledger.collect()
+        self._leave_loop()
+        self.store.close()
+
+    def _send_last(self, acks: Any) -> None:
+        try:
+            self.store.step(acks, (), 0)
+        except BaseException:
+            self.presence.ledger.repay(acks)
+            raise
+
+    # Waking
+
+    def start_consuming(self, channel: _Channel) -> None:
+        """The channel has a consumer (another one, maybe)."""
+        if not self._consuming:
+            self._wakeup = self.store.listen()
+            self._poke = socket.socketpair()
+            for end in self._poke:
+                end.setblocking(False)
+            self.presence.heartbeat.attach()
+            self._join_loop()
+        self._consuming.add(channel)
+        self.poke()
+
+    def stop_consuming(self, channel: _Channel) -> None:
+        """The channel closed."""
+        if channel in self._consuming:
+            self._consuming.discard(channel)
+            if not self._consuming:
+                self._leave_loop()
+                self.presence.heartbeat.detach()
+
+    def poke(self) -> None:
+        """Pump soon, in the thread of the event loop; callable from any thread."""
+        if self._poke is not None and not self._poked:
+            self._poked = True
+            with contextlib.suppress(OSError):
+                self._poke[1].send(b"\0")
+
+    def _quiet_poke(self) -> None:
+        self._poked = False
+        if self._poke is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._poke[0].recv(64)
+
+    def _hear(self) -> None:
+        if self._wakeup is not None:
+            queues = self._wakeup.drain()
+            if queues is None or queues:
+                now = time.monotonic()
+                for channel in self._consuming:
+                    channel.hint(None if queues is None else set(queues), now)
+
+    # In an event loop
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        self._loop = loop
+        if self._consuming:
+            self._join_loop()
+
+    def _join_loop(self) -> None:
+        if self._loop is None or self._poke is None:
+            return
+        self._loop.add_reader(self._poke[0], self._on_poke)
+        if self._wakeup is not None:
+            self._loop.add_reader(self._wakeup, self._on_wakeup)
+
+    def _leave_loop(self) -> None:
+        self._cancel_timer()
+        if self._loop is not None:
+            for reader in (self._poke[0] if self._poke else None, self._wakeup):
+                if reader is not None:
+                    self._loop.remove(reader)
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+        if self._poke is not None:
+            poke, self._poke = self._poke, None
+            for end in poke:
+                end.close()
+            self._poked = False
+
+    def _on_poke(self) -> None:
+        self._quiet_poke()
+        self._work()
+
+    def _on_wakeup(self) -> None:
+        self._hear()
+        self._work()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._work()
+
+    def _work(self) -> None:
+        if self._pumping:
+            return
+        self._pump()
+        wait = self._wait()
+        if wait is None:
+            self._cancel_timer()
+        elif wait <= 0:
+            self.poke()
+        else:
+            self._set_timer(wait)
+
+    def _set_timer(self, wait: float) -> None:
+        at = time.monotonic() + wait
+        if self._timer is not None and abs(self._timer_at - at) < 0.001:
+            return
+        self._cancel_timer()
+        self._timer_at = at
+        self._timer = self._loop.call_later(wait, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # In a loop of the caller's
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Deliver what there is, or wait for it; TimeoutError after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._pump():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("no event from the broker in time")
+            waits = [wait for wait in (self._wait(), left) if wait is not None]
+            readers = [reader for reader in (self._poke[0] if self._poke else None, self._wakeup) if reader]
+            # Rounded up: waking a moment too early would spin until the moment has come.
+            readable, _, _ = select.select(readers, (), (), min(waits, default=1.0) + 0.001)
+            if self._poke is not None and self._poke[0] in readable:
+                self._quiet_poke()
+            if self._wakeup is not None and self._wakeup in readable:
+                self._hear()
+
+    # Pumping
+
+    def _pump(self) -> bool:
+        self._pumping = True
+        try:
+            delivered = False
+            for channel in list(self._consuming):
+                delivered = channel.pump() or delivered
+            return delivered
+        finally:
+            self._pumping = False
+
+    def _wait(self) -> float | None:
+        waits = [wait for channel in self._consuming if (wait := channel.wait()) is not None]
+        return min(waits, default=None)

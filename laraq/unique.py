@@ -1,0 +1,99 @@
+"""Unique and debounced jobs: what is claimed before a job is sent, and given back when it ends.
+
+(Illuminate/Bus/UniqueLock.php, DebounceLock.php.) The owner is the job's uuid and travels with it, key included: nobody
+computes it a second time, and only the owner frees it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from laraq.options import read, seconds
+from laraq.ports import Store
+
+#: Seconds a unique lock is held when the job does not say; never for ever, so that no crash blocks a job for good.
+DEFAULT_SECONDS = 24 * 3600.0
+
+#: How many windows long a debounce token lives, and at least so many seconds (Laravel's figures).
+_TOKEN_WINDOWS, _TOKEN_SECONDS = 10, 300.0
+
+
+class UniqueLocks:
+    """Unique locks and debounce tokens of one Laraq."""
+
+    def __init__(self, store_of: Callable[[Any], Store]) -> None:
+        self._store_of = store_of
+
+    def claim(self, job: Any, id: str) -> tuple[Mapping[str, Any], str | None]:
+        """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
+
+        Raises StoreError.
+        """
+        if job.debounce_for is not None:
+            return self._debounce(job, id), None
+        if not (job.unique or job.unique_until_processing):
+            return {}, None
+        via = read(job, "unique_via")
+        held_for = read(job, "unique_for")
+        key = _key("unique", job)
+        locks = self._store_of(via).locks
+        if not locks.acquire(key, id, DEFAULT_SECONDS if held_for is None else seconds(held_for)):
+            return {}, locks.owner(key) or ""
+        claim: dict[str, Any] = {"key": key, "owner": id}
+        if job.unique_until_processing:
+            claim["until_processing"] = True
+        if via is not None:
+            claim["via"] = via if isinstance(via, str) else True
+        return claim, None
+
+    def release(self, claim: Mapping[str, Any], job: Any = None) -> None:
+        """Free the lock, if this job still owns it; a second time changes nothing."""
+        if "owner" not in claim:
+            return
+        via = claim.get("via")
+        if via is True:  # a store object: the class names it again
+            via = read(job, "unique_via") if job is not None else None
+        self._store_of(via).locks.release(str(claim["key"]), str(claim["owner"]))
+
+    def unlock(self, name: str, unique_id: str | None = None) -> bool:
+        """Free the lock of a class by hand, whoever owns it; say whether there was one."""
+        return self._store_of(None).locks.force_release(_named("unique", name, unique_id))
+
+    def is_debounced(self, claim: Mapping[str, Any]) -> bool:
+        """Whether a later dispatch has taken the job's place; a token that is gone lets it run."""
+        if "token" not in claim:
+            return False
+        cached = self._store_of(None).cache.get(str(claim["key"]))
+        return cached is not None and cached.value != claim["token"]
+
+    def forget_token(self, claim: Mapping[str, Any]) -> None:
+        """Take a dispatch back that was never sent, if it is still the last one."""
+        if "token" in claim:
+            self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"]))
+
+    def _debounce(self, job: Any, id: str) -> Mapping[str, Any]:
+        window = seconds(job.debounce_for)
+        cache, key = self._store_of(None).cache, _key("debounced", job)
+        lives = max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
+        cache.put(key, id, lives)
+        delay = window
+        if job.debounce_max_wait is not None:
+            first, now = f"{key}:first", time.time()
+            if not cache.add(first, repr(now), lives) and (since := cache.get(first)) is not None:
+                left = seconds(job.debounce_max_wait) - (now - float(since.value))
+                if left <= 0:
+                    cache.forget(first)
+                delay = max(0.0, min(window, left))
+        if job.countdown is None:
+            job.countdown = delay
+        return {"key": key, "token": id}
+
+
+def _key(kind: str, job: Any) -> str:
+    return _named(kind, read(job, "display_name") or job.job_name(), read(job, "unique_id"))
+
+
+def _named(kind: str, name: str, unique_id: object) -> str:
+    return f"{kind}:{name}:{'' if unique_id is None else unique_id}"

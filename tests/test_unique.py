@@ -1,0 +1,240 @@
+"""Unique and debounced jobs: what is claimed at every door, and freed on every path."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from laraq import Bus, Events, Job, Laraq, events
+from laraq.delivery import Crash, Delivery, Done, Fail, Release
+from laraq.errors import DispatchError
+from laraq.payload import Payload
+
+
+class Sent:
+    """A connection that keeps what it takes."""
+
+    name = "kept"
+    immediate = False
+
+    def __init__(self) -> None:
+        self.payloads: list[Payload] = []
+        self.delays: list[float] = []
+        self.down = False
+
+    def push(self, payload: Payload, delay: float = 0) -> None:
+        if self.down:
+            raise DispatchError("down")
+        self.payloads.append(payload)
+        self.delays.append(delay)
+
+    def bulk(self, payloads: Any) -> None:
+        for payload, delay in payloads:
+            self.push(payload, delay)
+
+    def default_queue(self) -> str:
+        return "kept"
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+def queue(sent: Sent) -> Iterator[Laraq]:
+    app = Celery("t", broker="memory://", set_as_current=False)
+    laraq = Laraq(app, store="memory://", connections={"kept": sent}, default="kept")
+    with laraq:
+        yield laraq
+
+
+class Import(Job):
+    account: int
+    outcome: str = "done"
+
+    unique = True
+    tries = 2
+
+    def unique_id(self) -> int:
+        return self.account
+
+    def handle(self) -> None:
+        match self.outcome:
+            case "raise":
+                raise ValueError
+            case "fail":
+                self.fail("by hand")
+            case "release":
+                self.release(5)
+
+
+class Index(Job):
+    unique_until_processing = True
+
+    def middleware(self) -> list[Any]:
+        return [lambda job, next: None if Index.stop else next(job)]
+
+    def handle(self) -> None:
+        Index.free_inside = not Index.dispatch().skipped
+
+    stop = False
+    free_inside = False
+
+
+def run(queue: Laraq, payload: Payload, attempt: int = 1, **delivery: Any) -> Any:
+    run = queue.runner.run(Delivery(payload, attempt, "kept", "kept", **delivery))
+    queue.runner.settle(run)
+    return run.verdict
+
+
+def test_the_second_dispatch_is_skipped_with_the_id_of_the_first(queue: Laraq, sent: Sent) -> None:
+    told: list[events.UniqueJobSkipped] = []
+    with Events.listening(events.UniqueJobSkipped, told.append):
+        first, second, other = Import.dispatch(1), Import.dispatch(1), Import.dispatch(2)
+    assert (second.skipped, second.id) == (True, first.id)
+    assert not first.skipped
+    assert not other.skipped
+    assert len(sent.payloads) == 2
+    assert [event.existing_id for event in told] == [first.id]
+
+
+@pytest.mark.parametrize(("outcome", "attempt", "freed"), [
+    ("done", 1, True), ("fail", 1, True), ("raise", 2, True), ("raise", 1, False), ("release", 1, False),
+])  # fmt: skip
+def test_the_lock_is_freed_when_the_job_is_over_and_kept_while_it_goes_on(
+    queue: Laraq, sent: Sent, outcome: str, attempt: int, freed: bool
+) -> None:
+    Import.dispatch(1, outcome)
+    run(queue, sent.payloads[0], attempt)
+    assert Import.dispatch(1).skipped is not freed
+
+
+def test_a_lost_child_that_was_the_last_try_frees_the_lock(queue: Laraq, sent: Sent) -> None:
+    Import.dispatch(1)
+    assert isinstance(run(queue, sent.payloads[0], 1, crash=Crash("lost", "killed")), Release)
+    assert Import.dispatch(1).skipped
+    assert isinstance(run(queue, sent.payloads[0], 2, crash=Crash("lost", "killed")), Fail)
+    assert not Import.dispatch(1).skipped
+
+
+def test_a_job_frees_no_lock_but_its_own(queue: Laraq, sent: Sent) -> None:
+    Import.dispatch(1)
+    queue.unique.unlock(Import.job_name(), "1")
+    Import.dispatch(1)
+    run(queue, sent.payloads[0])
+    assert Import.dispatch(1).skipped, "the second job still holds it"
+
+
+def test_a_job_that_was_not_sent_holds_no_lock(queue: Laraq, sent: Sent) -> None:
+    sent.down = True
+    with pytest.raises(DispatchError):
+        Import.dispatch(1)
+    with pytest.raises(DispatchError):
+        Bus.bulk([Import(2), Import(3)])
+    sent.down = False
+    assert not any(Import.dispatch(account).skipped for account in (1, 2, 3))
+
+
+def test_bulk_honours_locks(queue: Laraq, sent: Sent) -> None:
+    answers = Bus.bulk([Import(1), Import(2), Import(1)])
+    assert [answer.skipped for answer in answers] == [False, False, True]
+    assert len(sent.payloads) == 2
+
+
+def test_until_processing_frees_after_the_middleware_and_before_handle(queue: Laraq, sent: Sent) -> None:
+    Index.dispatch()
+    assert Index.dispatch().skipped
+    assert isinstance(run(queue, sent.payloads[0]), Done)
+    assert Index.free_inside
+
+
+def test_until_processing_is_freed_by_a_middleware_that_ends_the_job(
+    queue: Laraq, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Index, "stop", True)
+    Index.dispatch()
+    run(queue, sent.payloads[0])
+    assert not Index.dispatch().skipped
+
+
+class Rebuild(Job):
+    debounce_for = 10
+    debounce_max_wait = 0.0
+
+    def handle(self) -> None:
+        Rebuild.runs += 1
+
+    runs = 0
+
+
+class Refresh(Job):
+    debounce_for = 10
+
+    def handle(self) -> None:
+        Refresh.runs += 1
+
+    runs = 0
+
+
+def test_of_debounced_jobs_the_last_one_runs(queue: Laraq, sent: Sent) -> None:
+    told: list[events.JobDebounced] = []
+    for _ in range(3):
+        Refresh.dispatch()
+    assert sent.delays == [10, 10, 10]
+    with Events.listening(events.JobDebounced, told.append):
+        for payload in sent.payloads:
+            run(queue, payload)
+    assert Refresh.runs == 1
+    assert [event.id for event in told] == [payload.id for payload in sent.payloads[:2]]
+
+
+def test_a_debounced_job_waits_no_longer_than_its_max_wait(queue: Laraq, sent: Sent) -> None:
+    Rebuild.dispatch()
+    Rebuild.dispatch()
+    assert sent.delays[-1] == 0
+
+
+def test_a_unique_task_of_celery_is_sent_once(queue: Laraq, sent: Sent) -> None:
+    from laraq import LaraqTask
+
+    @queue.host.app.task(base=LaraqTask, unique=True, name="unique.legacy")  # type: ignore[attr-defined] # Celery's
+    def legacy(x: int, y: int = 0) -> int:
+        return x
+
+    first, second = legacy.delay(1, y=2), legacy.delay(1, y=2)
+    assert first.id == second.id
+    [payload] = sent.payloads
+    assert (payload.args, payload.fields) == ((1,), {"y": 2})
+
+
+def _dispatch_all(url: str, start: int, answers: Any) -> None:
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, store=url, default="null") as laraq:
+        skipped = [Import.dispatch((start + n) % 100).skipped for n in range(1250)]
+        answers.put(skipped.count(False))
+        laraq.store.close()
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("kind", ["redis", "postgres", "sqlite"])
+def test_of_ten_thousand_dispatches_of_a_hundred_keys_a_hundred_are_sent(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(f"{kind}_url")
+    with Laraq(Celery("t", broker="memory://", set_as_current=False), store=url) as laraq:
+        laraq.migrate()
+        laraq.store.close()
+    context = multiprocessing.get_context("spawn")
+    answers: Any = context.Queue()
+    processes = [context.Process(target=_dispatch_all, args=(url, 13 * n, answers)) for n in range(8)]
+    for process in processes:
+        process.start()
+    counts = [answers.get(timeout=100) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sum(counts) == 100
