@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any
 
@@ -41,8 +41,18 @@ class Context:
     @contextmanager
     def scope(data: Mapping[str, Any] | None = None) -> Iterator[None]:
         """Start with `data` (default: what is there) and put everything back at the end."""
-        token = _data.set(dict(_data.get() if data is None else data))
+        token = replace(dict(_data.get() if data is None else data))
         try:
             yield
         finally:
-            _data.reset(token)
+            restore(token)
+
+
+def replace(data: Mapping[str, Any]) -> Token[Mapping[str, Any]]:
+    """Start with other data; `restore` brings back what was there."""
+    return _data.set(data)
+
+
+def restore(token: Token[Mapping[str, Any]]) -> None:
+    """Undo a `replace`."""
+    _data.reset(token)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+
+from laraq import context
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -40,6 +42,24 @@ def enter(laraq: Laraq) -> None:
 def leave() -> None:
     """Undo the last `enter`."""
     _entered.set(_entered.get()[:-1])
+
+
+class Surroundings:
+    """What a job runs in: its Laraq, and the data that travelled with it. Once for every run, so it is no generator."""
+
+    __slots__ = ("_data", "_laraq", "_token")
+
+    def __init__(self, laraq: Laraq, data: Mapping[str, Any]) -> None:
+        self._laraq = laraq
+        self._data = data
+
+    def __enter__(self) -> None:
+        enter(self._laraq)
+        self._token = context.replace(self._data)
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.restore(self._token)
+        leave()
 
 
 @contextmanager

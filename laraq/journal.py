@@ -18,7 +18,7 @@ from laraq.delivery import JournalEntry, RunState
 from laraq.ports import Journal
 
 #: Ended runs a process keeps in its record: more than can be finished and not yet acknowledged.
-KEPT = 32
+KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -264,3 +264,17 @@ class Cache(Protocol):
 
     def forget(self, key: str, value: str | None = None) -> bool:
         """Drop it (only while it is still `value`, when given); say whether that was there."""
+
+
+# Transactions of the application's own database, for jobs that wait for a commit.
+
+
+class Transactions(Protocol):
+    """The transactions of one database library, as they are open in this thread or asyncio task."""
+
+    def handles(self, session: Any) -> bool:
+        """Whether `session` is one of this library."""
+
+    def defer(self, send: Callable[[], None], on_rollback: Callable[[], None], session: Any = None) -> bool:
+        """Call `send` once the outermost open transaction (of `session`, when given) is committed, or `on_rollback`
+        once that or the savepoint open now ended otherwise: one of them, once. False when none is open: neither."""

@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from laraq import aio, events, pipeline, registry, retries
-from laraq.context import Context
-from laraq.current import use
+from laraq.current import Surroundings
 from laraq.delivery import Crash, Delivery, Done, Fail, Release, Verdict
 from laraq.errors import (
     JobFailure,
@@ -74,7 +73,7 @@ class Runner:
         """Run the job, or judge how its last run died; nothing is sent or stored yet."""
         run = Run(delivery)
         outer = running()
-        with use(self._laraq), Context.scope(delivery.payload.context):
+        with Surroundings(self._laraq, delivery.payload.context):
             self._laraq.begin_job()
             try:
                 self._load(run)
@@ -112,7 +111,7 @@ class Runner:
 
         `record=False` leaves the failed store alone (sync). Raises StoreError when the books cannot be kept.
         """
-        with use(self._laraq), Context.scope(run.payload.context):
+        with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
                 self._unlock(run)
             match run.verdict:

@@ -85,9 +85,9 @@ class JobTask(Task):
         laraq, request = self.laraq, self.request
         soft_limit.arm()
         try:
-            delivery = self._delivery(args, fields)
+            delivery = self._delivery(request, args, fields)
             if delivery.crash is None and not request.is_eager:
-                self._begin(delivery)
+                self._begin(request, delivery)
         except StoreError as error:
             logger.error("Job %s[%s] is given back: %s", self.name, request.id, error)
             time.sleep(STORE_DOWN_PAUSE)
@@ -116,8 +116,7 @@ class JobTask(Task):
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
-    def _delivery(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
-        request = self.request
+    def _delivery(self, request: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
         headers = request.headers or {}
         header, error = headers.get("laraq"), None
         name = str(headers.get(ORIGINAL, self.name))
@@ -150,13 +149,13 @@ class JobTask(Task):
                     payload = payload.with_(last_error=payload.last_error or "the worker died in the middle of its run")
                 return attempt, payload
 
-    def _begin(self, delivery: Delivery) -> None:
+    def _begin(self, request: Any, delivery: Delivery) -> None:
         """Note the start before it happens; a later start, or one of a message that came before, is claimed as well."""
         run_journal, key, attempt = laraq_journal(self.laraq), delivery.payload.run_key, delivery.attempt
         run_journal.begin(key, attempt)
-        again = attempt > 1 or (self.request.delivery_info or {}).get("redelivered")
+        again = attempt > 1 or (request.delivery_info or {}).get("redelivered")
         if again and not run_journal.claim(key, attempt):
-            logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, self.request.id, attempt)
+            logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, attempt)
             raise Ignore
 
     # -- what goes back -----------------------------------------------------------------------------------------
@@ -203,8 +202,9 @@ class JobTask(Task):
         return signature
 
     def _end(self, state: RunState) -> None:
-        delivery: Delivery | None = getattr(self.request, "laraq_delivery", None)
-        if delivery is None or self.request.is_eager:
+        request = self.request
+        delivery: Delivery | None = getattr(request, "laraq_delivery", None)
+        if delivery is None or request.is_eager:
             return
         try:
             laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.attempt, state)

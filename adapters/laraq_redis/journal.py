@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakMethod
 
@@ -20,6 +20,13 @@ from laraq_redis.connection import Client, store_errors
 from laraq_redis.wire import Wire
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@lru_cache(maxsize=256)
+def _encoded(entry: JournalEntry) -> str:
+    """A writer repeats its last entries in every write: each is encoded once."""
+    return _encode(entry)
+
 
 #: Seconds a claimed start stays claimed.
 CLAIM_SECONDS = 24 * 3600
@@ -56,7 +63,8 @@ class RedisJournal:
         of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot
         be reached or refuses.
         """
-        field, value = writer.encode(), _encode((time.time(), *entries)).encode()
+        said = ",".join((repr(time.time()), *map(_encoded, entries)))
+        field, value = writer.encode(), f"[{said}]".encode()
         with self._lock:
             if self._wire is None and self._unsettled:
                 self._unsettled[field] = value

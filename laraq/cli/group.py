@@ -26,6 +26,7 @@ COMMANDS = {
     "migrate": "laraq.cli.migrate",
     "prune-failed": "laraq.cli.prune_failed",
     "retry": "laraq.cli.retry",
+    "unlock": "laraq.cli.unlock",
     "work": "laraq.cli.work",
 }
 

@@ -1,0 +1,32 @@
+"""FailOnException: some errors are not worth another try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laraq.current import current
+from laraq.job import Job
+from laraq.middleware.rules import ErrorRule, error_rule
+from laraq.pipeline import Handler
+
+
+class FailOnException:
+    """FailOnException([PaymentRefused]): the job fails at these, whatever tries are left.
+
+    (Illuminate/Queue/Middleware/FailOnException.php.) A predicate is given the error, and the job if it takes a
+    second parameter. The exception goes on to the middleware outside and is reported once.
+    """
+
+    def __init__(self, rule: ErrorRule) -> None:
+        self._matches = error_rule(rule)
+
+    def handle(self, job: Job, next: Handler) -> Any:
+        """Run the job."""
+        try:
+            return next(job)
+        except current().host.control_flow:
+            raise  # the host's own: no error of the job
+        except Exception as error:
+            if self._matches(error, job):
+                job.fail(error)
+            raise

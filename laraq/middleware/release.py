@@ -1,0 +1,39 @@
+"""Release: send a job back before it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laraq.job import Job
+from laraq.middleware.releasing import warn_of_single_try
+from laraq.middleware.rules import Condition, condition
+from laraq.options import Delay
+from laraq.pipeline import Handler
+
+
+class Release:
+    """Release.when(lambda: maintenance.is_on(), after=60): the job starts again later (Middleware/Release.php).
+
+    A callable is asked when the job is about to run, and given the job if it takes a parameter.
+    """
+
+    def __init__(self, given: Condition, after: Delay = 0, releases: bool = True) -> None:
+        """Release the jobs for which the condition is `releases`; reads better as `Release.when` and `.unless`."""
+        self._holds = condition(given)
+        self._after = after
+        self._releases = releases
+
+    @classmethod
+    def when(cls, condition: Condition, after: Delay = 0) -> Release:
+        """Release the job when the condition holds, to start again `after` that."""
+        return cls(condition, after)
+
+    @classmethod
+    def unless(cls, condition: Condition, after: Delay = 0) -> Release:
+        """Release the job unless the condition holds, to start again `after` that."""
+        return cls(condition, after, releases=False)
+
+    def handle(self, job: Job, next: Handler) -> Any:
+        """Run the job, or send it back."""
+        warn_of_single_try(self, job)
+        return job.release(self._after) if self._holds(job) is self._releases else next(job)

@@ -1,0 +1,66 @@
+"""Releasing: what middleware has in common that may send a job back to its queue."""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from typing import Any, Self
+
+from laraq.current import current
+from laraq.job import Job
+from laraq.options import Seconds, read
+
+logger = logging.getLogger("laraq.middleware")
+
+#: Names of the Job classes that were warned about in this process.
+_warned: set[str] = set()
+
+
+class Releasing:
+    """Its modifiers return changed copies, so that one object may serve many classes and threads."""
+
+    _counted = True
+
+    def dont_count(self) -> Self:
+        """Let a release by this middleware cost no attempt; else it costs one, as every start does."""
+        return self._with(_counted=False)
+
+    def _release(self, job: Job, delay: Seconds) -> None:
+        if self._counted:
+            job.release(delay)
+        else:
+            job._in_queue("release()").release(delay, counted=False)
+
+    def _warn_of_single_try(self, job: Job) -> None:
+        """Say, once per class, that a release by this middleware would be the end of the job."""
+        if self._counted:
+            warn_of_single_try(self, job)
+
+    def _with(self, **changes: Any) -> Self:
+        changed = copy(self)
+        vars(changed).update(changes)
+        return changed
+
+
+def warn_of_single_try(middleware: object, job: Job) -> None:
+    """Log once per class that the job has one try, so that the start after a release would only fail it."""
+    name = job.job_name()
+    if name in _warned or job._interactions is None:
+        return
+    delivery = job._interactions.delivery
+    if delivery.last or delivery.payload.retry_until is not None or read(job, "retry_until") is not None:
+        return
+    tries = read(job, "tries")
+    if (current().worker.tries if tries is None else tries) == 1:
+        _warned.add(name)
+        logger.warning(
+            "%s has tries = 1, and %s may release it: that uses up its only try, and the next start fails it."
+            " Give it more tries or retry_until, or let the middleware not count.",
+            name,
+            type(middleware).__name__,
+        )
+
+
+def class_key(job: Job) -> str:
+    """What tells jobs of different classes apart in the store: the display name, else the dotted path."""
+    return str(read(job, "display_name") or job.job_name())

@@ -1,0 +1,35 @@
+"""Skip: end a job before it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laraq.job import Job
+from laraq.middleware.rules import Condition, condition
+from laraq.pipeline import Handler
+
+
+class Skip:
+    """Skip.when(self.user.is_banned): the job ends as a success without having run (Middleware/Skip.php).
+
+    A callable is asked when the job is about to run, and given the job if it takes a parameter.
+    """
+
+    def __init__(self, given: Condition, skips: bool = True) -> None:
+        """Skip the jobs for which the condition is `skips`; read better as `Skip.when` and `Skip.unless`."""
+        self._holds = condition(given)
+        self._skips = skips
+
+    @classmethod
+    def when(cls, condition: Condition) -> Skip:
+        """Skip the job when the condition holds."""
+        return cls(condition)
+
+    @classmethod
+    def unless(cls, condition: Condition) -> Skip:
+        """Skip the job unless the condition holds."""
+        return cls(condition, skips=False)
+
+    def handle(self, job: Job, next: Handler) -> Any:
+        """Run the job, or leave it."""
+        return None if self._holds(job) is self._skips else next(job)

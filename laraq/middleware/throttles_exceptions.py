@@ -1,0 +1,139 @@
+"""ThrottlesExceptions: leave alone for a while what fails again and again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Self, TypeAlias
+
+from laraq.current import current
+from laraq.errors import JobTimedOutError, PayloadError, StoreError
+from laraq.job import Job
+from laraq.middleware.releasing import class_key
+from laraq.middleware.rules import ErrorRule, error_rule
+from laraq.middleware.stored import OnRedis, Stored
+from laraq.pipeline import Handler
+
+logger = logging.getLogger("laraq.middleware")
+
+#: Plain numbers are minutes, as in Laravel's documentation of queues.
+Minutes: TypeAlias = "int | float | timedelta"
+
+
+class ThrottlesExceptions(Stored):
+    """ThrottlesExceptions(10, 5): after 10 exceptions within 5 minutes, no run until these 5 minutes are over.
+
+    (Illuminate/Queue/Middleware/ThrottlesExceptions.php.) The minutes begin at the first exception; a success forgets
+    all. The exceptions are swallowed and the job is released, so `tries` end it but `max_exceptions` does not; with
+    `dont_count` only `retry_until`, `fail_when` and `delete_when` do. A timeout is no exception here, and one
+    that is raised under `dispatch_sync` reaches the caller, for nothing would start the job again.
+    """
+
+    #: Seconds a job comes after the minutes are over (ThrottlesExceptions.php: getTimeUntilNextRetry()).
+    _grace = 3.0
+    _key = ""
+    _by_job = False
+    _backoff: Minutes | Callable[[Exception], Minutes] = 0
+    _when: Callable[[BaseException, Any], bool] | None = None
+    _report: Callable[[BaseException, Any], bool] | None = None
+    _delete_when: Callable[[BaseException, Any], bool] | None = None
+    _fail_when: Callable[[BaseException, Any], bool] | None = None
+
+    def __init__(self, max: int = 10, decay: Minutes = 10) -> None:
+        self.max = max
+        self.decay = _seconds(decay)
+        if self.decay <= 0:
+            raise ValueError(f"Exceptions cannot be counted for {decay!r} minutes.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.max}, {self.decay / 60:g})"
+
+    def backoff(self, backoff: Minutes | Callable[[Exception], Minutes]) -> Self:
+        """Wait that long after an exception; or what the callable says of it. Not said: no wait."""
+        return self._with(_backoff=backoff)
+
+    def by(self, key: object) -> Self:
+        """Count together what has this key, whatever its class: the name of the service that fails."""
+        return self._with(_key=str(key), _by_job=False)
+
+    def by_job(self) -> Self:
+        """Count each job for itself."""
+        return self._with(_by_job=True)
+
+    def when(self, rule: ErrorRule) -> Self:
+        """Throttle only these exceptions; the others are neither counted nor swallowed."""
+        return self._with(_when=error_rule(rule))
+
+    def report(self, rule: ErrorRule | None = None) -> Self:
+        """Log the exceptions that are swallowed (or these of them) as errors, with traceback."""
+        return self._with(_report=error_rule(Exception if rule is None else rule))
+
+    def delete_when(self, rule: ErrorRule) -> Self:
+        """End the job quietly at these exceptions. Beats `fail_when`."""
+        return self._with(_delete_when=error_rule(rule))
+
+    def fail_when(self, rule: ErrorRule) -> Self:
+        """Fail the job at these exceptions, whatever tries are left."""
+        return self._with(_fail_when=error_rule(rule))
+
+    def key(self, job: Job) -> str:
+        """The name of the count in the store's cache."""
+        counted = job.id if self._by_job else self._key or class_key(job)
+        return f"throttles_exceptions:{counted}"
+
+    def handle(self, job: Job, next: Handler) -> Any:
+        """Run the job if there were fewer exceptions than the maximum."""
+        self._warn_of_single_try(job)
+        cache, key = self._store.cache, self.key(job)
+        seen = cache.get(key)
+        if seen is not None and seen.count >= self.max:
+            return self._release(job, seen.ends_in + self._grace)
+        try:
+            result = next(job)
+        except Exception as error:
+            if not self._throttles(job, error):
+                raise
+            self._swallow(job, error)
+            return None
+        try:
+            cache.forget(key)
+        except StoreError as error:
+            logger.warning("The exceptions counted as %r stay counted: %s", key, error)
+        return result
+
+    def _throttles(self, job: Job, error: Exception) -> bool:
+        """Not what is the host's own (Celery's Retry), nor what the runner judges by itself."""
+        if isinstance(error, (*current().host.control_flow, JobTimedOutError, PayloadError)):
+            return False
+        return self._when is None or self._when(error, job)
+
+    def _swallow(self, job: Job, error: Exception) -> None:
+        if self._report is not None and self._report(error, job):
+            logger.error("%s[%s] raised", job.job_name(), job.id, exc_info=error)
+        if self._delete_when is not None and self._delete_when(error, job):
+            job.delete()
+        elif self._fail_when is not None and self._fail_when(error, job):
+            job.fail(error)
+        else:
+            self._count(job)
+            if job._in_queue("release()").delivery.last:
+                raise error
+            self._release(job, _seconds(self._backoff(error) if callable(self._backoff) else self._backoff))
+
+    def _count(self, job: Job) -> None:
+        key = self.key(job)
+        try:
+            self._store.cache.increment(key, 1, self.decay)
+        except StoreError as error:
+            logger.warning("An exception could not be counted as %r: %s", key, error)
+
+
+class ThrottlesExceptionsWithRedis(ThrottlesExceptions, OnRedis):
+    """ThrottlesExceptions with a store of its own: ThrottlesExceptionsWithRedis(10, 5).connection("redis://...")."""
+
+    _grace = 0.0
+
+
+def _seconds(minutes: Minutes) -> float:
+    return minutes.total_seconds() if isinstance(minutes, timedelta) else minutes * 60.0

@@ -1,0 +1,110 @@
+"""After commit: what waits for an open transaction, and whom to ask whether there is one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from laraq.errors import ConfigurationError
+from laraq.ports import Transactions
+
+logger = logging.getLogger("laraq.transactions")
+
+Callback: TypeAlias = Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One send."""
+
+    #: The transaction or savepoint whose end decides about it next.
+    scope: Hashable
+    send: Callback
+    on_rollback: Callback
+
+
+class Held:
+    """The sends that wait for one outermost transaction, in the order they were asked for.
+
+    Each belongs to the transaction or savepoint that was innermost then; `scope` is whatever the adapter knows that by.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[_Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, scope: Hashable, send: Callback, on_rollback: Callback) -> None:
+        """Hold one."""
+        self._waiting.append(_Waiting(scope, send, on_rollback))
+
+    def release(self, savepoint: Hashable, outer: Hashable) -> None:
+        """The savepoint is over without a rollback: what waits in it shares the fate of the outer one now."""
+        for one in self._waiting:
+            if one.scope == savepoint:
+                one.scope = outer
+
+    def drop(self, scope: Hashable) -> None:
+        """The savepoint rolled back: its own sends are gone."""
+        gone = [one for one in self._waiting if one.scope == scope]
+        self._waiting = [one for one in self._waiting if one.scope != scope]
+        _give_up(gone)
+
+    def clear(self) -> None:
+        """The transaction ended without a commit: all are gone."""
+        gone, self._waiting = self._waiting, []
+        _give_up(gone)
+
+    def send(self) -> None:
+        """The transaction is committed: send all, whichever of them fail.
+
+        Every failure is logged and the first one raised: the commit stands, but whoever committed must learn that a
+        job is missing.
+        """
+        waiting, self._waiting = self._waiting, []
+        failures: list[Exception] = []
+        for one in waiting:
+            try:
+                one.send()
+            except Exception as error:
+                logger.error("A job was not sent, though the transaction it waited for is committed: %s", error)
+                failures.append(error)
+        if failures:
+            failures[0].add_note(f"The transaction is committed; {len(failures)} of {len(waiting)} jobs were not sent.")
+            raise failures[0]
+
+
+def _give_up(gone: Sequence[_Waiting]) -> None:
+    for one in gone:
+        try:
+            one.on_rollback()
+        except Exception:
+            # The rollback has its own reason, which must not be replaced by this one.
+            logger.exception("After a rollback, the lock of a job that is not sent could not be freed")
+
+
+class AfterCommit:
+    """The transactions of every database library in use, as the dispatcher asks for them."""
+
+    def __init__(self, libraries: Callable[[], Sequence[Transactions]]) -> None:
+        self._libraries = libraries
+
+    def defer(self, send: Callback, on_rollback: Callback, session: Any = None) -> bool:
+        """Hold `send` until the outermost open transaction commits; False, having called nothing, when none is open.
+
+        If that transaction, or the savepoint open now, rolls back, `on_rollback` is called in its place. With `session`
+        it is the transaction of that session, else the innermost one open in this thread or asyncio task. Raises
+        ConfigurationError for a session of no library in use.
+        """
+        libraries = self._libraries()
+        if session is None:
+            return any(library.defer(send, on_rollback) for library in libraries)
+        for library in libraries:
+            if library.handles(session):
+                return library.defer(send, on_rollback, session)
+        raise ConfigurationError(
+            f"A job is to wait for the transaction of a {type(session).__qualname__}, which is no session laraq knows."
+        )
