@@ -119,7 +119,8 @@ def worker(url: str, directory: Path, concurrency: int) -> Iterator[psutil.Proce
 
 def marks(directory: Path) -> list[tuple[int, float, float]]:
     """(count, first, last) of every pool process so far."""
-    return [_MARK.unpack(path.read_bytes()) for path in directory.glob("mark-*")]
+    contents = [path.read_bytes() for path in directory.glob("mark-*")]
+    return [_MARK.unpack(content) for content in contents if len(content) == _MARK.size]
 
 
 def empty(url: str) -> None:

@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import logging
-import select
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from sqlalchemy.engine import Engine
 
@@ -17,15 +15,13 @@ from laraq.errors import ConfigurationError, StoreError
 from laraq.transport import HINT_WINDOW, HintThrottle, Job, Lease, Polling, Posting, QueueCount, Route, Taken
 from laraq_sqlalchemy.broker.connections import Connections
 from laraq_sqlalchemy.broker.levels import Levels
+from laraq_sqlalchemy.broker.notifications import CHANNEL, NotifyListener
 from laraq_sqlalchemy.broker.tables import ensure_tables
 from laraq_sqlalchemy.broker.wakeups import WakeUp
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
-
-#: The NOTIFY channel; its payload is a queue name.
-CHANNEL = "laraq_jobs"
 
 #: Seconds until rows below the low-water mark are looked at again although the marks still find jobs.
 LOW_WATER_AGE = 5.0
@@ -302,43 +298,6 @@ class PostgresStore:
         }
         moved = {row[0] for row in self._execute(f"UPDATE laraq_jobs j SET {what}{_OURS}", values_)}
         return [lease for lease in leases if lease.id not in moved]
-
-
-class NotifyListener:
-    """A connection that does nothing but LISTEN."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        connection = connections.get("listener")
-        connection.execute(f"LISTEN {CHANNEL}")
-        self._libpq = connection.pgconn
-        self._file: int = connection.fileno()
-
-    def hears(self, notify: Callable[[str], object], patience: float = 2.0) -> bool:
-        """Whether a notification sent over another connection arrives."""
-        token = uuid4().hex
-        notify(token)
-        deadline = time.monotonic() + patience
-        while token not in self.drain():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            select.select([self], [], [], left)
-        return True
-
-    def fileno(self) -> int:
-        return self._file
-
-    def drain(self) -> Collection[str]:
-        queues = set()
-        with self._connections.errors("listener"):
-            self._libpq.consume_input()
-            while (notification := self._libpq.notifies()) is not None:
-                queues.add(notification.extra.decode())
-        return queues
-
-    def close(self) -> None:
-        """The connection belongs to the store and closes with it."""
 
 
 def _prepare(connection: Any, role: str) -> None:
