@@ -38,9 +38,8 @@ pytest: env services ## the tests alone
 
 test: env services lint types pytest ## everything that must hold
 
-demo: env ## the main job, from dispatch to done
-	@scripts/services redis
-	$(BIN)/laraq demo
+demo: env ## the main job, from dispatch to done: a file of cities imported by a worker, with no server
+	@$(BIN)/laraq demo
 
 bench: env services ## where the time goes, compared with plain Celery
 	$(BIN)/python benchmarks/overhead.py

@@ -13,7 +13,10 @@ from laraq.events import Events
 from laraq.facades import Bus, Failed, Queue, dispatch
 from laraq.function import job
 from laraq.job import Job, current_job
+from laraq.limiters import funnel, throttle
+from laraq.limits import Limit, RateLimiter
 from laraq.local.queues import deferring
+from laraq.locks import lock
 from laraq.retries import Backoff
 
 __all__ = [
@@ -27,15 +30,20 @@ __all__ = [
     "Injected",
     "Job",
     "Laraq",
+    "Limit",
     "Queue",
+    "RateLimiter",
     "WithoutRelations",
     "closure",
     "current",
     "current_job",
     "deferring",
     "dispatch",
+    "funnel",
     "injected",
     "job",
+    "lock",
+    "throttle",
 ]
 
 

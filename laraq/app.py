@@ -194,7 +194,7 @@ class Laraq:
         stores = [self.store]
         if self._store_of_failed is not None and self._store_of_failed.label != self.store.label:
             stores.append(self._store_of_failed)
-        return [step for store in stores for step in store.migrate()]
+        return [*(step for store in stores for step in store.migrate()), *self.host.migrate()]
 
     def _connect(self, name: str, config: Any) -> QueueConnection:
         config = {"url": config} if isinstance(config, str) else dict(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,12 @@ class Settings(BaseModel):
     def _split(cls, value: Any) -> Any:
         """The environment has only text: values are separated by commas."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("connections", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        """In the environment they are JSON."""
+        return json.loads(value) if isinstance(value, str) else value
 
     @classmethod
     def read(cls, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from laraq import events
+from laraq import events, registry
 from laraq.context import Context
 from laraq.current import current
+from laraq.errors import InvalidJobError
 from laraq.events import Events
 from laraq.options import delay_seconds, epoch, read, travelling
 from laraq.payload import Payload
@@ -123,6 +124,8 @@ class Dispatcher:
         """
         now = time.time()
         cls = type(job)
+        if not registry.knows(cls.job_name()):
+            raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
         route_queue, route_connection = self._laraq.routes.find(cls)
         until = read(job, "retry_until")
         queue = self._laraq.routes.forwarded(read(job, "queue") or route_queue)
@@ -173,7 +176,12 @@ class Dispatcher:
 
 def _delay(job: Any) -> float:
     countdown = read(job, "countdown")
-    return delay_seconds(countdown, datetime.now(UTC)) if countdown else 0.0
+    if not countdown:
+        return 0.0
+    try:
+        return delay_seconds(countdown, datetime.now(UTC))
+    except ValueError as error:
+        raise InvalidJobError(job.job_name(), f"{job.job_name()}: {error}") from None
 
 
 def _carrier(job: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -43,6 +44,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 class LaraqError(Exception):
     """The root of the tree."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pool children hand errors to their parent pickled; these are built from data, not from their text."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(cls: type[LaraqError], args: tuple[Any, ...], data: dict[str, Any]) -> LaraqError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(data)
+    return error
 
 
 class ConfigurationError(LaraqError):

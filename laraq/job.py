@@ -104,7 +104,7 @@ class Job:
     encrypted: Any = False
     #: Whether the job quietly ends when a row it refers to is gone; else it fails.
     delete_when_missing_models: Any = False
-    #: () The name shown in logs, events and failed listings; None: the class's dotted path.
+    #: () The name shown by Celery's logs, events and tools; None: the class's dotted path.
     display_name: Any = None
     #: () Labels to find it by.
     tags: Any = None

@@ -50,6 +50,9 @@ class Host(Protocol):
     def connect(self, name: str, config: Mapping[str, Any]) -> QueueConnection:
         """A connection to the application's own broker, or to the one at `config["url"]`."""
 
+    def migrate(self) -> Sequence[str]:
+        """Make what the application's broker keeps in a database of ours; name the steps taken."""
+
     def task(self, cls: Any) -> Any:
         """The host's own task of a Job class."""
 

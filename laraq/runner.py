@@ -165,6 +165,7 @@ class Runner:
     def _perform(self, run: Run) -> Verdict:
         job = run.job
         interactions = job._interactions
+        self._laraq.unique.end_of_debounce(run.payload.unique)
         try:
             result = self._call(run)
         except self._laraq.host.control_flow:

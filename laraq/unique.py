@@ -68,6 +68,11 @@ class UniqueLocks:
         cached = self._store_of(None).cache.get(str(claim["key"]))
         return cached is not None and cached.value != claim["token"]
 
+    def end_of_debounce(self, claim: Mapping[str, Any]) -> None:
+        """The last one runs: the next dispatch begins a new wait."""
+        if "token" in claim:
+            self._store_of(None).cache.forget(f"{claim['key']}:first")
+
     def forget_token(self, claim: Mapping[str, Any]) -> None:
         """Take a dispatch back that was never sent, if it is still the last one."""
         if "token" in claim:

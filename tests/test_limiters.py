@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -156,16 +157,20 @@ def test_a_slot_frees_itself_after_its_seconds() -> None:
     assert funnel("reports").block(2).then(lambda: "in", lambda: "out") == "in"
 
 
-def test_a_funnel_waits_for_a_slot() -> None:
-    narrow = funnel("reports").block(5)
+def test_a_funnel_waits_for_a_slot(store: MemoryStore) -> None:
+    narrow = funnel("reports", store=store).block(5)
+    held, seen_full = Event(), Event()
 
     def hold() -> None:
-        with funnel("reports", store=narrow._store):
-            time.sleep(0.1)
+        with narrow:
+            held.set()
+            seen_full.wait(5)
 
     with ThreadPoolExecutor(1) as thread:
         holding = thread.submit(hold)
-        time.sleep(0.05)
+        held.wait(5)
+        assert narrow.block(0).then(lambda: "in", lambda: "out") == "out"
+        seen_full.set()
         assert narrow.then(lambda: "in", lambda: "out") == "in"
         holding.result()
 

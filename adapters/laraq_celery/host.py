@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 from celery.result import AsyncResult
+from kombu.transport import get_transport_cls
 
 from laraq import registry
 from laraq.errors import ConfigurationError
@@ -89,6 +90,14 @@ class CeleryHost:
         """The app's own broker, or the one at `config["url"]`."""
         return CeleryQueue(self.app, name, url=config.get("url"), queue=config.get("queue"))
 
+    def migrate(self) -> Sequence[str]:
+        """Only laraq's own transports have something to make (`Transport.migrate(url)`)."""
+        url = str(self.app.conf.broker_write_url or self.app.conf.broker_url or "")
+        if not url.startswith("laraq-"):
+            return ()
+        migrate = getattr(get_transport_cls(url.partition("+")[0].partition(":")[0]), "migrate", None)
+        return () if migrate is None else list(migrate(url))
+
     def task(self, cls: type[Any]) -> Any:
         """The Celery task of a Job class."""
         return self.app.tasks[cls.job_name()]
@@ -132,7 +141,11 @@ def _embedded_app(laraq: Laraq) -> Celery:
     def defaults() -> dict[str, Any]:
         url = laraq.settings.url
         ready = url.partition("://")[0] in (*_REDIS, "amqp", "pyamqp", "memory")
-        return {"broker_url": url if ready else f"laraq-db+{url}", "broker_connection_retry_on_startup": True}
+        return {
+            "broker_url": url if ready else f"laraq-db+{url}",
+            "broker_connection_retry_on_startup": True,
+            "broker_transport_options": {} if ready else {"retry_after": laraq.settings.retry_after},
+        }
 
     app.add_defaults(defaults)
     return app

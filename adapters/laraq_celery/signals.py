@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from celery.utils.imports import cwd_in_path
 
 from laraq import aio, events
+from laraq.errors import StoreError
 from laraq.events import Events
 
 if TYPE_CHECKING:
@@ -15,12 +18,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("laraq")
 
+#: How long the journal of a process that was killed is kept: longer than any broker keeps its messages to itself.
+JOURNAL_KEPT = timedelta(days=7)
+
 
 def connect(laraq: Laraq, app: Any) -> None:
     """Follow the worker of this app; several apps in one process each have their own Laraq."""
 
     def import_modules(**_: Any) -> None:
-        laraq.discover()
+        with cwd_in_path():  # as Celery imports its own
+            laraq.discover()
 
     def worker_init(sender: Any, **_: Any) -> None:
         if sender.app is app:
@@ -31,6 +38,7 @@ def connect(laraq: Laraq, app: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _say_what_the_pool_cannot(app, sender.pool)
+            _prune_journal(laraq)
 
     def worker_shutting_down(sender: Any = None, **_: Any) -> None:
         Events.emit(events.WorkerStopping, str(sender or ""))
@@ -45,6 +53,13 @@ def connect(laraq: Laraq, app: Any) -> None:
     signals.worker_ready.connect(worker_ready, weak=False)
     signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
+
+
+def _prune_journal(laraq: Laraq) -> None:
+    try:
+        laraq.store.journal.prune(JOURNAL_KEPT)
+    except StoreError as error:
+        logger.warning("The journal was not pruned: %s", error)
 
 
 def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:

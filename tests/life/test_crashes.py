@@ -248,3 +248,51 @@ def unfinished_messages(stage: Stage) -> int:
             return int(connection.default_channel.queue_declare("celery", passive=True).message_count)
 
         return wait_until(ready, message="the broker has taken the message back")
+
+
+def test_a_job_runs_once_though_its_broker_connection_is_cut(stage: Stage) -> None:
+    """The broker sends the message of a running job again; it is kept for that run (strategy.py)."""
+    project = stage.project("""
+        class Long(Job):
+            def handle(self):
+                note("start")
+                time.sleep(4)
+                note("end")
+
+        Queue.after(lambda event: note("processed"))
+    """)
+    with project.worker() as worker:
+        project.python("import proj; proj.Long.dispatch()")
+        stage.wait_for("start")
+        cut_connections(stage, worker.pid)
+        stage.wait_for("processed")
+        project.python("import proj; proj.Long.dispatch()")
+        stage.wait_for("processed", times=2)
+        assert worker.terminate() == 0
+    assert len(stage.noted("start")) == 2
+    assert stage.failed() == []
+    if stage.broker_url.startswith("redis"):
+        assert stage.record.hlen("unacked") == 0
+
+
+def cut_connections(stage: Stage, pid: int) -> None:
+    """Close the broker connections of a worker's parent process, as a network fault does."""
+    import socket
+
+    import psutil
+
+    for connection in psutil.Process(pid).net_connections(kind="tcp"):
+        if connection.raddr and connection.raddr.port in (5672, 6379):
+            # A duplicate of the socket, shut down from outside of the process.
+            with socket.socket(fileno=_descriptor_of(pid, connection.fd)) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+
+def _descriptor_of(pid: int, fd: int) -> int:
+    """pidfd_getfd(2): the same open socket as that process has."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    copy = libc.syscall(438, os.pidfd_open(pid), fd, 0)
+    assert copy >= 0, os.strerror(ctypes.get_errno())
+    return int(copy)

@@ -97,7 +97,7 @@ def wait_for_a_full_worker(stage: Stage) -> None:
     """On Redis, kill while no fetch is under way.
 
     kombu's Redis transport loses a message when the worker dies between BRPOP's reply and the write to `unacked`
-    (docs/redis.md); that is not what this test is about.
+    (docs/guarantees.md); that is not what this test is about.
     """
     if stage.broker_url.startswith("redis"):
         wait_until(lambda: stage.record.hlen("unacked") >= 4, message="every child has its job")

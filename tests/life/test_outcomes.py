@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.life.conftest import Stage
@@ -209,3 +211,32 @@ def test_a_stranger_sends_a_job_by_name(stage: Stage) -> None:
         """)
         stage.wait_for("greeting", times=2)
     assert {note["text"] for note in stage.noted("greeting")} == {"hello Ada!", "hello Bob?"}
+
+
+def test_a_delay_below_a_second_works_on_quorum_queues(tmp_path: Path, amqp_url: str, redis_url: str) -> None:
+    """Celery 5.7 raises ValueError for a countdown between 0 and 1 there (queue.py: countdown)."""
+    stage = Stage(tmp_path, amqp_url, redis_url, "")
+    project = stage.project("""
+        from kombu import Exchange, Queue as KombuQueue
+
+        app.conf.task_default_exchange_type = "topic"
+        app.conf.task_queues = [
+            KombuQueue("celery", Exchange("tasks", "topic"), "celery", queue_arguments={"x-queue-type": "quorum"})
+        ]
+        app.conf.task_default_exchange, app.conf.task_default_routing_key = "tasks", "celery"
+        app.conf.broker_transport_options = {"confirm_publish": True}
+
+        class Soon(Job):
+            tries = 2
+            backoff = 0.3
+
+            def handle(self):
+                note("start", attempt=self.attempts)
+                if self.attempts == 1:
+                    raise ValueError("once")
+    """)
+    with project.worker():
+        project.python("import proj; proj.Soon().with_delay(0.2).dispatch()")
+        stage.wait_for("start", times=2)
+    assert [note["attempt"] for note in stage.noted("start")] == [1, 2]
+    stage.close()

@@ -12,14 +12,17 @@ import time
 from typing import Any
 
 from kombu.transport import virtual
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError
 from laraq_sqlalchemy.broker.channel import Channel as _Channel
 from laraq_sqlalchemy.broker.presence import Presence, presence
 from laraq_sqlalchemy.broker.routing import Routing
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
+from laraq_sqlalchemy.broker.tables import create_tables, metadata
 from laraq_sqlalchemy.broker.wakeups import WakeUp
+from laraq_sqlalchemy.engine import label
 
 #: The part of the URL before the first `+`.
 ALIAS = "laraq-db"
@@ -68,6 +71,19 @@ class Transport(virtual.Transport):
         self._poked = False
         self._open = False
         self._pumping = False
+
+    @classmethod
+    def migrate(cls, url: str) -> list[str]:
+        """Create the broker's tables where they are missing; name them. For `laraq migrate`."""
+        engine = create_engine(url.removeprefix(f"{ALIAS}+"))
+        try:
+            known = set(inspect(engine).get_table_names())
+            create_tables(engine)
+            return [f"table {name} of the broker" for name in metadata.tables if name not in known]
+        except SQLAlchemyError as error:
+            raise StoreError(f"The broker's tables could not be made in {label(engine.url)}: {error}") from error
+        finally:
+            engine.dispose()
 
     @classmethod
     def as_uri(cls, uri: str, include_password: bool = False, mask: str = "**") -> str:
