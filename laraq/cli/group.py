@@ -20,6 +20,7 @@ APP = "laraq.app"
 
 #: Every command, with the file it is in. Its function has the same name, `-` read as `_`.
 COMMANDS = {
+    "demo": "laraq.cli.demo",
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",

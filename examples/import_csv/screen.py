@@ -1,0 +1,70 @@
+"""The screen: a moving bar and a drawn table on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TypeAlias
+
+#: Takes how much is done, and a remark.
+Show: TypeAlias = Callable[[int, str], None]
+
+#: Seconds between two plain lines.
+PLAIN_INTERVAL = 2
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Show]:
+    """Show progress for the length of a block."""
+    if not _is_rich():
+        yield _plain_progress(title, total)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("{task.fields[remark]}")) as bar:
+        task = bar.add_task(title, total=total, remark="")
+        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+
+
+def table(title: str, rows: Mapping[str, str]) -> None:
+    """Show names and numbers."""
+    if not _is_rich():
+        width = max(map(len, rows))
+        print(f"\n{title}")
+        for name, value in rows.items():
+            print(f"  {name:<{width}}  {value:>9}")
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, box=SIMPLE_HEAD, show_header=False, title_justify="left", title_style="bold")
+    drawn.add_column()
+    drawn.add_column(justify="right")
+    for name, value in rows.items():
+        drawn.add_row(name, value)
+    console = Console()
+    console.print()
+    console.print(drawn)
+
+
+def _is_rich() -> bool:
+    return sys.stdout.isatty() and find_spec("rich") is not None
+
+
+def _plain_progress(title: str, total: int) -> Show:
+    """A line now and then when something has changed, and one at the end."""
+    shown_at, shown = 0.0, ""
+
+    def show(done: int, remark: str) -> None:
+        nonlocal shown_at, shown
+        line = f"{title}: {done:,} of {total:,} rows ({done / total:.0%}), {remark}"
+        if line != shown and (done == total or time.monotonic() - shown_at >= PLAIN_INTERVAL):
+            print(line, flush=True)
+            shown_at, shown = time.monotonic(), line
+
+    return show
