@@ -24,6 +24,7 @@ class JournalEntry(NamedTuple):
 
     #: `Payload.run_key`: the uuid, with the number of `laraq retry` calls behind it.
     run_key: str
+    #: `Delivery.start`.
     attempt: int
     state: RunState
 
@@ -52,6 +53,11 @@ class Delivery:
     last: bool = False
     #: Set when the message could not even become a payload.
     error: PayloadError | None = None
+
+    @property
+    def start(self) -> int:
+        """Number of this start among all of them, uncounted ones included: what the journal and claims go by."""
+        return self.attempt + self.payload.uncounted
 
 
 @dataclass(frozen=True, slots=True)

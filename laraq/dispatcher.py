@@ -127,6 +127,7 @@ class Dispatcher:
         if not registry.knows(cls.job_name()):
             raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
         route_queue, route_connection = self._laraq.routes.find(cls)
+        _check_middleware(job)
         until = read(job, "retry_until")
         queue = self._laraq.routes.forwarded(read(job, "queue") or route_queue)
         return Payload(
@@ -172,6 +173,13 @@ class Dispatcher:
             raise
         Events.emit(events.JobQueued, payload, job, delay)
         return sent
+
+
+def _check_middleware(job: Any) -> None:
+    """A middleware that names something unknown, such as a rate limiter, is refused before the job is sent."""
+    for one in job.middleware():
+        if (check := getattr(one, "check", None)) is not None:
+            check()
 
 
 def _delay(job: Any) -> float:

@@ -26,6 +26,8 @@ LaraqError
 ├── InjectionError
 ├── LockTimeoutError
 ├── LimiterTimeoutError
+├── InspectionError
+│   └── NotInspectableError
 └── StoreError
 """
 
@@ -234,6 +236,19 @@ class LimiterTimeoutError(LaraqError, TimeoutError):
         self.available_in = available_in
         known = "" if available_in is None else f" The next window opens in {available_in:.1f} s."
         super().__init__(f"Limiter {key!r} let nobody in (waited {waited:g} s).{known}")
+
+
+class InspectionError(LaraqError):
+    """A broker that is asked about its queues does not answer; the message says which and what to check."""
+
+
+class NotInspectableError(InspectionError):
+    """A broker has no way to tell what it is asked about a queue."""
+
+    def __init__(self, what: str, broker: str, reason: str) -> None:
+        #: What was asked for.
+        self.what = what
+        super().__init__(f"{broker} cannot tell {what}: {reason}.")
 
 
 class StoreError(LaraqError):

@@ -83,6 +83,7 @@ class FailedService:
             unique=self._claim_again(payload),
             returns=0,
             attempts=0,
+            uncounted=0,
             exceptions=0,
             last_error=None,
             retried=payload.retried + 1,

@@ -159,12 +159,12 @@ class Job:
         """Which start this is; 1 without a worker."""
         return self._interactions.delivery.attempt if self._interactions else 1
 
-    def release(self, delay: Delay = 0) -> None:
+    def release(self, delay: Delay = 0, *, counted: bool = True) -> None:
         """Put the job back on its queue after this run, to start again after `delay`. It records, it sends nothing.
 
-        Raises NotInQueueError outside of a run.
+        `counted=False`: this start uses no attempt. Raises NotInQueueError outside of a run.
         """
-        self._in_queue("release()").release(delay)
+        self._in_queue("release()").release(delay, counted=counted)
 
     def fail(self, error: BaseException | str | None = None) -> None:
         """Fail the job after this run, whatever tries are left.

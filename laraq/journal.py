@@ -25,7 +25,7 @@ KEPT = 16
 class Start:
     """Run it; this is that start."""
 
-    attempt: int
+    number: int
     #: Whether the start before this one died without settling.
     died: bool = False
 
@@ -40,10 +40,10 @@ class Settled:
 Judgement: TypeAlias = Start | Settled
 
 
-def judge(attempts: int, entry: JournalEntry | None) -> Judgement:
-    """What a redelivered message means, whose payload counts `attempts` earlier starts."""
-    if entry is None or entry.attempt <= attempts:
-        return Start(attempts + 1)
+def judge(starts: int, entry: JournalEntry | None) -> Judgement:
+    """What a redelivered message means, whose payload tells of that many earlier starts, counted or not."""
+    if entry is None or entry.attempt <= starts:
+        return Start(starts + 1)
     if entry.ended:
         return Settled(entry)
     return Start(entry.attempt + 1, died=True)

@@ -32,6 +32,8 @@ class Payload:
     connection: str | None = None
     #: How often the job was started before this message.
     attempts: int = 0
+    #: How many of its starts were given back uncounted (`.dont_count()`, unknown classes).
+    uncounted: int = 0
     #: How many unhandled exceptions and timeouts it had, for `max_exceptions`.
     exceptions: int = 0
     #: How often it went back without a start, because no worker knew its class or version.
@@ -135,6 +137,7 @@ _HEADER: Mapping[str, Any] = {
     "queue": str,
     "connection": str,
     "attempts": int,
+    "uncounted": int,
     "exceptions": int,
     "returns": int,
     "retried": int,

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from laraq.delivery import JournalEntry
 from laraq.failure import FailedJob, FailedJobQuery
+from laraq.inspection import InspectedJob, QueueState
 from laraq.payload import Payload
 
 
@@ -281,3 +282,26 @@ class Transactions(Protocol):
     def defer(self, send: Callable[[], None], on_rollback: Callable[[], None], session: Any = None) -> bool:
         """Call `send` once the outermost open transaction (of `session`, when given) is committed, or `on_rollback`
         once that or the savepoint open now ended otherwise: one of them, once. False when none is open: neither."""
+
+
+# What is in the queues of a connection.
+
+
+class Inspection(Protocol):
+    """Looks into queues and changes nothing but by `clear`. Queues nobody has heard of are empty.
+
+    Every method raises NotInspectableError when the broker has no way to tell, InspectionError when it does not answer.
+    While workers take jobs and producers add some, a count or list may miss or repeat the ones that move.
+    """
+
+    def size(self, queue: str) -> int:
+        """Jobs in any state the broker can count."""
+
+    def count(self, queue: str, state: QueueState) -> int:
+        """Jobs in that state."""
+
+    def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
+        """The jobs in that state, next one first, at most `limit`."""
+
+    def clear(self, queue: str) -> int:
+        """Drop the jobs of every state the broker can reach, and say how many; those that run now run on."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from laraq import aio, events, pipeline, registry, retries
 from laraq.current import Surroundings
 from laraq.delivery import Crash, Delivery, Done, Fail, Release, Verdict
@@ -238,12 +240,23 @@ class Runner:
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
         payload = run.payload
+        if crash.hooks:
+            self._tell_middleware(run)
         if crash.kind == "unsettled":
             return Fail(JobFailure(crash.detail, job=payload.job, job_id=payload.id))
         if crash.kind == "timeout":
             text = f"{payload.job} has timed out: {crash.detail}"
             return self._judge(run, JobTimedOutError(text, job=payload.job, job_id=payload.id))
         return self._judge(run, _lost(payload, crash.detail))
+
+    def _tell_middleware(self, run: Run) -> None:
+        """What a dead child held through its middleware, such as an overlap lock, is given back."""
+        try:
+            for one in run.job.middleware():
+                if (lost := getattr(one, "lost", None)) is not None:
+                    lost(run.job)
+        except Exception:
+            logger.exception("The middleware of %s[%s] raised about its lost run", run.payload.job, run.payload.id)
 
     def _timeout(self, run: Run) -> float | None:
         timeout = read(run.job, "timeout") if run.job is not None else None
@@ -289,7 +302,7 @@ class Runner:
                 connection=delivery.connection,
                 queue=delivery.queue,
                 job=payload.job,
-                payload=message,
+                payload=to_jsonable_python(message, bytes_mode="base64", fallback=repr),
                 exception="".join(traceback.format_exception(error)).rstrip(),
                 failed_at=datetime.now(UTC),
                 attempts=delivery.attempt,

@@ -46,9 +46,9 @@ def test_a_redelivered_message_is_judged_by_the_note(
 def test_a_start_is_always_later_than_every_known_one(attempts: int, found: JournalEntry | None) -> None:
     judgement = judge(attempts, found)
     if isinstance(judgement, Start):
-        assert judgement.attempt > attempts
+        assert judgement.number > attempts
         if found is not None and not found.ended:
-            assert judgement.attempt > found.attempt
+            assert judgement.number > found.attempt
 
 
 class KillPoint(Enum):
@@ -80,17 +80,17 @@ class Broker:
             return True
         if killed_at is KillPoint.FETCHED:
             return False
-        worker.begin("job", judgement.attempt)
-        self.starts.append(judgement.attempt)
+        worker.begin("job", judgement.number)
+        self.starts.append(judgement.number)
         if killed_at is KillPoint.STARTED:
             return False
-        self.ran.append(judgement.attempt)
+        self.ran.append(judgement.number)
         if killed_at is KillPoint.RUNNING:
             return False
         self.settled += 1
         if killed_at is KillPoint.SETTLED:
             return False
-        worker.end("job", judgement.attempt, RunState.DONE)
+        worker.end("job", judgement.number, RunState.DONE)
         return killed_at is not KillPoint.NOTED
 
 

@@ -125,7 +125,7 @@ class JobTask(Task):
             payload = Payload.from_header(request.id, name, fields, args, header, carrier=carrier)
         except PayloadError as problem:
             known = header if isinstance(header, Mapping) else {}
-            kept = {part: known[part] for part in ("attempts", "returns", "options") if part in known}
+            kept = {part: known[part] for part in ("attempts", "uncounted", "returns", "options") if part in known}
             payload, error = Payload(request.id, name, fields, args, carrier=carrier, **kept), problem
         info = request.delivery_info or {}
         queue = payload.queue or info.get("routing_key") or ""
@@ -138,34 +138,36 @@ class JobTask(Task):
     def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
         entry = laraq_journal(self.laraq).find(payload.run_key)
+        starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
         if crash is not None:
-            return max(payload.attempts + 1, entry.attempt if entry else 0), payload
-        match journal.judge(payload.attempts, entry):
+            return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload
+        match journal.judge(starts, entry):
             case journal.Settled(entry):
                 logger.info("Job %s[%s] was %s already", payload.job, payload.id, entry.state)
                 raise Ignore
-            case journal.Start(attempt, died):
+            case journal.Start(number, died):
                 if died:
                     payload = payload.with_(last_error=payload.last_error or "the worker died in the middle of its run")
-                return attempt, payload
+                return number - uncounted, payload
 
     def _begin(self, request: Any, delivery: Delivery) -> None:
         """Note the start before it happens; a later start, or one of a message that came before, is claimed as well."""
-        run_journal, key, attempt = laraq_journal(self.laraq), delivery.payload.run_key, delivery.attempt
-        run_journal.begin(key, attempt)
-        again = attempt > 1 or (request.delivery_info or {}).get("redelivered")
-        if again and not run_journal.claim(key, attempt):
-            logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, attempt)
+        run_journal, key, start = laraq_journal(self.laraq), delivery.payload.run_key, delivery.start
+        run_journal.begin(key, start)
+        again = start > 1 or (request.delivery_info or {}).get("redelivered")
+        if again and not run_journal.claim(key, start):
+            logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore
 
     # -- what goes back -----------------------------------------------------------------------------------------
 
     def _release(self, run: Run, release: Release) -> Retry:
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
-        attempts = run.delivery.attempt - (not release.counted)
-        header = run.payload.with_(attempts=attempts).to_header()
-        if run.delivery.error is not None:  # a header this code cannot read goes back as it came
-            header = {**(self.request.headers or {}).get("laraq", {}), "returns": run.payload.returns}
+        delivery, free = run.delivery, not release.counted
+        changes = {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
+        header = run.payload.with_(**changes).to_header()
+        if delivery.error is not None:  # a header this code cannot read goes back as it came
+            header = {**(self.request.headers or {}).get("laraq", {}), **changes, "returns": run.payload.returns}
         signature = self._republish(release.delay, {"laraq": header})
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
@@ -207,7 +209,7 @@ class JobTask(Task):
         if delivery is None or request.is_eager:
             return
         try:
-            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.attempt, state)
+            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.start, state)
         except StoreError as error:
             # The outcome stands; at worst a lost acknowledgement starts the job once more.
             logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, delivery.payload.id, error)

@@ -26,10 +26,7 @@ class Releasing:
         return self._with(_counted=False)
 
     def _release(self, job: Job, delay: Seconds) -> None:
-        if self._counted:
-            job.release(delay)
-        else:
-            job._in_queue("release()").release(delay, counted=False)
+        job.release(delay, counted=self._counted)
 
     def _warn_of_single_try(self, job: Job) -> None:
         """Say, once per class, that a release by this middleware would be the end of the job."""

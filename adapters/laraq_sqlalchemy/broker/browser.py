@@ -1,0 +1,86 @@
+"""TableBrowser: looks into the queues of the database broker; `channel.browser()` makes one."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.utils import json as kombu_json
+from sqlalchemy import Connection, NullPool, and_, create_engine, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from laraq.errors import StoreError
+from laraq.inspection import QueueState
+from laraq_sqlalchemy.broker.store import BrokerStore
+from laraq_sqlalchemy.broker.tables import jobs
+from laraq_sqlalchemy.clock import now
+from laraq_sqlalchemy.engine import label
+
+#: Rows fetched at once.
+PAGE = 500
+
+
+class TableBrowser:
+    """Counts on the store's own connection; lists and clears on one that is opened for it, which is rare."""
+
+    def __init__(self, store: BrokerStore) -> None:
+        self._store = store
+
+    def size(self, queue: str) -> int:
+        """Jobs in any state."""
+        return self._store.count(queue).total
+
+    def count(self, queue: str, state: QueueState) -> int:
+        """Jobs in that state."""
+        return int(getattr(self._store.count(queue), state))
+
+    def messages(self, queue: str, state: QueueState) -> Iterator[tuple[dict[str, Any], int, float]]:
+        """(message, reservations so far, epoch seconds of the dispatch), next one first."""
+        with self._connection() as connection:
+            clock = now(connection.dialect.name)
+            conditions = {
+                QueueState.PENDING: and_(jobs.c.reserved_at.is_(None), jobs.c.available_at <= clock),
+                QueueState.DELAYED: and_(jobs.c.reserved_at.is_(None), jobs.c.available_at > clock),
+                QueueState.RESERVED: jobs.c.reserved_at.is_not(None),
+            }
+            first = () if state is QueueState.DELAYED else (jobs.c.priority.desc(),)
+            rows = connection.execution_options(yield_per=PAGE).execute(
+                select(jobs.c.payload, jobs.c.attempts, jobs.c.created_at)
+                .where(jobs.c.queue == queue, conditions[state])
+                .order_by(*first, jobs.c.available_at, jobs.c.id)
+            )
+            for payload, attempts, created_at in rows:
+                yield _message(payload), attempts, created_at / 1000
+
+    def clear(self, queue: str) -> int:
+        """Drop the jobs of every state (Illuminate/Queue/DatabaseQueue.php: clear)."""
+        with self._connection() as connection:
+            dropped = connection.execute(delete(jobs).where(jobs.c.queue == queue)).rowcount
+            connection.commit()
+            return dropped
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        engine = create_engine(self._store.url, poolclass=NullPool, hide_parameters=True)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"The queues of the database broker at {label(engine.url)} cannot be read: {reason}."
+                " Check that the server runs and that the tables are there (`laraq migrate`)."
+            ) from error
+
+
+def _message(payload: str) -> dict[str, Any]:
+    """What is no message is shown as one without a name."""
+    try:
+        message = kombu_json.loads(payload)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
