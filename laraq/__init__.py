@@ -17,6 +17,16 @@ from laraq.limiters import funnel, throttle
 from laraq.limits import Limit, RateLimiter
 from laraq.local.queues import deferring
 from laraq.locks import lock
+from laraq.middleware import (
+    FailOnException,
+    RateLimited,
+    RateLimitedWithRedis,
+    Release,
+    Skip,
+    ThrottlesExceptions,
+    ThrottlesExceptionsWithRedis,
+    WithoutOverlapping,
+)
 from laraq.retries import Backoff
 
 __all__ = [
@@ -26,13 +36,21 @@ __all__ = [
     "Context",
     "Dispatched",
     "Events",
+    "FailOnException",
     "Failed",
     "Injected",
     "Job",
     "Laraq",
     "Limit",
     "Queue",
+    "RateLimited",
+    "RateLimitedWithRedis",
     "RateLimiter",
+    "Release",
+    "Skip",
+    "ThrottlesExceptions",
+    "ThrottlesExceptionsWithRedis",
+    "WithoutOverlapping",
     "WithoutRelations",
     "closure",
     "current",
