@@ -25,7 +25,9 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 @lru_cache(maxsize=256)
 def _encoded(entry: JournalEntry) -> str:
     """A writer repeats its last entries in every write: each is encoded once."""
-    return _encode(entry)
+    key, attempt, state = entry
+    quoted = f'"{key}"' if key.replace("-", "").isalnum() and key.isascii() else _encode(key)
+    return f'[{quoted},{attempt},"{state.value}"]'
 
 
 #: Seconds a claimed start stays claimed.

@@ -1,8 +1,10 @@
-"""Wire: a connection that sends one HSET after the other and reads each answer before the next."""
+"""Wire: a connection that sends one HSET after the other and reads the answers when they are there."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import time
 from typing import Any
 
@@ -17,16 +19,18 @@ from laraq_redis.connection import Client
 TRUSTED = 0.1
 
 #: What HSET answers: an overwritten field, a new one.
-_STORED = frozenset({b":0\r\n", b":1\r\n"})
+_STORED = frozenset({b":0", b":1"})
+
+#: Answers that may be outstanding when the next command is sent.
+DUE = 3
 
 
 class Wire:
     """Sets fields of one hash over a connection of its own. Not thread-safe.
 
     `set` returns once the kernel has the command. It gets there although this process is killed a moment later:
-    closing a socket delivers what was sent, unless something received was left unread, for then the kernel resets
-    the connection. That is why the answer to a write is read before the next write, and never more than one is due:
-    an unread answer can only be the one to the last write, which has then arrived.
+    closing a socket delivers what was sent. Answers left unread at that moment make the kernel reset the connection,
+    but the server reads what had come before the reset; so an answer that is late is not waited for, up to `DUE`.
     """
 
     def __init__(self, client: Client, key: str) -> None:
@@ -37,28 +41,44 @@ class Wire:
         # redis-py connects (TLS, ACL, database, Sentinel); its sending and parsing would cost twice what the system
         # calls do. `_sock` is no public name, but kombu's transport has relied on it for as long.
         self._socket: socket.socket = self._connection._sock
-        self._answer_due = False
+        #: Most answers that may be due after a `set`; TLS cannot look for one without waiting.
+        self._allowed = 0 if isinstance(self._socket, ssl.SSLSocket) else DUE
+        self._due = 0
+        self._rest = b""
         self._sent_at = 0.0
 
     def set(self, field: bytes, value: bytes) -> None:
         """Send the command; wait for its answer only if the connection is new or was silent.
 
-        Raises OSError when this or the write before may be lost, or was refused.
+        Raises OSError when this or a write before it may be lost, or was refused.
         """
-        self.settle()
+        self._collect(self._allowed)
         self._socket.sendall(b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (self._head, len(field), field, len(value), value))
-        self._answer_due = True
+        self._due += 1
         sent_at, self._sent_at = self._sent_at, time.monotonic()
         if self._sent_at - sent_at > TRUSTED:
             self.settle()
 
     def settle(self) -> None:
-        """Read the answer to the last `set` if it is still due."""
-        if self._answer_due:
-            answer = self._socket.recv(64)
-            if answer not in _STORED:
-                raise OSError(f"HSET was answered with {answer!r}")
-            self._answer_due = False
+        """Read every answer that is still due."""
+        self._collect(0)
+
+    def _collect(self, allowed: int) -> None:
+        """Read answers, waiting only until no more than `allowed` are due."""
+        while self._due > allowed:
+            self._read(0)
+        if self._due and allowed:
+            with contextlib.suppress(BlockingIOError):
+                self._read(socket.MSG_DONTWAIT)
+
+    def _read(self, flags: int) -> None:
+        got = self._socket.recv(4096, flags)
+        if not got:
+            raise ConnectionResetError("Redis closed the connection")
+        *answers, self._rest = (self._rest + got).split(b"\r\n")
+        self._due -= len(answers)
+        if refused := [answer for answer in answers if answer not in _STORED]:
+            raise OSError(f"HSET was answered with {refused[0]!r}")
 
     def close(self) -> None:
         """Close this process's end; the connection of a parent process stays open."""
