@@ -60,7 +60,7 @@ def timed_dispatch(send, count: int, client: redis.Redis) -> tuple[float, float]
 
 
 def timed_drain(send, count: int, client: redis.Redis, pool: str) -> tuple[float, float]:
-    """Jobs per second of one worker from its first to its last job, and the CPU microseconds of its processes per job."""
+    """Jobs per second of one worker, first to last, and the CPU microseconds of its processes per job."""
     client.flushdb()
     command = [sys.executable, "-m", "celery", "-A", "overhead", "worker", "-P", pool, "-c", "2", "-l", "ERROR",
                "--without-gossip", "--without-mingle", "--without-heartbeat"]  # fmt: skip
@@ -132,13 +132,16 @@ def main() -> None:
         if options.only and not title.startswith(options.only):
             continue
         pairs = [(measure(send_plain), measure(send_laraq)) for _ in range(options.rounds)]
-        ratios = [ours[0] / theirs[0] for theirs, ours in pairs]
-        cpu = [theirs[1] / ours[1] for theirs, ours in pairs]
-        print(
-            f"{title:20} plain {statistics.median(t[0] for t, _ in pairs):7.0f}/s {statistics.median(t[1] for t, _ in pairs):5.0f} us CPU"
-            f"   laraq {statistics.median(o[0] for _, o in pairs):7.0f}/s {statistics.median(o[1] for _, o in pairs):5.0f} us CPU"
-            f"   ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), by CPU {statistics.median(cpu):.2f}"
-        )
+        print(title)
+        for name, side in (("plain", 0), ("laraq", 1)):
+            rate, cpu = (statistics.median(pair[side][part] for pair in pairs) for part in (0, 1))
+            print(f"  {name}: {rate:6.0f}/s, {cpu:5.0f} us CPU each")
+        for name, part in (("rate", 0), ("CPU", 1)):
+            ratios = [ours[part] / theirs[part] for theirs, ours in pairs]
+            ratios = ratios if part == 0 else [1 / ratio for ratio in ratios]
+            print(
+                f"  laraq / plain by {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
     client.flushdb()
 
 

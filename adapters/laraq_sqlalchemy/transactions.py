@@ -150,7 +150,7 @@ def _counts(session: Session) -> bool:
 
 
 def _innermost(session: Session) -> SessionTransaction | None:
-    """The savepoint, else the transaction. Those a flush makes for itself have no events of their own."""
+    """The savepoint, else the outermost transaction; nothing waits for those that a flush opens for itself."""
     return session.get_nested_transaction() or session.get_transaction()
 
 
@@ -199,8 +199,6 @@ def _on_commit(session: Session) -> None:
 
 def _on_end(session: Session, transaction: SessionTransaction) -> None:
     """The one event that follows every end: commit, rollback, close, and a failed commit."""
-    if transaction.parent is not None and not transaction.nested:
-        return
     watch = _watch_of(session)
     committed, watch.committed = watch.committed is transaction, None
     if transaction.parent is None:
