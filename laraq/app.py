@@ -25,9 +25,10 @@ from laraq.local.failed_null import NullFailedJobs
 from laraq.local.failover import FailoverConnection
 from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
 from laraq.options import WorkerOptions
-from laraq.ports import FailedJobs, Host, Models, QueueConnection, Store
+from laraq.ports import FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.routes import Routes
 from laraq.runner import Runner
+from laraq.transactions import AfterCommit
 from laraq.unique import UniqueLocks
 
 logger = logging.getLogger("laraq")
@@ -64,12 +65,16 @@ class Laraq:
         self.embedded = app is None
         self.container = container or Container()
         self._models: tuple[Models, ...] = ()
+        self._transactions: tuple[Transactions, ...] = ()
         #: Stores beside the default one, by URL.
         self._stores: dict[str, Store] = {}
         if sessions is not None:
             self._models = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.models"))
             for models in self._models:
                 models.bind(self.container)
+            self._transactions = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.transactions"))
+        #: What waits for a commit.
+        self.after_commit = AfterCommit(lambda: self._transactions)
         self.routes = Routes()
         #: What `laraq work` says for jobs that do not say it themselves.
         self.worker = WorkerOptions()
@@ -178,6 +183,13 @@ class Laraq:
     def ready(self) -> None:
         """Read the settings and make what every run needs, without connecting anywhere."""
         _ = self.store, self.failed, self.codec, self.injectables
+
+    def open_session(self) -> Any | None:
+        """The registered session whose transaction is open here, if any."""
+        for library in self._transactions:
+            if (session := library.open_session()) is not None:
+                return session
+        return None
 
     def begin_job(self) -> None:
         """Make ready what a job is given for itself."""

@@ -36,6 +36,8 @@ class Settings(BaseModel):
     keys: tuple[str, ...] = Field(default=(), repr=False)
     #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve.
     retry_after: float = 90
+    #: Whether jobs wait for the commit of the open transaction when neither they nor their connection say.
+    after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.
     record_failed_tasks: bool = False
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from laraq import events, registry
@@ -52,8 +53,11 @@ class Dispatcher:
         id: str | None = None,
         connection: str | None = None,
         carrier: Mapping[str, Any] | None = None,
+        session: Any = None,
     ) -> Dispatched:
-        """Send the job; when this returns, the broker has it.
+        """Send the job; when this returns, the broker has it, or the open transaction it waits for does.
+
+        `session` names the transaction; else it is the one open in this thread or asyncio task.
 
         Raises InvalidJobError for fields of the wrong type and DispatchError when the broker cannot take it;
         nothing is in any queue then.
@@ -66,7 +70,12 @@ class Dispatcher:
         claimed, holder = self._claim(payload, job)
         if holder is not None:
             return Dispatched(holder, skipped=True)
-        return Dispatched(claimed.id, sent=self._send(claimed, job, _delay(job)))
+        delay = _delay(job)
+        if self._waits(job, payload) and self._laraq.after_commit.defer(
+            lambda: self._send(claimed, job, delay), lambda: self._take_back(claimed, job), session
+        ):
+            return Dispatched(claimed.id)
+        return Dispatched(claimed.id, sent=self._send(claimed, job, delay))
 
     async def adispatch(self, job: Any) -> Dispatched:
         """`dispatch` in a thread, so that the event loop goes on."""
@@ -99,9 +108,13 @@ class Dispatcher:
                 sent.append(Dispatched(holder, skipped=True))
                 continue
             delay = _delay(job)
+            sent.append(Dispatched(payload.id))
+            if self._waits(job, payload) and self._laraq.after_commit.defer(
+                partial(self._send, payload, job, delay), partial(self._take_back, payload, job)
+            ):
+                continue
             Events.emit(events.JobQueueing, payload, job, delay)
             groups.setdefault(payload.connection or "", []).append((payload, delay, job))
-            sent.append(Dispatched(payload.id))
         for name, group in groups.items():
             try:
                 self._laraq.connection(name or None).bulk([(payload, delay) for payload, delay, _ in group])
@@ -144,6 +157,18 @@ class Dispatcher:
             tags=tuple(read(job, "tags") or ()),
             carrier=_carrier(job),
         )
+
+    def _waits(self, job: Any, payload: Payload) -> bool:
+        """Whether the job is for after the commit: the job says, else its connection, else the setting.
+
+        (Illuminate/Queue/Queue.php: shouldDispatchAfterCommit())
+        """
+        if job._after_commit is not None:
+            return bool(job._after_commit)
+        settings = self._laraq.settings
+        config = settings.connections.get(payload.connection or settings.default)
+        said = config.get("after_commit") if isinstance(config, Mapping) else None
+        return settings.after_commit if said is None else bool(said)
 
     def _claim(self, payload: Payload, job: Any) -> tuple[Payload, str | None]:
         """The payload with its unique lock or debounce token; or the id of the job that is in its place."""

@@ -9,14 +9,20 @@ from laraq import events
 from laraq.closures import as_job
 from laraq.current import current
 from laraq.dispatcher import Dispatched
+from laraq.errors import NotInspectableError
 from laraq.events import Events
 from laraq.failed import FailedService
 from laraq.failure import FailedJob
+from laraq.inspection import InspectedJob, QueueState
+from laraq.ports import Inspection
 
 
-def dispatch(job: Any) -> Dispatched:
-    """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure)."""
-    return current().dispatcher.dispatch(as_job(job))
+def dispatch(job: Any, *, session: Any = None) -> Dispatched:
+    """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure).
+
+    `session` is the one whose commit an after-commit job waits for; else the one open here.
+    """
+    return current().dispatcher.dispatch(as_job(job), session=session)
 
 
 class Queue:
@@ -66,6 +72,71 @@ class Queue:
     def forward(old: str, new: str) -> None:
         """Send to `new` what is meant for `old`."""
         current().routes.forward(old, new)
+
+    @staticmethod
+    def size(queue: str | None = None) -> int:
+        """Jobs in any state. `queue` is a name, or "connection:name"; None is the default queue.
+
+        This and the rest raise NotInspectableError when the broker cannot tell.
+        """
+        inspection, name = _inspection(queue)
+        return inspection.size(name)
+
+    @staticmethod
+    def pending_size(queue: str | None = None) -> int:
+        """Jobs that are due and with no worker."""
+        return _count(queue, QueueState.PENDING)
+
+    @staticmethod
+    def delayed_size(queue: str | None = None) -> int:
+        """Jobs that are not due yet."""
+        return _count(queue, QueueState.DELAYED)
+
+    @staticmethod
+    def reserved_size(queue: str | None = None) -> int:
+        """Jobs that a worker has."""
+        return _count(queue, QueueState.RESERVED)
+
+    @staticmethod
+    def pending_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+        """The jobs that are due, next one first."""
+        return _jobs(queue, QueueState.PENDING, limit)
+
+    @staticmethod
+    def delayed_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+        """The jobs that are not due yet."""
+        return _jobs(queue, QueueState.DELAYED, limit)
+
+    @staticmethod
+    def reserved_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+        """The jobs that a worker has."""
+        return _jobs(queue, QueueState.RESERVED, limit)
+
+    @staticmethod
+    def clear(queue: str | None = None) -> int:
+        """Drop the jobs of a queue; say how many. Those that run now run on."""
+        inspection, name = _inspection(queue)
+        return inspection.clear(name)
+
+
+def _inspection(queue: str | None) -> tuple[Inspection, str]:
+    laraq = current()
+    connection, _, name = (queue or "").rpartition(":")
+    place = laraq.connection(connection or None)
+    inspection = getattr(place, "inspection", None)
+    if inspection is None:
+        raise NotInspectableError("its jobs", f"Connection {place.name!r}", "it keeps none")
+    return inspection, name or place.default_queue()
+
+
+def _count(queue: str | None, state: QueueState) -> int:
+    inspection, name = _inspection(queue)
+    return inspection.count(name, state)
+
+
+def _jobs(queue: str | None, state: QueueState, limit: int | None) -> Sequence[InspectedJob]:
+    inspection, name = _inspection(queue)
+    return inspection.jobs(name, state, limit)
 
 
 class Bus:

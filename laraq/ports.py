@@ -283,6 +283,9 @@ class Transactions(Protocol):
         """Call `send` once the outermost open transaction (of `session`, when given) is committed, or `on_rollback`
         once that or the savepoint open now ended otherwise: one of them, once. False when none is open: neither."""
 
+    def open_session(self) -> Any | None:
+        """The session whose transaction is open here, None when there is none."""
+
 
 # What is in the queues of a connection.
 

@@ -10,9 +10,11 @@ from celery import Celery, Task
 from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import pools
 from kombu.exceptions import EncodeError, OperationalError
+from kombu.transport import get_transport_cls
 
-from laraq.errors import DispatchError, InvalidJobError
+from laraq.errors import ConfigurationError, DispatchError, InvalidJobError
 from laraq.payload import CIPHER, Payload
+from laraq_celery.brokers.inspection import BrokerInspection
 
 #: Stands for the arguments of encrypted jobs in headers, events and logs.
 HIDDEN = "<encrypted>"
@@ -30,12 +32,20 @@ class CeleryQueue:
         self._queue = queue
         self._connection: Any = None
 
+    @property
+    def inspection(self) -> BrokerInspection:
+        """What can be seen of the broker's queues."""
+        return BrokerInspection(lambda: self._producers().connections)
+
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Send the job and return Celery's result object.
 
+        On laraq's database broker the message becomes part of the transaction that is open on the same database.
         Raises DispatchError when the broker does not take it, InvalidJobError when a value is no JSON.
         """
         with self._wrapped(payload.job):
+            if (producer := self._producer_in_transaction()) is not None:
+                return self._publish(payload, delay, {"producer": producer})
             if self._url is None:
                 return self._publish(payload, delay, {})
             with self._producers().acquire(block=True) as producer:
@@ -74,6 +84,22 @@ class CeleryQueue:
         if delay < 1 and detect_quorum_queues(self._app, self._driver_type())[0]:
             return 1
         return delay
+
+    def _producer_in_transaction(self) -> Any:
+        """A producer that writes through the session open here, if this broker lives in that session's database."""
+        session = self._app.laraq.open_session()
+        if session is None:
+            return None
+        scheme = str(self._url or self._app.conf.broker_write_url or self._app.conf.broker_url).partition(":")[0]
+        if not scheme.startswith("laraq-"):
+            return None
+        session_producer = getattr(get_transport_cls(scheme.partition("+")[0]), "session_producer", None)
+        if session_producer is None or self._url is not None:
+            return None
+        try:
+            return session_producer(self._app, session)
+        except ConfigurationError:
+            return None  # the session is of another database
 
     def _driver_type(self) -> str:
         return str(self._app.connection_for_write(self._url).transport.driver_type)

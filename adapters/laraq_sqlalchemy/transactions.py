@@ -67,6 +67,10 @@ class SqlAlchemyTransactions:
         watch.hold(_scope(_innermost(inner)), send, on_rollback, inner)
         return True
 
+    def open_session(self) -> Session | None:
+        """The innermost registered session with an open transaction here."""
+        return self._ambient()
+
     def _ambient(self) -> Session | None:
         for reference in reversed(_begun.get()):
             session = reference()
@@ -205,13 +209,22 @@ def _on_end(session: Session, transaction: SessionTransaction) -> None:
         watch.changed = False
         _begun.set(tuple(known for known in _begun.get() if known() is not session))
         if committed:
-            watch.held.send()
+            _send_outside(watch.held)
         else:
             watch.held.clear()
     elif committed:
         watch.held.release(_scope(transaction), _scope(_around(transaction)))
     else:
         watch.held.drop(_scope(transaction))
+
+
+def _send_outside(held: Held) -> None:
+    """Send with no transaction of another session open here: its rollback must not take the committed jobs along."""
+    token = _begun.set(())
+    try:
+        held.send()
+    finally:
+        _begun.reset(token)
 
 
 def _around(savepoint: SessionTransaction) -> SessionTransaction | None:

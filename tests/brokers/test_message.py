@@ -30,7 +30,7 @@ def test_the_arguments_are_read() -> None:
 
 
 def test_a_compressed_body_is_read() -> None:
-    packed, kind = compress(json.dumps(([], {"a": 2}, {})), "gzip")
+    packed, kind = compress(json.dumps(([], {"a": 2}, {})), "gzip")  # type: ignore[no-untyped-call]  # kombu is untyped
     whole = message(compression=kind)
     whole["body"] = base64.b64encode(packed).decode()
     assert inspected("q", (whole, 0, None)).payload["kwargs"] == {"a": 2}

@@ -34,6 +34,11 @@ both_annotations = pytest.mark.parametrize(
 )
 
 
+def _name(value: object) -> str:
+    """For test ids: the same in every process, so without addresses."""
+    return str(getattr(value, "__qualname__", value if isinstance(value, list) else type(value).__qualname__))
+
+
 @pytest.mark.parametrize(
     ("hint", "type_", "keys", "marked"),
     [
@@ -53,7 +58,7 @@ both_annotations = pytest.mark.parametrize(
         (Clock | User | None, Clock | User | None, [Clock | User | None], False),
         (ClockDep, Clock, [Clock], True),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_a_hint_says_what_is_looked_for(hint: Any, type_: Any, keys: list[Any], marked: bool) -> None:
     found = wanted(hint)
@@ -218,7 +223,7 @@ class Nothing:
         (dict, []),
         ([].append, ["object"]),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_everything_that_can_be_called_has_parameters(function: Callable[..., Any], names: list[str]) -> None:
     assert [parameter.name for parameter in parameters_of(function)] == names

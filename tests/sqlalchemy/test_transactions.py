@@ -318,6 +318,22 @@ def test_of_two_sessions_the_one_begun_last_decides(sessions: sessionmaker[Sessi
     assert post.fate == (["inner"], ["outer"])
 
 
+def test_what_one_session_committed_is_sent_outside_of_the_transaction_of_another(
+    sessions: sessionmaker[Session], post: Post
+) -> None:
+    """A broker in the same database would write the job into it."""
+    open_sessions: list[Session | None] = []
+    post.on_send = lambda: open_sessions.append(post.transactions.open_session())
+    with sessions() as outer:
+        outer.begin()
+        with sessions.begin() as inner:
+            post.dispatch("inner")
+            assert post.transactions.open_session() is inner
+        assert post.transactions.open_session() is outer
+        outer.rollback()
+    assert (post.sent, open_sessions) == (["inner"], [None])
+
+
 def test_a_session_that_only_reads_does_not_stand_before_one_that_writes(
     sessions: sessionmaker[Session], post: Post
 ) -> None:

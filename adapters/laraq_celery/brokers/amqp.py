@@ -44,7 +44,7 @@ class DeclaringBrowser:
             return self.size(queue)
         raise self._refusal(f"how many jobs of {queue!r} are {state}", _AMQP[state])
 
-    def messages(self, queue: str, state: QueueState) -> Iterator[Found]:
+    def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
         """None can be seen."""
         raise self._refusal(f"which jobs of {queue!r} are {state}", _AMQP_JOBS)
 

@@ -21,8 +21,8 @@ class Browser(Protocol):
     def count(self, queue: str, state: QueueState) -> int:
         """Messages in that state, or NotInspectableError."""
 
-    def messages(self, queue: str, state: QueueState) -> Iterator[Found]:
-        """Messages in that state, next one first, or NotInspectableError."""
+    def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
+        """At most `limit` messages in that state, next one first, or NotInspectableError."""
 
     def clear(self, queue: str) -> int:
         """Drop all that can be reached; say how many."""

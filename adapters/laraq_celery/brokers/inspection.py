@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 from kombu.exceptions import OperationalError
@@ -40,7 +39,7 @@ class BrokerInspection:
     def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs in that state, next one first."""
         with self._browser() as browser:
-            return [inspected(queue, found) for found in islice(browser.messages(queue, state), limit)]
+            return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
 
     def clear(self, queue: str) -> int:
         """Drop what can be dropped."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from kombu.utils.json import loads
@@ -53,18 +54,9 @@ class RedisBrowser:
             return waiting - delayed
         return delayed + sum(1 for _, message in self._unacknowledged(queue) if due_at(message) > now)
 
-    def messages(self, queue: str, state: QueueState) -> Iterator[Found]:
+    def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
         """Next one first; delayed ones in the order of the lists, then those workers hold."""
-        now = time.time()
-        if state is not QueueState.RESERVED:
-            for raw in self._waiting(queue):
-                message = _message(raw)
-                if (due_at(message) > now) == (state is QueueState.DELAYED):
-                    yield message, 0, None
-        if state is not QueueState.PENDING:
-            for _, message in self._unacknowledged(queue):
-                if (due_at(message) > now) == (state is QueueState.DELAYED):
-                    yield message, int(state is QueueState.RESERVED), None
+        return islice(self._messages(queue, state), limit)
 
     def clear(self, queue: str) -> int:
         """Lists first, so that a worker cannot take what was counted already; an acknowledgement of what is gone from
@@ -75,6 +67,18 @@ class RedisBrowser:
                 dropped += int(client.hdel(self._channel.unacked_key, tag))
                 client.zrem(self._channel.unacked_index_key, tag)
         return dropped
+
+    def _messages(self, queue: str, state: QueueState) -> Iterator[Found]:
+        now = time.time()
+        if state is not QueueState.RESERVED:
+            for raw in self._waiting(queue):
+                message = _message(raw)
+                if (due_at(message) > now) == (state is QueueState.DELAYED):
+                    yield message, 0, None
+        if state is not QueueState.PENDING:
+            for _, message in self._unacknowledged(queue):
+                if (due_at(message) > now) == (state is QueueState.DELAYED):
+                    yield message, int(state is QueueState.RESERVED), None
 
     def _waiting(self, queue: str) -> Iterator[bytes]:
         with self._channel.conn_or_acquire() as client:

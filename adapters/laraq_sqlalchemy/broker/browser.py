@@ -38,7 +38,7 @@ class TableBrowser:
         """Jobs in that state."""
         return int(getattr(self._store.count(queue), state))
 
-    def messages(self, queue: str, state: QueueState) -> Iterator[tuple[dict[str, Any], int, float]]:
+    def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[tuple[dict[str, Any], int, float]]:
         """(message, reservations so far, epoch seconds of the dispatch), next one first."""
         with self._connection() as connection:
             clock = now(connection.dialect.name)
@@ -48,13 +48,15 @@ class TableBrowser:
                 QueueState.RESERVED: jobs.c.reserved_at.is_not(None),
             }
             first = () if state is QueueState.DELAYED else (jobs.c.priority.desc(),)
-            rows = connection.execution_options(yield_per=PAGE).execute(
+            asked = (
                 select(jobs.c.payload, jobs.c.attempts, jobs.c.created_at)
                 .where(jobs.c.queue == queue, conditions[state])
                 .order_by(*first, jobs.c.available_at, jobs.c.id)
+                .limit(limit)
             )
-            for payload, attempts, created_at in rows:
-                yield _message(payload), attempts, created_at / 1000
+            with connection.execution_options(yield_per=PAGE).execute(asked) as rows:
+                for payload, attempts, created_at in rows:
+                    yield _message(payload), attempts, created_at / 1000
 
     def clear(self, queue: str) -> int:
         """Drop the jobs of every state (Illuminate/Queue/DatabaseQueue.php: clear)."""

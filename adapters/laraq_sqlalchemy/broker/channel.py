@@ -18,6 +18,7 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from laraq.errors import StoreError
 from laraq.transport import Feed, Job, Ledger, Posting, Route
+from laraq_sqlalchemy.broker.browser import TableBrowser
 from laraq_sqlalchemy.broker.envelope import seal, unseal
 from laraq_sqlalchemy.broker.presence import ROUTE_TTL
 from laraq_sqlalchemy.broker.publishing import PublishBatch
@@ -68,6 +69,10 @@ class Channel(virtual.Channel):
         """The row for a message."""
         priority = self._get_message_priority(message)
         return seal(queue, message, priority, native_delay=self.connection.native_delay)
+
+    def browser(self) -> TableBrowser:
+        """Looks into the queues without taking anything; `laraq_celery.brokers` asks every channel for it."""
+        return TableBrowser(self.connection.store)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         self.connection.store.put([self.posting(queue, message)])

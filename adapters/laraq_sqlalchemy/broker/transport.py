@@ -72,6 +72,13 @@ class Transport(virtual.Transport):
         self._open = False
         self._pumping = False
 
+    @staticmethod
+    def session_producer(app: Any, session: Any) -> Any:
+        """A producer whose messages are part of the session's transaction (session.py)."""
+        from laraq_sqlalchemy.broker.session import session_producer
+
+        return session_producer(app, session)
+
     @classmethod
     def migrate(cls, url: str) -> list[str]:
         """Create the broker's tables where they are missing; name them. For `laraq migrate`."""
