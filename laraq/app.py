@@ -168,6 +168,10 @@ class Laraq:
             self._stores[via] = store_at(via)
         return self._stores[via]
 
+    def connection_names(self) -> list[str]:
+        """Every name `connection` knows."""
+        return self._connections.names()
+
     def connection(self, name: str | None = None) -> QueueConnection:
         """The connection of that name, None for the default one."""
         return self._connections.get(name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from laraq import events, registry
 from laraq.context import Context
 from laraq.current import current
-from laraq.errors import InvalidJobError
+from laraq.errors import DispatchError, InvalidJobError
 from laraq.events import Events
 from laraq.options import delay_seconds, epoch, read, travelling
 from laraq.payload import Payload
@@ -71,9 +71,7 @@ class Dispatcher:
         if holder is not None:
             return Dispatched(holder, skipped=True)
         delay = _delay(job)
-        if self._waits(job, payload) and self._laraq.after_commit.defer(
-            lambda: self._send(claimed, job, delay), lambda: self._take_back(claimed, job), session
-        ):
+        if (session is not None or self._waits(job, payload)) and self._defer(claimed, job, delay, session):
             return Dispatched(claimed.id)
         return Dispatched(claimed.id, sent=self._send(claimed, job, delay))
 
@@ -109,9 +107,7 @@ class Dispatcher:
                 continue
             delay = _delay(job)
             sent.append(Dispatched(payload.id))
-            if self._waits(job, payload) and self._laraq.after_commit.defer(
-                partial(self._send, payload, job, delay), partial(self._take_back, payload, job)
-            ):
+            if self._waits(job, payload) and self._defer(payload, job, delay):
                 continue
             Events.emit(events.JobQueueing, payload, job, delay)
             groups.setdefault(payload.connection or "", []).append((payload, delay, job))
@@ -157,6 +153,18 @@ class Dispatcher:
             tags=tuple(read(job, "tags") or ()),
             carrier=_carrier(job),
         )
+
+    def _defer(self, payload: Payload, job: Any, delay: float, session: Any = None) -> bool:
+        """Hold the job until the open transaction commits; False when none is open."""
+
+        def send() -> None:
+            try:
+                self._send(payload, job, delay)
+            except DispatchError as error:
+                message = f"{error} The transaction it waited for is committed; the job's id is {payload.id}."
+                raise DispatchError(message) from error
+
+        return self._laraq.after_commit.defer(send, partial(self._take_back, payload, job), session)
 
     def _waits(self, job: Any, payload: Payload) -> bool:
         """Whether the job is for after the commit: the job says, else its connection, else the setting.

@@ -122,6 +122,8 @@ class Queue:
 def _inspection(queue: str | None) -> tuple[Inspection, str]:
     laraq = current()
     connection, _, name = (queue or "").rpartition(":")
+    if connection not in laraq.connection_names():
+        connection, name = "", queue or ""  # a colon may be part of a queue's name
     place = laraq.connection(connection or None)
     inspection = getattr(place, "inspection", None)
     if inspection is None:

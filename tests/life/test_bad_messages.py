@@ -5,11 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-import pytest
-
 from tests.life.conftest import Stage
-
-pytestmark = pytest.mark.serial
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.life.conftest import PREAMBLE, Stage
 from tests.support.project import Project
-
-pytestmark = pytest.mark.serial
 
 
 def test_jobs_are_found_wherever_and_whenever_they_are_defined(stage: Stage) -> None:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.support.project import Project
-
-pytestmark = pytest.mark.serial
 
 OLD = """
 import os

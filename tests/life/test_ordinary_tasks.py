@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.life.conftest import Stage
-
-pytestmark = pytest.mark.serial
 
 
 def test_a_task_opts_in_with_its_base_and_keeps_its_verbs(stage: Stage) -> None:

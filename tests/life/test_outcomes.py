@@ -8,8 +8,6 @@ import pytest
 
 from tests.life.conftest import Stage
 
-pytestmark = pytest.mark.serial
-
 FLAKY = """
 class Flaky(Job):
     fails: int
@@ -30,6 +28,7 @@ Queue.failing(lambda event: note("failing", job=event.name))
 """
 
 
+@pytest.mark.serial
 def test_a_job_that_raises_twice_then_succeeds_starts_three_times_after_its_backoffs(stage: Stage) -> None:
     project = stage.project(FLAKY)
     with project.worker() as worker:
