@@ -44,13 +44,15 @@ def test_the_job_of_a_killed_worker_comes_back_when_its_lease_ends(any_project: 
     assert again["at"] - killed < 3 + 1.5
 
 
-def test_a_killed_child_gives_its_job_back_at_once(project: BrokerProject) -> None:
+def test_a_killed_child_gives_its_job_back_at_once(tmp_path: Path, sqlite_url: str) -> None:
+    project = BrokerProject(tmp_path, sqlite_url, retry_after=60)
     with project.worker():
         project.python("import proj; proj.die_once.delay('x')")
-        wait_until(lambda: project.names("end") == ["x"], timeout=15)
+        wait_until(lambda: project.names("end") == ["x"], timeout=30)
     first, second = project.marks("start")
     assert (first["attempts"], second["attempts"]) == (1, 2)
-    assert second["at"] - first["at"] < 2.5  # the lease would have lasted 3
+    # Not by the end of the lease. Stock Celery itself takes up to 5 s to notice that a child is gone.
+    assert second["at"] - first["at"] < 20
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
