@@ -29,11 +29,11 @@ lint: env ## ruff and the import contracts
 types: env ## mypy, strict
 	$(BIN)/mypy
 
-# Tests that kill servers or measure time have the machine to themselves, after all others; both parts always run.
+# Tests that measure time have the machine to themselves, after all others; both parts always run.
 pytest: env services ## the tests alone
 	@parallel=0; serial=0; \
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not serial and not fault" || parallel=$$?; \
-	$(BIN)/pytest -m "serial or fault" || serial=$$?; \
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not serial" --durations 15 || parallel=$$?; \
+	$(BIN)/pytest -m serial --durations 15 || serial=$$?; \
 	exit $$((parallel | serial))
 
 test: env services lint types pytest ## everything that must hold

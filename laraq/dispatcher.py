@@ -204,8 +204,15 @@ class Dispatcher:
         except Exception:
             self._take_back(payload, job)
             raise
+        if payload.unique and getattr(connection, "joins_transactions", False):
+            # The message may be part of an open transaction: what was claimed for it goes with a rollback.
+            self._laraq.after_commit.defer(_nothing, partial(self._take_back, payload, job))
         Events.emit(events.JobQueued, payload, job, delay)
         return sent
+
+
+def _nothing() -> None:
+    """The message is in the transaction already."""
 
 
 def _check_middleware(job: Any) -> None:

@@ -127,6 +127,23 @@ def test_on_the_database_broker_a_dispatch_is_part_of_the_transaction(sessions: 
     assert sorted(job.payload["kwargs"]["n"] for job in Queue.pending_jobs()) == [0, 1]
 
 
+class Once(Job):
+    unique = True
+
+    def handle(self) -> None: ...
+
+
+@pytest.mark.same_file
+@pytest.mark.usefixtures("queue")
+def test_a_unique_job_of_a_transaction_that_rolls_back_frees_its_lock(sessions: Any) -> None:
+    with sessions() as session:
+        order(session)
+        assert not Once.dispatch().skipped
+        session.rollback()
+    assert Queue.size() == 0
+    assert not Once.dispatch().skipped
+
+
 @pytest.mark.usefixtures("queue")
 def test_the_facade_looks_into_queues_and_clears_them() -> None:
     Ship.dispatch(1)

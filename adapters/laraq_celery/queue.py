@@ -37,6 +37,11 @@ class CeleryQueue:
         """What can be seen of the broker's queues."""
         return BrokerInspection(lambda: self._producers().connections)
 
+    @property
+    def joins_transactions(self) -> bool:
+        """Whether what is pushed here may become part of a transaction that is open in this thread."""
+        return self._producer_in_transaction() is not None
+
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Send the job and return Celery's result object.
 

@@ -10,7 +10,7 @@ import pytest
 from tests.life.conftest import Stage
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.serial, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 DYING = """
 class Dies(Job):
@@ -80,6 +80,7 @@ def test_a_job_that_kills_or_overruns_its_child_starts_three_times_and_fails_onc
     assert all(CAUSES[how] in record.exception for how, record in records.items())
 
 
+@pytest.mark.serial
 def test_a_lost_child_is_settled_at_once(redis_stage: Stage) -> None:
     """Stock Celery notices an idle worker's dead child after up to 5 seconds (steps/fast_reap.py)."""
     project = redis_stage.project(DYING)
