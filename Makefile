@@ -29,12 +29,16 @@ lint: env ## ruff and the import contracts
 types: env ## mypy, strict
 	$(BIN)/mypy
 
-# Tests that measure time have the machine to themselves, after all others; both parts always run.
+# Tests that measure time have the machine to themselves, after all others; both parts always run. What fails is run
+# once more, alone: a loaded machine is no defect, a second failure is.
 pytest: env services ## the tests alone
-	@parallel=0; serial=0; \
-	$(BIN)/pytest -n 3 --dist loadgroup -m "not serial" --durations 15 || parallel=$$?; \
-	$(BIN)/pytest -m serial --durations 15 || serial=$$?; \
-	exit $$((parallel | serial))
+	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
+	$(BIN)/pytest -m serial --durations 15 || failed=1; \
+	if [ $$failed = 1 ]; then \
+		echo "What failed is run once more, alone:"; \
+		$(BIN)/pytest --last-failed --last-failed-no-failures none; \
+	fi
 
 test: env services lint types pytest ## everything that must hold
 
