@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -10,7 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.life.conftest import Stage
+from tests.life.test_crashes import give_back
 from tests.support.waiting import wait_until
+from tests.support.worker import WorkerProcess
 
 pytestmark = [pytest.mark.serial, pytest.mark.fault, pytest.mark.timeout(400)]
 
@@ -74,8 +78,9 @@ def test_every_job_is_done_or_failed_exactly_once(stage: Stage) -> None:
         for _ in range(KILLS):
             worker = workers.enter_context(project.worker(concurrency=4))
             time.sleep(2)
-            wait_for_a_full_worker(stage)
+            wait_for_a_full_worker(stage, worker)
             worker.kill()
+            give_back(stage)
         workers.enter_context(project.worker(concurrency=4))
         record = stage.record
         wait_until(lambda: record.scard("done") + len(stage.failed()) >= JOBS, 240, f"{JOBS} jobs have ended")
@@ -93,11 +98,22 @@ def lost_four_times(starts: Counter[str]) -> set[str]:
     return {"success", "retry", "release", "crash"} if any(count == 4 for count in starts.values()) else set()
 
 
-def wait_for_a_full_worker(stage: Stage) -> None:
-    """On Redis, kill while no fetch is under way.
+def wait_for_a_full_worker(stage: Stage, worker: WorkerProcess) -> None:
+    """On Redis, stop the worker at a moment when no fetch is under way.
 
     kombu's Redis transport loses a message when the worker dies between BRPOP's reply and the write to `unacked`
-    (docs/guarantees.md); that is not what this test is about.
+    (docs/guarantees.md); that is not what this test is about. A worker whose four children have their messages there
+    has no credit to fetch another, and all of `unacked` is its own, for what the one before held was given back.
     """
-    if stage.broker_url.startswith("redis"):
-        wait_until(lambda: stage.record.hlen("unacked") >= 4, message="every child has its job")
+    if not stage.broker_url.startswith("redis"):
+        return
+
+    def stopped_when_full() -> bool:
+        os.kill(worker.pid, signal.SIGSTOP)
+        time.sleep(0.05)  # what it has sent is with the server by then
+        if stage.record.hlen("unacked") == 4:
+            return True
+        os.kill(worker.pid, signal.SIGCONT)
+        return False
+
+    wait_until(stopped_when_full, 30, "every child has its job")
