@@ -22,6 +22,10 @@ logger = logging.getLogger("laraq.request")
 #: Share of a timeout, and seconds at most, by which the soft signal comes before the hard kill.
 GRACE_SHARE, GRACE_SECONDS = 0.1, 1.0
 
+#: Seconds after the timeout until the hard kill: a run that heeded the signal settles its books meanwhile, and being
+#: killed in the middle would have them settled twice.
+SETTLING_SECONDS = 1.0
+
 #: Stands for "no limit" where Celery would take 0 or None for "the worker's own limit"; seconds.
 NO_LIMIT = 10 * 365 * 24 * 3600
 
@@ -43,7 +47,7 @@ class JobRequest(Request):
             timeout = self._timeout()
             if timeout is not None:
                 hard = timeout or NO_LIMIT
-                self.time_limits = (hard, hard - min(GRACE_SECONDS, hard * GRACE_SHARE))
+                self.time_limits = (hard + SETTLING_SECONDS, hard - min(GRACE_SECONDS, hard * GRACE_SHARE))
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """A lost child is settled by another one; everything a child reported itself goes Celery's way."""
@@ -54,7 +58,7 @@ class JobRequest(Request):
         if ours and isinstance(error, TimeLimitExceeded):
             # Celery 5.7 reports a hard timeout here and in on_timeout (billiard.pool: on_hard_timeout), and so
             # fires every failure hook twice; whichever comes first is taken.
-            return self._settle_in_child("timeout", f"no end after {_seconds(error)} s")
+            return self._settle_in_child("timeout", f"no end after {self._timeout() or _seconds(error):g} s")
         if ours and isinstance(error, (WorkerLostError, SystemExit)):
             return self._settle_in_child("lost", str(error) or repr(error))
         return super().on_failure(exc_info, send_failed_event, return_ok)
@@ -63,7 +67,7 @@ class JobRequest(Request):
         """The hard limit: the pool kills the child, another one settles the run."""
         if soft or state.should_terminate:
             return super().on_timeout(soft, timeout)
-        return self._settle_in_child("timeout", f"no end after {timeout:g} s")
+        return self._settle_in_child("timeout", f"no end after {self._timeout() or timeout:g} s")
 
     def _settle_in_child(self, kind: str, detail: str) -> None:
         if self._crash_seen:
@@ -110,6 +114,5 @@ class JobRequest(Request):
         return None if timeout is None else seconds(timeout)
 
 
-def _seconds(error: TimeLimitExceeded) -> str:
-    limit = error.args[0] if error.args else None
-    return f"{limit:g}" if isinstance(limit, (int, float)) else str(limit)
+def _seconds(error: TimeLimitExceeded) -> float:
+    return float(error.args[0]) if error.args else 0.0
