@@ -1,4 +1,4 @@
-"""Locks and limits where SQL has no word for them: MySQL, which MariaDB plays here. (SQLite has its own tests.)"""
+"""Locks, limits and batches where SQL has no word for them: MySQL, played by MariaDB. (SQLite has its own tests.)"""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete
 
-from laraq.testing.suite import SharedLimitsSuite, SharedLocksSuite
+from laraq.testing.suite import SharedBatchesSuite, SharedLimitsSuite, SharedLocksSuite
 from laraq_sqlalchemy import SqlStore
+from laraq_sqlalchemy.batches import SqlBatches
 from laraq_sqlalchemy.direct import Direct
 from laraq_sqlalchemy.limits import SqlLimits
 from laraq_sqlalchemy.locks import SqlLocks
+from laraq_sqlalchemy.tables import batch_jobs, batch_loads
+from laraq_sqlalchemy.tables import batches as batches_table
 from laraq_sqlalchemy.tables import limits as limits_table
 from laraq_sqlalchemy.tables import locks as locks_table
 from tests.support.sql_database import SqlDatabase
@@ -35,8 +38,8 @@ def shared_store(mariadb_database: SqlDatabase) -> Iterator[SqlStore]:
 @pytest.fixture
 def store(shared_store: SqlStore) -> SqlStore:
     with shared_store.database.engine.begin() as connection:
-        connection.execute(delete(locks_table))
-        connection.execute(delete(limits_table))
+        for table in (locks_table, limits_table, batches_table, batch_jobs, batch_loads):
+            connection.execute(delete(table))
     return shared_store
 
 
@@ -61,3 +64,11 @@ class TestSqlLimitsInSteps(SharedLimitsSuite):
     @pytest.fixture
     def limits(self, store: SqlStore, direct: Direct) -> SqlLimits:
         return SqlLimits(store.database, direct)
+
+
+class TestSqlBatchesInSteps(SharedBatchesSuite):
+    members = 100
+
+    @pytest.fixture
+    def batches(self, store: SqlStore, direct: Direct) -> SqlBatches:
+        return SqlBatches(store.database, direct)

@@ -1,0 +1,149 @@
+"""Tally: what a batch has counted so far, and what is due then. BatchRecord: all that is kept of one.
+
+MemberState: how far a member got.
+
+(Illuminate/Bus/Batch.php, DatabaseBatchRepository.php; there a batch is three counters, here it counts by job.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class MemberState(StrEnum):
+    """How far a job of a batch got."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    #: It will never run, because its chain broke before it.
+    DROPPED = "dropped"
+
+    def after(self, outcome: MemberState) -> MemberState:
+        """The state once this outcome is told: done is final, and only a run can end what failed or was dropped."""
+        if self is MemberState.DONE or (self is MemberState.FAILED and outcome is MemberState.DROPPED):
+            return self
+        return outcome
+
+
+#: The load a batch is created with: what `Bus.batch([...]).dispatch()` sends.
+FIRST_LOAD = "first"
+
+#: Marks a finished batch of which nothing is left to send.
+CLOSED = "closed"
+
+#: What callbacks can be for, in the order they are sent when several are due at once.
+EVENTS = ("before", "progress", "failure", "catch", "then", "finally")
+
+#: Events of one job, not of the batch: they may be due again and are not marked.
+EVENTS_OF_JOBS = frozenset({"progress", "failure"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The counts of a batch. `total` = `pending` + `done`, as in Laravel: a failure does not lower `pending`."""
+
+    id: str
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    dropped: int = 0
+    #: Loads under way: it cannot finish while jobs are still being added.
+    loads: int = 0
+    allow_failures: bool = False
+    #: Events somebody wants to hear of.
+    wants: frozenset[str] = frozenset()
+    #: Events whose callbacks were sent.
+    sent: frozenset[str] = frozenset()
+    #: Aware, UTC, by the store's clock, like all times here.
+    cancelled_at: datetime | None = None
+    #: When every job was accounted for.
+    finished_at: datetime | None = None
+
+    @property
+    def pending(self) -> int:
+        """Jobs that did not succeed yet."""
+        return self.total - self.done
+
+    @property
+    def unsettled(self) -> int:
+        """Jobs that nothing is known of yet."""
+        return self.total - self.done - self.failed - self.dropped
+
+    @property
+    def complete(self) -> bool:
+        """Whether every job is accounted for."""
+        return self.loads == 0 and self.unsettled == 0
+
+
+def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]:
+    """The events that have taken place in a batch, those of the job with this outcome included."""
+    found = set()
+    if outcome is MemberState.DONE or (outcome is MemberState.FAILED and tally.allow_failures):
+        found.add("progress")
+    if outcome is MemberState.FAILED:
+        found.add("catch")
+        if tally.allow_failures:
+            found.add("failure")
+    if tally.complete:
+        found.add("finally")
+        if tally.pending == 0:
+            found.add("then")
+    return frozenset(found)
+
+
+def due(tally: Tally, outcome: MemberState | None = None) -> list[str]:
+    """The events whose callbacks are to be sent now, in the order of `EVENTS`."""
+    return [event for event in EVENTS if event in (happened(tally, outcome) & tally.wants) - tally.sent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecord(Tally):
+    """One row of the batches table."""
+
+    name: str = ""
+    #: Callbacks, connection, queue and what the user put there; JSON-ready.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Set by the store.
+    created_at: datetime | None = None
+
+
+class Settled(NamedTuple):
+    """The answer to an outcome."""
+
+    tally: Tally
+    #: False when the same was told before: then the sender may have died before it drew the consequences.
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """Which batches are meant; every given part narrows the choice."""
+
+    ids: tuple[str, ...] | None = None
+    #: None: both. Finished: every job accounted for.
+    finished: bool | None = None
+    cancelled: bool | None = None
+    #: Only those created at or before this moment.
+    created_before: datetime | None = None
+    #: Only those finished at or before this moment.
+    finished_before: datetime | None = None
+    limit: int | None = None
+
+    def matches(self, batch: BatchRecord) -> bool:
+        """The rule in Python, for stores that cannot say it in their own language."""
+        return (
+            (self.ids is None or batch.id in self.ids)
+            and (self.finished is None or (batch.finished_at is not None) == self.finished)
+            and (self.cancelled is None or (batch.cancelled_at is not None) == self.cancelled)
+            and (self.created_before is None or _by(batch.created_at, self.created_before))
+            and (self.finished_before is None or _by(batch.finished_at, self.finished_before))
+        )
+
+
+def _by(moment: datetime | None, limit: datetime) -> bool:
+    return moment is not None and moment <= limit
