@@ -1,11 +1,13 @@
 """The transport core: what every broker of laraq's own does the same way, whatever its store."""
 
 from laraq.transport.credit import BATCH, credit
+from laraq.transport.deliveries import Deliveries
 from laraq.transport.feed import Appetite, Ask, Feed, Polling
 from laraq.transport.heartbeat import Heartbeat
 from laraq.transport.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
 from laraq.transport.lease import Lease
 from laraq.transport.ledger import ACK_LINGER, Ledger
+from laraq.transport.presence import Presence
 from laraq.transport.store import Job, Posting, QueueCount, Queues, Reservations, Route, Routes, Taken
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "HINT_WINDOW",
     "Appetite",
     "Ask",
+    "Deliveries",
     "Feed",
     "Heartbeat",
     "HintThrottle",
@@ -23,6 +26,7 @@ __all__ = [
     "Ledger",
     "Polling",
     "Posting",
+    "Presence",
     "QueueCount",
     "Queues",
     "Reservations",

@@ -6,32 +6,42 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from weakref import WeakSet
 
 from laraq.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
-#: Held while a heartbeat talks to a store, and across every fork: a child forked in the middle would inherit
-#: a locked mutex of the database library and hang in its first query.
-_between_beats = threading.Lock()
+#: Every heartbeat of this process, and those that a fork under way has stopped.
+_all: WeakSet[Heartbeat] = WeakSet()
+_stopped: list[Heartbeat] = []
+
+
+def _stop_all() -> None:
+    for heartbeat in list(_all):
+        heartbeat._between_beats.acquire()
+        _stopped.append(heartbeat)
+
+
+def _let_all_go_on() -> None:
+    while _stopped:
+        _stopped.pop()._between_beats.release()
+
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_between_beats.acquire,
-        after_in_parent=_between_beats.release,
-        after_in_child=_between_beats.release,
-    )
+    os.register_at_fork(before=_stop_all, after_in_parent=_let_all_go_on, after_in_child=_let_all_go_on)
 
 
 class Heartbeat:
-    """Calls `beat` every `interval` seconds in a thread of its own while somebody is attached.
+    """Calls `beat` every `interval` seconds, which a function may say anew each time, in a thread of its own while
+    somebody is attached.
 
     A thread, since a solo pool runs the job inside the event loop, where no timer fires. `beat` says whether
     there is still something to renew: a thread nobody is attached to ends once there is not, so a job that
     outlives its connection stays leased. A forked child has no thread until somebody attaches there.
     """
 
-    def __init__(self, beat: Callable[[], bool], interval: float) -> None:
+    def __init__(self, beat: Callable[[], bool], interval: float | Callable[[], float]) -> None:
         self._beat = beat
         self._interval = interval
         self._attached = 0
@@ -39,6 +49,10 @@ class Heartbeat:
         self._pid = os.getpid()
         self._wake = threading.Event()
         self._lock = threading.Lock()
+        #: Held while it talks to a store, and across every fork: a child forked in the middle would inherit a locked
+        #: mutex of the database library and hang in its first query.
+        self._between_beats = threading.Lock()
+        _all.add(self)
 
     def attach(self) -> None:
         """Beat from now on."""
@@ -64,10 +78,10 @@ class Heartbeat:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(self._interval)
+            self._wake.wait(self._interval() if callable(self._interval) else self._interval)
             self._wake.clear()
             try:
-                with _between_beats:
+                with self._between_beats:
                     busy = self._beat()
             except StoreError as error:
                 busy = True

@@ -14,6 +14,9 @@ import redis
 
 from tests.support.waiting import wait_until
 
+#: `valkey-server`, say: what the tests start that need a server for themselves.
+SERVER_PROGRAM = os.environ.get("LARAQ_TEST_REDIS_SERVER", "redis-server")
+
 
 class PrivateRedis:
     """`with PrivateRedis(folder, "--cluster-enabled", "yes") as server:`; it saves nothing between two starts."""
@@ -26,11 +29,11 @@ class PrivateRedis:
         self.socket_path = folder / "redis.sock"
 
     def start(self) -> None:
-        command = shutil.which("redis-server")
+        command = shutil.which(SERVER_PROGRAM)
         if command is None:
             if os.environ.get("CI") == "true":
-                pytest.fail("redis-server is not installed", pytrace=False)
-            pytest.skip("redis-server is not installed")
+                pytest.fail(f"{SERVER_PROGRAM} is not installed", pytrace=False)
+            pytest.skip(f"{SERVER_PROGRAM} is not installed")
         self._process = subprocess.Popen(
             [
                 *(command, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)),

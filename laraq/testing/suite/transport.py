@@ -19,15 +19,20 @@ from laraq.transport import Job, Lease, Posting, QueueCount, Queues, Reservation
 RETRY_AFTER = 1.0
 
 
-class Store(Reservations, Queues, Routes, Protocol):
-    """All three ports, as a transport uses them."""
+class Store(Reservations, Queues, Protocol):
+    """The jobs of a broker, as a transport uses them."""
 
     def close(self) -> None:
         """Let go of connections."""
 
 
+class RoutingStore(Store, Routes, Protocol):
+    """One that keeps the bindings too."""
+
+
 #: Opens one more store on the same, at first empty, database.
 OpenStore = Callable[[], Store]
+OpenRoutingStore = Callable[[], RoutingStore]
 
 
 class StoreSuite:
@@ -255,18 +260,18 @@ class QueuesSuite(StoreSuite):
 class RoutesSuite(StoreSuite):
     """Bindings."""
 
-    def test_a_route_is_seen_by_everybody(self, open_store: OpenStore) -> None:
+    def test_a_route_is_seen_by_everybody(self, open_store: OpenRoutingStore) -> None:
         route = Route("x", "key", "^key$", "q")
         open_store().bind(route, None)
         assert list(open_store().routes("x")) == [route]
         assert list(open_store().routes("y")) == []
 
-    def test_binding_twice_is_binding_once(self, store: Store) -> None:
+    def test_binding_twice_is_binding_once(self, store: RoutingStore) -> None:
         store.bind(Route("x", "", "", "q"), 60)
         store.bind(Route("x", "", "", "q"), None)
         assert list(store.routes("x")) == [Route("x", "", "", "q")]
 
-    def test_unbinding_drops_the_queue(self, store: Store) -> None:
+    def test_unbinding_drops_the_queue(self, store: RoutingStore) -> None:
         store.bind(Route("x", "a", "", "q"), None)
         store.bind(Route("y", "b", "", "q"), None)
         store.put([Posting("q", "1")])
@@ -274,7 +279,7 @@ class RoutesSuite(StoreSuite):
         assert [*store.routes("x"), *store.routes("y")] == []
         assert store.count("q").total == 0
 
-    def test_an_expired_route_is_not_seen_and_swept_with_its_jobs(self, store: Store) -> None:
+    def test_an_expired_route_is_not_seen_and_swept_with_its_jobs(self, store: RoutingStore) -> None:
         store.bind(Route("x", "", "", "brief"), 0.05)
         store.bind(Route("x", "", "", "lasting"), None)
         store.bind(Route("x", "", "", "long"), 60)
@@ -285,7 +290,7 @@ class RoutesSuite(StoreSuite):
         assert [store.count(queue).total for queue in ("brief", "lasting", "long")] == [0, 1, 1]
         assert store.sweep() == 0
 
-    def test_a_renewed_route_lives_on(self, store: Store) -> None:
+    def test_a_renewed_route_lives_on(self, store: RoutingStore) -> None:
         store.bind(Route("x", "", "", "brief"), 0.2)
         store.bind(Route("x", "", "", "lasting"), None)
         store.renew(["brief", "lasting"], 60)

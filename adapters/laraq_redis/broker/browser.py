@@ -1,0 +1,84 @@
+"""KeyBrowser: looks into the queues of the Redis broker; `channel.browser()` makes one."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, cast
+
+from kombu.utils import json as kombu_json
+
+from laraq.inspection import QueueState
+from laraq_redis.broker.store import PAGE, RedisQueues
+from laraq_redis.connection import store_errors
+
+#: The key under which lua/broker_attempts.lua keeps the starts of a job that went back to its list.
+ATTEMPTS = "laraq-attempts"
+
+
+class KeyBrowser:
+    """A queue that is worked on meanwhile may show a job twice, or skip one."""
+
+    def __init__(self, queues: RedisQueues) -> None:
+        self._queues = queues
+
+    def size(self, queue: str) -> int:
+        """Jobs in any state."""
+        return self._queues.count(queue).total
+
+    def count(self, queue: str, state: QueueState) -> int:
+        """Jobs in that state."""
+        return int(getattr(self._queues.count(queue), state))
+
+    def messages(
+        self, queue: str, state: QueueState, limit: int | None
+    ) -> Iterator[tuple[dict[str, Any], int, float | None]]:
+        """(message, reservations so far, None: when it was put is not kept), next one first."""
+        keys = self._queues.keys.of(queue)
+        with store_errors(self._queues.label):
+            seconds, micros = self._queues.client.time()
+            now = seconds * 1000 + micros // 1000
+            match state:
+                case QueueState.RESERVED:
+                    found = self._kept(queue, keys.reserved, "-inf", "+inf")
+                case QueueState.DELAYED:
+                    found = self._kept(queue, keys.delayed, f"({now}", "+inf")
+                case QueueState.PENDING:
+                    found = chain(self._listed(queue), self._kept(queue, keys.delayed, "-inf", now))
+            for payload, attempts in islice(found, limit):
+                message = _message(payload)
+                yield message, message.pop(ATTEMPTS, 0) or attempts, None
+
+    def clear(self, queue: str) -> int:
+        """Drop the jobs of every state."""
+        return self._queues.clear(queue)
+
+    def _listed(self, queue: str) -> Iterator[tuple[bytes, int]]:
+        for name in self._queues.keys.of(queue).lists:
+            seen = 0
+            while page := cast("list[bytes]", self._queues.client.lrange(name, -seen - PAGE, -seen - 1)):
+                yield from ((payload, 0) for payload in reversed(page))
+                seen += len(page)
+
+    def _kept(self, queue: str, ids_in: str, first: int | str, last: int | str) -> Iterator[tuple[bytes, int]]:
+        keys, client = self._queues.keys.of(queue), self._queues.client
+        seen = 0
+        while ids := cast("list[str]", client.zrangebyscore(ids_in, first, last, start=seen, num=PAGE)):
+            payloads = cast("list[bytes | None]", client.hmget(keys.jobs, ids))
+            states = cast("list[bytes | None]", client.hmget(keys.state, ids))
+            for payload, state in zip(payloads, states, strict=True):
+                if payload is not None and state is not None:  # neither acknowledged nor moved meanwhile
+                    yield payload, int(state.partition(b":")[0])
+            seen += len(ids)
+
+
+def _message(payload: bytes) -> dict[str, Any]:
+    """What is no message is shown as one without a name."""
+    try:
+        message = kombu_json.loads(payload)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}

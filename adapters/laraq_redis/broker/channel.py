@@ -1,0 +1,288 @@
+"""Channel: kombu's Redis channel, with jobs reserved instead of popped."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.json import dumps
+from redis import ConnectionPool, Redis
+
+from laraq.errors import StoreError
+from laraq.transport import Job, Lease, Ledger, Posting
+from laraq_redis.broker.browser import KeyBrowser
+from laraq_redis.broker.envelope import seconds_to_wait, unseal, without_eta
+from laraq_redis.broker.intake import Intake
+from laraq_redis.broker.keys import Keys
+from laraq_redis.broker.presence import RedisPresence, presence
+from laraq_redis.broker.qos import LeaseQoS
+from laraq_redis.broker.restore import Restored, restore
+from laraq_redis.broker.store import MOST_URGENT, Later, RedisQueues
+
+if TYPE_CHECKING:
+    from laraq_redis.broker.publishing import PublishBatch
+    from laraq_redis.broker.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+#: Where messages go that cannot be read: nobody consumes it, `celery purge -Q` empties it.
+UNDECODABLE = "laraq.undecodable"
+
+#: Seconds between two looks for what stock workers on this Redis left unacknowledged.
+SWEEP_INTERVAL = 60.0
+
+
+class Channel(kombu_redis.Channel):
+    """Publishing, fan-out, bindings, Sentinel and TLS are kombu's. Of consuming only fan-out is."""
+
+    QoS = LeaseQoS
+    connection: Transport
+    qos: LeaseQoS
+
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+        self._intake: Intake | None = None
+        #: Leases of jobs that are not due yet, put into their list by stock producers, with the seconds to wait.
+        self._early: list[tuple[Lease, float]] = []
+        self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+        super().__init__(connection, **kwargs)
+        self.keys = Keys(self.global_keyprefix, self.sep, self.priority_steps)
+        name = f"{connection.client.as_uri(include_password=True)} {self.global_keyprefix}"
+        self.presence: RedisPresence = presence(name, self._open_queues, connection.client.transport_options)
+        self.ledger: Ledger = self.presence.ledger
+        connection.presences.add(self.presence)
+
+    # Connections
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """kombu makes a client for each command, which costs more than the command."""
+        yield client or self._commands
+
+    @cached_property
+    def _commands(self) -> Any:
+        return self._create_client()
+
+    @cached_property
+    def queues(self) -> RedisQueues:
+        """The broker's jobs over this channel's own connections."""
+        return RedisQueues(_client(self.pool), self.keys, self.connection.retry_after)
+
+    def _open_queues(self) -> RedisQueues:
+        sentinels = self._sentinel_manager
+        try:
+            pool = self._get_pool()
+        finally:
+            self._sentinel_manager = sentinels  # what this channel closes; the new pool goes on needing its own
+        return RedisQueues(_client(pool), self.keys, self.connection.retry_after)
+
+    def _disconnect_pools(self) -> None:
+        super()._disconnect_pools()
+        for cached in ("_commands", "queues"):
+            self.__dict__.pop(cached, None)
+
+    # Publishing
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        delay = seconds_to_wait(message) if self.connection.native_delay else 0.0
+        if delay <= 0:
+            super()._put(queue, message, **kwargs)
+            return
+        level = self.keys.level(self._get_message_priority(message))
+        payload = dumps(without_eta(message))
+        (kwargs.get("_publish_batch") or self.queues).put_later(queue, Later(payload, level, delay))
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """What `Producer.batch()` of kombu 5.7 collects messages in."""
+        from laraq_redis.broker.publishing import PublishBatch  # an older kombu has none to inherit from
+
+        return PublishBatch(self, max_size)
+
+    # Queues
+
+    def browser(self) -> KeyBrowser:
+        """Looks into the queues without taking anything; `laraq_celery.brokers` asks every channel for it."""
+        return KeyBrowser(self.queues)
+
+    def restore(self, queues: Sequence[str] = ()) -> list[Restored]:
+        """Put delayed and reserved jobs on the lists stock kombu reads, before a roll-back; see restore.py."""
+        return restore(self.queues, queues)
+
+    def _size(self, queue: str) -> int:
+        """Every job of the queue: pending, delayed and reserved."""
+        return self.queues.count(queue).total
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        return self._size(queue) > 0
+
+    def _purge(self, queue: str) -> int:
+        return self.queues.purge(queue)
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, *args, **kwargs)
+        self.queues.clear(queue)
+
+    # Consuming
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues on which kombu's poller is to wait with BRPOP."""
+        return []
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
+        super().basic_consume(queue, no_ack, *args, **kwargs)
+        if queue not in self.active_fanout_queues:
+            if self._intake is None:
+                self._intake = Intake(
+                    self.presence.queues,
+                    self.ledger,
+                    self.qos,
+                    self._deliver,
+                    poll=self.connection.poll,
+                    patience=self.health_check_interval or 0.0,
+                )
+            self._intake.add(queue, leased=not no_ack)
+        self.connection.start_consuming(self)
+
+    def _basic_cancel(self, consumer_tag: str) -> None:
+        queue = self._tag_to_queue.get(consumer_tag)
+        super()._basic_cancel(consumer_tag)
+        if self._intake is not None and queue is not None and queue not in self._active_queues:
+            self._intake.remove(queue)
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        super().basic_qos(prefetch_size, prefetch_count, apply_global)
+        self.connection.poke()
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
+        """One job, or None; without `no_ack` it is leased like a consumed one."""
+        queues = self.presence.queues
+        taken = queues.take([queue], 1) if no_ack else queues.step((), [queue], 1)
+        for job in taken.jobs:
+            if not no_ack:
+                self.ledger.hold([job.lease])
+            raw = self._open(job, leased=not no_ack)
+            if raw is not None:
+                message = self.Message(raw, channel=self)
+                if not no_ack:
+                    self.qos.append(message, job.lease.tag)
+                return message
+        return None
+
+    def on_settled(self) -> None:
+        """A delivery was settled: there is credit again, and an acknowledgement to send."""
+        if self._intake is not None:
+            self._intake.settled()
+        if self.connection is not None:
+            self.connection.poke()
+
+    def sockets(self) -> list[socket.socket]:
+        """What becomes readable when there is something to do for `pump`."""
+        return [] if self._intake is None else self._intake.sockets()
+
+    def pump(self) -> bool:
+        """Take in what there is; whether a consumer got anything."""
+        if self._intake is None or self.closed:
+            return False
+        delivered = self._intake.pump()
+        if self._early:
+            early, self._early = self._early, []
+            self.presence.queues.postpone(early, counted=False)
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+            self.qos.restore_visible(num=self.unacked_restore_limit, interval=1)
+        return delivered
+
+    def wait(self) -> float | None:
+        """Seconds until `pump` may have work though nothing is readable; None: only after an event."""
+        return None if self._intake is None or self.closed else self._intake.wait()
+
+    def _deliver(self, job: Job, leased: bool) -> bool:
+        if self.closed or job.lease.queue not in self._active_queues:  # cancelled while the job was under way
+            if leased:
+                self.release([job.lease.tag], counted=False)
+            else:
+                self.queues.put([Posting(job.lease.queue, job.payload, MOST_URGENT)])
+            return False
+        raw = self._open(job, leased)
+        if raw is None:
+            return False
+        self.connection._deliver(raw, job.lease.queue)
+        return True
+
+    def _open(self, job: Job, leased: bool) -> dict[str, Any] | None:
+        """The message; None when there is none in it, or when it is for later."""
+        try:
+            raw = unseal(job)
+        except ValueError as error:
+            logger.error(
+                "Item %s of queue %r holds no message (%s): moved to queue %r",
+                job.lease.id,
+                job.lease.queue,
+                error,
+                UNDECODABLE,
+            )
+            self.queues.put([Posting(UNDECODABLE, job.payload, MOST_URGENT)])
+            if leased:
+                self.ledger.settle(job.lease.tag)
+            return None
+        if leased and self.connection.native_delay and (seconds := seconds_to_wait(raw)):
+            self.ledger.drop(job.lease.tag)
+            self._early.append((job.lease, seconds))
+            return None
+        return raw
+
+    # Giving back
+
+    def give_back(self, tag: str) -> None:
+        """Requeue one delivery, its attempt used."""
+        self.release([tag], counted=True)
+
+    def release(self, tags: Sequence[str], *, counted: bool) -> None:
+        """Give leases back; where Redis is out of reach they run out by themselves."""
+        leases = [lease for tag in tags if (lease := self.ledger.drop(tag)) is not None]
+        if not leases:
+            return
+        try:
+            self.presence.queues.release(leases, counted=counted)
+        except StoreError as error:
+            logger.warning(
+                "%s job(s) could not be given back and come back when their lease ends: %s", len(leases), error
+            )
+
+    def close(self) -> None:
+        """Stop consuming and give back what did not start."""
+        if not self.closed:
+            if self._intake is not None:
+                self.release([job.lease.tag for job in self._intake.close()], counted=False)
+            self.connection.stop_consuming(self)
+        super().close()
+
+
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):
+    """The same through Redis Sentinel."""
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        """kombu takes the sentinels from those of the connection's URLs whose scheme is `sentinel`."""
+        client = self.connection.client
+        urls, client.alt = client.alt, [url.removeprefix("laraq-") for url in client.alt]
+        try:
+            return super()._sentinel_managed_pool(asynchronous)
+        finally:
+            client.alt = urls
+
+
+def _client(pool: ConnectionPool) -> Redis:
+    """A client that leaves keys alone, where kombu's would put `global_keyprefix` before some."""
+    provider = pool.connection_kwargs.get("credential_provider")
+    # As kombu does: whoever is told of the provider renews the credentials of the pool's connections.
+    return Redis(connection_pool=pool, **({} if provider is None else {"credential_provider": provider}))

@@ -1,0 +1,110 @@
+"""Line: a connection to Redis over which a script is asked without waiting for the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis import ConnectionPool
+from redis.exceptions import NoScriptError, RedisError
+
+from laraq.errors import StoreError
+from laraq_redis.broker.connections import connect
+from laraq_redis.broker.scripts import Script
+from laraq_redis.connection import store_errors
+
+
+class Line:
+    """Answers come in the order of the questions. An error closes the connection; the next question opens another."""
+
+    def __init__(self, pool: ConnectionPool, script: Script, label: str, patience: float) -> None:
+        """`patience`: seconds of silence after a question after which the server counts as gone; 0 for never."""
+        self._pool = pool
+        self._script = script
+        self._label = label
+        self._patience = patience
+        self._connection: Any = None
+        self._asked_at: deque[float] = deque()
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """Readable when an answer has come; None while there is no connection."""
+        found: socket.socket | None = None if self._connection is None else self._connection._sock
+        return found
+
+    def ask(self, keys: Sequence[str], arguments: Sequence[Any]) -> None:
+        """Send a question; StoreError when it cannot be sent."""
+        with self._errors():
+            if self._connection is None:
+                self._connection = connect(self._pool)
+                self._connection.send_command("SCRIPT", "LOAD", self._script.text)
+                self._connection.read_response()
+            if not self._asked_at and getattr(self._connection, "_re_auth_token", None) is not None:
+                # redis-py does so when a connection is given back to its pool, as this one never is.
+                self._connection.re_auth()
+            # No health check: it would read the answer to an earlier question as its own.
+            self._connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *arguments, check_health=False)
+            self._asked_at.append(time.monotonic())
+
+    def has_answer(self) -> bool:
+        """Whether `answer` would not wait. StoreError when the connection is gone, or the server's time is up."""
+        if not self._asked_at:
+            return False
+        with self._errors():
+            if self._connection.can_read(0):
+                return True
+        if self._patience and time.monotonic() - self._asked_at[0] > self._patience:
+            self.close()
+            raise StoreError(f"The store {self._label} has not answered for {self._patience:g} s; connecting anew.")
+        return False
+
+    def answer(self) -> Any:
+        """The answer to the oldest question, waited for.
+
+        None when the server has forgotten the script: neither this question nor a later one was heard.
+        """
+        try:
+            with self._errors():
+                reply = self._connection.read_response()
+        except NoScriptError:
+            self.close()
+            return None
+        self._asked_at.popleft()
+        return reply
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until `has_answer` should be asked although nothing could be read."""
+        if not self._asked_at or not self._patience:
+            return None
+        return max(self._asked_at[0] + self._patience - now, 0.0)
+
+    def close(self) -> None:
+        """Questions without an answer will get none."""
+        self._asked_at.clear()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(RedisError, OSError):
+                connection.disconnect()
+            self._pool.release(connection)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with store_errors(self._label):
+                try:
+                    yield
+                except OSError as error:
+                    raise StoreError(f"The store {self._label} does not answer: {error}") from error
+        except StoreError as error:
+            if isinstance(error.__cause__, NoScriptError):
+                raise error.__cause__ from None
+            self.close()
+            raise
+        except BaseException:
+            self.close()  # a signal may have come in the middle of a command
+            raise

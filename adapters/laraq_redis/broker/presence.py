@@ -1,0 +1,40 @@
+"""presence(): the one Presence of this process on a broker."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from laraq.transport import Presence
+from laraq_redis.broker.store import RedisQueues
+
+_presences: dict[str, RedisPresence] = {}
+_lock = threading.Lock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+class RedisPresence(Presence):
+    """Its queues have a pool of connections of their own: what a worker holds outlives its channels."""
+
+    def __init__(self, queues: RedisQueues, options: Mapping[str, Any]) -> None:
+        max_lease = options.get("max_lease")
+        super().__init__(
+            queues,
+            queues.retry_after / 3,
+            None if max_lease is None else float(max_lease),
+            options.get("on_lease_lost"),
+        )
+        self.queues = queues
+
+
+def presence(key: str, open_queues: Callable[[], RedisQueues], options: Mapping[str, Any]) -> RedisPresence:
+    """The presence called `key`, made with what the first to ask hands in."""
+    with _lock:
+        found = _presences.get(key)
+        if found is None:
+            found = _presences[key] = RedisPresence(open_queues(), options)
+        return found

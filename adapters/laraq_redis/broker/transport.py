@@ -1,0 +1,254 @@
+"""Transport: kombu's Redis transport with reserved jobs, and its place in a worker's event loop."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from queue import Empty
+from ssl import CERT_NONE
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.utils.eventio import ERR, READ
+
+from laraq.errors import ConfigurationError, StoreError
+from laraq_redis.broker.channel import Channel as _Channel
+from laraq_redis.broker.channel import SentinelChannel
+from laraq_redis.broker.presence import RedisPresence
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a reserved job may stay silent before it is handed out again (Laravel's `retry_after`).
+RETRY_AFTER = 90.0
+
+
+class Transport(kombu_redis.Transport):
+    """Everything a worker does here happens in callbacks of file descriptors and timers.
+
+    Work done in a callback of the hub's `on_tick` set would be forgotten for a turn: timers it sets and
+    writers it makes ready are not seen by the poll that follows. So whoever has news calls `poke`, which
+    makes a socket of our own readable, and the work is done when the hub reads it.
+
+    `cycle`, kombu's poller, is left with what it does for fan-out.
+    """
+
+    Channel = _Channel
+    client: Any
+    cycle: Any
+    driver_name = "laraq"
+    connection_errors = (*kombu_redis.Transport.connection_errors, StoreError)
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        options = client.transport_options
+        #: Seconds a reserved job may stay silent.
+        self.retry_after = float(options.get("retry_after", RETRY_AFTER))
+        if self.retry_after <= 0:
+            raise ConfigurationError(f"retry_after must be a number of seconds above 0, not {self.retry_after}.")
+        poll = options.get("poll")
+        #: Seconds between two looks at idle queues; None for what suits the server.
+        self.poll = None if poll is None else float(poll)
+        #: Whether a message with an ETA waits in Redis; off, it goes to a worker at once, as stock kombu does.
+        self.native_delay = bool(options.get("native_delay", True))
+        #: Those of every channel so far; another one only where a fail-over URL led elsewhere.
+        self.presences: set[RedisPresence] = set()
+        self._consuming: set[_Channel] = set()
+        self._loop: Any = None
+        self._timer: Any = None
+        self._timer_at = 0.0
+        self._poke: tuple[socket.socket, socket.socket] | None = None
+        self._poked = False
+        self._pumping = False
+        #: By file descriptor, what the poller was told to watch.
+        self._watched: dict[int, socket.socket] = {}
+        self._ticks: set[Any] = set()
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        for presence in self.presences:
+            presence.settle_up()
+        self._leave()
+        if self._loop is not None:
+            self._loop.on_tick -= self._ticks
+
+    # Waking
+
+    def start_consuming(self, channel: _Channel) -> None:
+        """The channel has a consumer (another one, maybe)."""
+        if self._poke is None:
+            self._poke = socket.socketpair()
+            for end in self._poke:
+                end.setblocking(False)
+        if channel not in self._consuming:
+            self._consuming.add(channel)
+            channel.presence.heartbeat.attach()
+        self._watch()
+        self.poke()
+
+    def stop_consuming(self, channel: _Channel) -> None:
+        """The channel closed."""
+        if channel in self._consuming:
+            self._consuming.discard(channel)
+            channel.presence.heartbeat.detach()
+            self._watch()
+            if not self._consuming:
+                self._leave()
+
+    def poke(self) -> None:
+        """Pump soon, in the thread of the event loop; callable from any thread."""
+        if self._poke is not None and not self._poked:
+            self._poked = True
+            with contextlib.suppress(OSError):
+                self._poke[1].send(b"\0")
+
+    def _quiet_poke(self) -> None:
+        self._poked = False
+        if self._poke is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._poke[0].recv(64)
+
+    def _leave(self) -> None:
+        self._cancel_timer()
+        if self._poke is not None:
+            poke, self._poke = self._poke, None
+            self._watch()
+            for end in poke:
+                end.close()
+            self._poked = False
+
+    def _watch(self) -> None:
+        """Have the poller watch the sockets of now: a new connection may have the number of an old one."""
+        sockets = [found for channel in self._consuming for found in channel.sockets()]
+        if self._poke is not None:
+            sockets.append(self._poke[0])
+        wanted = {found.fileno(): found for found in sockets}
+        for fd in [fd for fd, found in self._watched.items() if wanted.get(fd) is not found]:
+            del self._watched[fd]
+            if self._loop is not None:
+                self._loop.remove(fd)
+            else:
+                with contextlib.suppress(KeyError, ValueError, OSError):
+                    self.cycle.poller.unregister(fd)
+        for fd in wanted.keys() - self._watched.keys():
+            self._watched[fd] = wanted[fd]
+            if self._loop is not None:
+                self._loop.add_reader(fd, self._on_readable, fd)
+            else:
+                self.cycle.poller.register(fd, READ | ERR)
+
+    # In an event loop
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        watched, self._watched = self._watched, {}
+        for fd in watched:
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.cycle.poller.unregister(fd)
+        before = set(loop.on_tick)
+        super().register_with_event_loop(connection, loop)
+        self._ticks = set(loop.on_tick) - before
+        self._loop = loop
+        self._watch()
+
+    def _on_readable(self, fd: int) -> None:
+        if self._poke is not None and self._watched.get(fd) is self._poke[0]:
+            self._quiet_poke()
+        self._work()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._work()
+
+    def _work(self) -> None:
+        if self._pumping:
+            return
+        self._pump()
+        wait = self._wait()
+        if wait is None:
+            self._cancel_timer()
+        elif wait <= 0:
+            self.poke()
+        else:
+            self._set_timer(wait)
+
+    def _set_timer(self, wait: float) -> None:
+        at = time.monotonic() + wait
+        if self._timer is not None and abs(self._timer_at - at) < 0.001:
+            return
+        self._cancel_timer()
+        self._timer_at = at
+        self._timer = self._loop.call_later(wait, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # In a loop of the caller's
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Deliver what there is, or wait for it; TimeoutError after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._pump():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("no event from the broker in time")
+            self.cycle.on_poll_start()
+            waits = [wait for wait in (self._wait(), left) if wait is not None]
+            # Rounded up: waking a moment too early would spin until the moment has come.
+            if self._hear(self.cycle.poller.poll(min(waits, default=1.0) + 0.001) or ()):
+                return
+
+    def _hear(self, events: Any) -> bool:
+        """Whether kombu's part delivered something."""
+        delivered = False
+        for fd, event in events:
+            if fd not in self._watched:
+                with contextlib.suppress(Empty):
+                    delivered = bool(self.cycle.handle_event(fd, event)) or delivered
+            elif self._poke is not None and self._watched[fd] is self._poke[0]:
+                self._quiet_poke()
+        if not events and (refresh := getattr(self.cycle, "maybe_refresh_binding_expiry", None)):
+            refresh()  # kombu 5.7 and later let bindings expire
+        return delivered
+
+    # Pumping
+
+    def _pump(self) -> bool:
+        self._pumping = True
+        try:
+            delivered = False
+            for channel in list(self._consuming):
+                delivered = channel.pump() or delivered
+            return delivered
+        finally:
+            self._pumping = False
+            self._watch()
+
+    def _wait(self) -> float | None:
+        waits = [wait for channel in self._consuming if (wait := channel.wait()) is not None]
+        return min(waits, default=None)
+
+
+class TlsTransport(Transport):
+    """`laraq-rediss://`: kombu turns TLS on for the scheme `rediss` alone."""
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        if not client.ssl:
+            logger.warning(
+                "laraq-rediss:// without TLS options (broker_use_ssl, or ssl_cert_reqs and ssl_ca_certs in the URL):"
+                " the server's certificate is not checked, as with kombu's rediss://."
+            )
+            client.ssl = {"ssl_cert_reqs": CERT_NONE}
+        super().__init__(client, **kwargs)
+
+
+class SentinelTransport(Transport):
+    """`laraq-sentinel://host:26379;laraq-sentinel://other:26379`, with the option `master_name`."""
+
+    Channel = SentinelChannel
+    default_port = kombu_redis.SentinelTransport.default_port  # type: ignore[assignment]  # kombu's base says None

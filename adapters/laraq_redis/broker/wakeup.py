@@ -1,0 +1,133 @@
+"""WakeUp: hears that something came into a queue, from whichever producer, by CLIENT TRACKING."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from socket import socket as Socket  # the class has an attribute called socket
+from ssl import SSLWantReadError
+from typing import Any, NamedTuple
+
+from redis import ConnectionPool
+from redis.exceptions import AuthenticationError, RedisError
+
+from laraq.errors import StoreError
+from laraq_redis.broker.connections import connect_resp3
+from laraq_redis.broker.keys import QueueKeys
+from laraq_redis.broker.resp3 import ErrorReply, Push, Reader
+from laraq_redis.connection import PATIENCE, store_errors
+
+
+class Seen(NamedTuple):
+    """What lay in the queues when they were last looked at."""
+
+    #: Whether one of the lists holds a job.
+    pending: bool
+    #: Seconds until the first delayed job is due; None when there is none.
+    next_due: float | None
+
+
+class UntrackableError(Exception):
+    """The server has no CLIENT TRACKING."""
+
+
+class WakeUp:
+    """A connection of its own, in RESP3: the server pushes a line at the first change of a key that was looked at.
+
+    Nothing is popped, so nothing can get lost, and one connection serves any number of queues.
+    """
+
+    def __init__(self, pool: ConnectionPool, label: str) -> None:
+        """Connect. UntrackableError where the server cannot do it, StoreError when it does not answer."""
+        self._label = label
+        self._reader = Reader()
+        self._heard = False
+        self._connection: Any = None
+        try:
+            with self._errors():
+                self._connection = connect_resp3(pool)
+                (reply,) = self._ask([("CLIENT", "TRACKING", "ON")])
+        except StoreError as error:
+            # Before version 6 HELLO is unknown, which redis-py reports as a failed connection.
+            if (
+                self._connection is None
+                and "HELLO" in str(error)
+                and not isinstance(error.__cause__, AuthenticationError)
+            ):
+                raise UntrackableError(str(error.__cause__)) from error
+            raise
+        if isinstance(reply, ErrorReply):
+            self.close()
+            raise UntrackableError(reply)
+
+    @property
+    def socket(self) -> Socket | None:
+        """Readable when there is something to hear; None once closed."""
+        found: Socket | None = None if self._connection is None else self._connection._sock
+        return found
+
+    def look(self, queues: Sequence[QueueKeys]) -> Seen:
+        """Look at the queues now, and hear of the next change."""
+        commands: list[tuple[str, ...]] = [("TIME",)]
+        for keys in queues:
+            commands += [("LLEN", name) for name in keys.lists]
+            commands.append(("ZRANGE", keys.delayed, "0", "0", "WITHSCORES"))
+        with self._errors():
+            (seconds, micros), *replies = self._ask(commands)
+        if refused := [reply for reply in replies if isinstance(reply, ErrorReply)]:
+            raise StoreError(f"The store {self._label} refused: {refused[0]}")
+        lengths = [reply for reply in replies if isinstance(reply, int)]
+        heads = [reply[0] for reply in replies if isinstance(reply, list) and reply]
+        first = min((float(score) for _, score in heads), default=None)
+        now = int(seconds) * 1000 + int(micros) / 1000
+        return Seen(any(lengths), None if first is None else max(first - now, 0) / 1000)
+
+    def drain(self) -> bool:
+        """Whether anything has changed; StoreError when the connection is gone."""
+        with self._errors():
+            sock = self._open_socket(0)
+            # TLS too keeps what it has decrypted from the poller: read until there is nothing.
+            with contextlib.suppress(BlockingIOError, SSLWantReadError):
+                while True:
+                    self._take(sock.recv(65536))
+        heard, self._heard = self._heard, False
+        return heard
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(RedisError, OSError):
+                connection.disconnect()
+
+    def _ask(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        packed = b"".join(b"".join(self._connection.pack_command(*command)) for command in commands)
+        sock = self._open_socket(PATIENCE)
+        sock.sendall(packed)
+        replies: list[Any] = []
+        while len(replies) < len(commands):
+            replies += self._take(sock.recv(65536))
+        return replies
+
+    def _open_socket(self, patience: float) -> Socket:
+        if (sock := self.socket) is None:
+            raise ConnectionResetError("the connection was closed")
+        sock.settimeout(patience)
+        return sock
+
+    def _take(self, data: bytes) -> list[Any]:
+        if not data:
+            raise ConnectionResetError("Redis closed the connection")
+        values = list(self._reader.feed(data))
+        self._heard = self._heard or any(isinstance(value, Push) for value in values)
+        return [value for value in values if not isinstance(value, Push)]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with store_errors(self._label):
+            try:
+                yield
+            except OSError as error:
+                self.close()
+                raise StoreError(f"The store {self._label} does not answer: {error}") from error

@@ -1,0 +1,53 @@
+"""What a Celery worker of this process does with its deliveries.
+
+Read from Celery's own books without importing it: a transport also serves processes that have no Celery, and where
+its worker runs, the module is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def worker_is_here() -> bool:
+    """Whether this process runs a Celery worker (and not some other consumer)."""
+    return "celery.worker.state" in sys.modules
+
+
+def started_tags() -> set[str]:
+    """Delivery tags of the jobs whose code runs now."""
+    state = sys.modules.get("celery.worker.state")
+    if state is None:
+        return set()
+    return {request.message.delivery_tag for request in tuple(state.active_requests)}
+
+
+def tags_in_pool() -> tuple[set[str], set[str]]:
+    """Delivery tags of the jobs that the pool has and that have not reported a start: (those that will start and
+    report, those that may have started and will not report once the connection is lost).
+
+    A thread pool runs what it was given. Of a process pool's jobs those written to a child run, but when a connection
+    is lost Celery forgets them (`asynpool: AsynPool.flush`); those not written yet it drops.
+    """
+    state = sys.modules.get("celery.worker.state")
+    sure, unsure = set[str](), set[str]()
+    if state is None:
+        return sure, unsure
+    for request in tuple(state.reserved_requests):
+        reference = getattr(request, "_apply_result", None)
+        if reference is None or request in state.active_requests:
+            continue
+        result = reference()
+        if not hasattr(result, "_write_to"):
+            sure.add(request.message.delivery_tag)
+        elif result._write_to is not None or getattr(result, "_scheduled_for", None) is not None:
+            unsure.add(request.message.delivery_tag)
+    return sure, unsure
+
+
+def worker_is_ending() -> bool:
+    """Whether the worker of this process was told to stop, so that nothing it holds will run any more."""
+    state = sys.modules.get("celery.worker.state")
+    if state is None:
+        return False
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
