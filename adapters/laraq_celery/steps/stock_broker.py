@@ -1,0 +1,79 @@
+"""StockBroker: what laraq adds to stock Redis and RabbitMQ: leases that are renewed, and delays that are kept.
+
+Whatever is added, and what is not and why, is said in one line when the worker starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+
+from laraq.transport import Heartbeat
+from laraq_celery.brokers.leases import RedisLeases
+from laraq_celery.delays import Mover
+from laraq_celery.delays.address import knows_no_delay
+
+logger = logging.getLogger("laraq")
+
+
+class StockBroker(StartStopStep):
+    """Runs RedisLeases and the Mover in threads, for a solo pool runs its jobs where the timer would fire."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._laraq = parent.app.laraq
+        self._beating: list[Heartbeat] = []
+        self._mover: Mover | None = None
+        self._moving: Heartbeat | None = None
+        self._said = False
+
+    def start(self, consumer: Any) -> None:
+        """Begin; a new connection begins anew."""
+        if not knows_no_delay(consumer.connection):
+            return
+        said = [self._keep_leases(consumer), self._move_delayed(consumer)]
+        if not self._said:
+            self._said = True
+            logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, said)))
+
+    def stop(self, consumer: Any) -> None:
+        """End with the connection; leases are renewed until nothing is held."""
+        for heartbeat in self._beating:
+            heartbeat.detach()
+        self._beating = []
+
+    shutdown = stop
+
+    def _keep_leases(self, consumer: Any) -> str:
+        if consumer.connection.transport.driver_type != "redis":
+            return ""
+        channel, settings = consumer.task_consumer.channel, self._laraq.settings
+        if lacking := RedisLeases.lacking(channel):
+            return f"leases are not renewed ({lacking})"
+        ours = self._laraq.embedded or "retry_after" in settings.model_fields_set
+        leases = RedisLeases(channel, settings.retry_after if ours else None)
+        self._beat(Heartbeat(leases.beat, leases.interval))
+        return (
+            f"leases of {leases.timeout:g} s are renewed while this worker lives,"
+            f" and what dead workers held is looked for every {leases.interval:g} s"
+        )
+
+    def _move_delayed(self, consumer: Any) -> str:
+        delays = self._laraq.host.delays
+        if delays.store is None:
+            return f"delayed jobs wait in workers ({delays.lacking})"
+        if self._mover is None or self._moving is None:
+            # Once: it has a connection of its own, and two threads must not share that.
+            self._mover = Mover(consumer.app, delays, delays.store)
+            self._moving = Heartbeat(self._mover.run, self._mover.wait)
+        self._beat(self._moving)
+        how = "in the same Redis, moved atomically" if self._mover.atomic else self._laraq.store.label
+        return f"jobs delayed by more than {delays.over:g} s wait in the store ({how})"
+
+    def _beat(self, heartbeat: Heartbeat) -> None:
+        heartbeat.attach()
+        self._beating.append(heartbeat)

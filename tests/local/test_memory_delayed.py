@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from laraq.local.memory_delayed import MemoryDelayed
+from laraq.testing.suite import DelayedSuite
+
+
+class TestMemoryDelayed(DelayedSuite):
+    @pytest.fixture
+    def delayed(self) -> MemoryDelayed:
+        return MemoryDelayed()
