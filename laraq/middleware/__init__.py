@@ -7,6 +7,7 @@ from laraq.middleware.fail_on_exception import FailOnException
 from laraq.middleware.rate_limited import RateLimited, RateLimitedWithRedis
 from laraq.middleware.release import Release
 from laraq.middleware.skip import Skip
+from laraq.middleware.skip_if_batch_cancelled import SkipIfBatchCancelled
 from laraq.middleware.throttles_exceptions import ThrottlesExceptions, ThrottlesExceptionsWithRedis
 from laraq.middleware.without_overlapping import WithoutOverlapping
 
@@ -16,6 +17,7 @@ __all__ = [
     "RateLimitedWithRedis",
     "Release",
     "Skip",
+    "SkipIfBatchCancelled",
     "ThrottlesExceptions",
     "ThrottlesExceptionsWithRedis",
     "WithoutOverlapping",

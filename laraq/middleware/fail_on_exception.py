@@ -6,7 +6,7 @@ from typing import Any
 
 from laraq.current import current
 from laraq.job import Job
-from laraq.middleware.rules import ErrorRule, error_rule
+from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 from laraq.pipeline import Handler
 
 
@@ -27,6 +27,6 @@ class FailOnException:
         except current().host.control_flow:
             raise  # the host's own: no error of the job
         except Exception as error:
-            if self._matches(error, job):
+            if not is_before_the_run(job, error) and self._matches(error, job):
                 job.fail(error)
             raise

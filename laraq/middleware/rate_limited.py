@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from laraq.current import current
+from laraq.delivery import Obstacle
+from laraq.errors import ConfigurationError
 from laraq.job import Job
 from laraq.limits import RateLimiter
 from laraq.middleware.refusing import Refusing
@@ -20,7 +23,8 @@ class RateLimited(Refusing, Stored):
     """RateLimited("backups"), with RateLimiter.for_("backups", ...) (Illuminate/Queue/Middleware/RateLimited.php).
 
     All limits of the limiter are taken together or none is, before the run: one that fails has used them, too. A job
-    refused goes back until the window is over and up to 3 s more; `release_after` says otherwise.
+    refused goes back until the window is over and up to 3 s more; `release_after` says otherwise. With `park` as many
+    start at the beginning of a window as it has room for, and newcomers do not overtake them.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,16 +34,28 @@ class RateLimited(Refusing, Stored):
         return f"{type(self).__name__}({self.name!r})"
 
     def check(self) -> None:
-        """For the dispatch: raise LimiterNotFoundError, with the nearest name, if there is no such limiter."""
+        """For the dispatch: raise LimiterNotFoundError, with the nearest name, if there is no such limiter.
+
+        Raises ConfigurationError for one that parks where no worker looks.
+        """
         RateLimiter.limiter(self.name)
+        if self._parks and self._connection is not None:
+            raise ConfigurationError(f"{self!r} parks in the default store only: leave out park() or connection().")
 
     def handle(self, job: Job, next: Handler) -> Any:
         """Run the job if it may. Raises LimiterNotFoundError."""
         self._warn_of_single_try(job)
-        grant = RateLimiter.take(self.name, job, store=self._store)
+        demands = RateLimiter.demands(self.name, job)
+        if not demands:
+            return next(job)
+        obstacle = Obstacle(demands=tuple(demands))
+        if self._parks and current().parking.is_behind(obstacle, job._in_queue("park()").delivery.payload):
+            return self._refuse(job, 0, obstacle)
+        grant = self._store.limits.take(demands)
         if grant:
             return next(job)
-        return self._refuse(job, grant.available_in + random.uniform(0, SPREAD))  # noqa: S311 - spreads load
+        spread = random.uniform(0, SPREAD)  # noqa: S311 - spreads load
+        return self._refuse(job, grant.available_in + spread, obstacle)
 
 
 class RateLimitedWithRedis(RateLimited, OnRedis):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from laraq.job import Job
@@ -20,7 +21,7 @@ class Release:
     def __init__(self, given: Condition, after: Delay = 0, releases: bool = True) -> None:
         """Release the jobs for which the condition is `releases`; reads better as `Release.when` and `.unless`."""
         self._holds = condition(given)
-        self._after = after
+        self._after = after.total_seconds() if isinstance(after, timedelta) else after
         self._releases = releases
 
     @classmethod

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from laraq.errors import StoreError
+from laraq.job import Job
 
 #: A plain answer, or a callable that is given the job if it takes a parameter. Truth decides.
 Condition: TypeAlias = "bool | Callable[[], object] | Callable[[Any], object]"
@@ -16,21 +20,44 @@ ErrorTypes: TypeAlias = "type[BaseException] | Sequence[type[BaseException]]"
 ErrorRule: TypeAlias = "ErrorTypes | ErrorPredicate"
 
 
+@dataclass(frozen=True, slots=True)
+class Always:
+    """A condition that is known already; unlike a callable it can travel."""
+
+    answer: bool
+
+    def __call__(self, _job: Any) -> bool:
+        return self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class OfTypes:
+    """A rule about types of errors; unlike a predicate it can travel."""
+
+    types: tuple[type[BaseException], ...]
+
+    def __call__(self, error: BaseException, _job: Any) -> bool:
+        return isinstance(error, self.types)
+
+
 def condition(given: Condition) -> Callable[[Any], bool]:
     """The condition as a question about a job; it is asked in every run, also where the middleware is shared."""
-    if callable(given):
-        return _asked(given)
-    return lambda _job: bool(given)
+    return _asked(given) if callable(given) else Always(bool(given))
 
 
 def error_rule(given: ErrorRule) -> Callable[[BaseException, Any], bool]:
     """The rule as a question about an error and the job that raised it. Raises TypeError for what is neither."""
     types = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
     if all(isinstance(one, type) and issubclass(one, BaseException) for one in types):
-        return lambda error, _job: isinstance(error, types)  # type: ignore[arg-type] # checked in the line above
+        return OfTypes(types)  # type: ignore[arg-type] # checked in the line above
     if callable(given):
         return _asked(given)
     raise TypeError(f"{given!r} is no exception type, no list of them, and no predicate.")
+
+
+def is_before_the_run(job: Job, error: BaseException) -> bool:
+    """Whether the error says that other middleware could not ask its store: the runner gives such a job back."""
+    return isinstance(error, StoreError) and job._interactions is not None and not job._interactions.entered
 
 
 def _asked(predicate: Callable[..., object]) -> Callable[..., bool]:

@@ -11,7 +11,7 @@ from laraq.current import current
 from laraq.errors import JobTimedOutError, PayloadError, StoreError
 from laraq.job import Job
 from laraq.middleware.releasing import class_key
-from laraq.middleware.rules import ErrorRule, error_rule
+from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 from laraq.middleware.stored import OnRedis, Stored
 from laraq.pipeline import Handler
 
@@ -51,7 +51,7 @@ class ThrottlesExceptions(Stored):
 
     def backoff(self, backoff: Minutes | Callable[[Exception], Minutes]) -> Self:
         """Wait that long after an exception; or what the callable says of it. Not said: no wait."""
-        return self._with(_backoff=backoff)
+        return self._with(_backoff=backoff.total_seconds() / 60 if isinstance(backoff, timedelta) else backoff)
 
     def by(self, key: object) -> Self:
         """Count together what has this key, whatever its class: the name of the service that fails."""
@@ -105,6 +105,8 @@ class ThrottlesExceptions(Stored):
     def _throttles(self, job: Job, error: Exception) -> bool:
         """Not what is the host's own (Celery's Retry), nor what the runner judges by itself."""
         if isinstance(error, (*current().host.control_flow, JobTimedOutError, PayloadError)):
+            return False
+        if is_before_the_run(job, error):
             return False
         return self._when is None or self._when(error, job)
 

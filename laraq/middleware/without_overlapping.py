@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from laraq import options
 from laraq.current import current
+from laraq.delivery import Obstacle
 from laraq.errors import StoreError
 from laraq.job import Job
 from laraq.middleware.refusing import Refusing
@@ -63,7 +64,7 @@ class WithoutOverlapping(Refusing):
         """Run the job if no other one runs under the key."""
         self._warn_of_single_try(job)
         if not current().store.locks.acquire(self.lock_key(job), _owner(job), self._seconds(job)):
-            return self._refuse(job)
+            return self._refuse(job, 0, Obstacle(lock=self.lock_key(job)))
         try:
             return next(job)
         finally:
@@ -71,17 +72,22 @@ class WithoutOverlapping(Refusing):
 
     def lost(self, job: Job) -> None:
         """For who settles a run that died: free what its `finally` did not."""
-        current().store.locks.release(self.lock_key(job), _owner(job))
+        self._give_back(job)
 
     def _free(self, job: Job) -> None:
         """Give the lock back. The run is over, so neither a lost lease nor a store that is down may change it."""
         key = self.lock_key(job)
         try:
-            if not current().store.locks.release(key, _owner(job)):
+            if not self._give_back(job):
                 name = job.job_name()
                 logger.warning("%s[%s] ran longer than its lock %r: others may have run with it", name, job.id, key)
         except StoreError as error:
             logger.warning("Lock %r ends by itself only, it could not be given back: %s", key, error)
+
+    def _give_back(self, job: Job) -> bool:
+        """End this job's lease; say whether it still had it. Raises StoreError."""
+        key, owner = self.lock_key(job), _owner(job)
+        return current().parking.free(key, owner) if self._parks else current().store.locks.release(key, owner)
 
     def _seconds(self, job: Job) -> float:
         if self._expiry is not None:

@@ -1,0 +1,17 @@
+"""SkipIfBatchCancelled (Illuminate/Queue/Middleware/SkipIfBatchCancelled.php)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laraq.job import Job
+from laraq.pipeline import Handler
+
+
+class SkipIfBatchCancelled:
+    """Ends a job of a cancelled batch without running it, as a success."""
+
+    def handle(self, job: Job, next: Handler) -> Any:
+        """Look at the batch, which asks the store."""
+        batch = job.batch()
+        return None if batch is not None and batch.cancelled else next(job)
