@@ -89,8 +89,25 @@ def _give_up(gone: Sequence[_Waiting]) -> None:
 class AfterCommit:
     """The transactions of every database library in use, as the dispatcher asks for them."""
 
-    def __init__(self, libraries: Callable[[], Sequence[Transactions]]) -> None:
+    def __init__(
+        self,
+        libraries: Callable[[], Sequence[Transactions]],
+        imported: Callable[[], Sequence[Transactions]] = tuple,
+    ) -> None:
+        """`libraries` watch sessions of the application; those `imported` know their sessions when one is named."""
         self._libraries = libraries
+        self._imported = imported
+        self._warned = False
+
+    def open_session(self, session: Any = None) -> Any | None:
+        """The session in whose transaction code here works: the innermost one, or `session`; None when none is open.
+
+        Raises ConfigurationError for a session of no library in use.
+        """
+        for library in self._asked(session):
+            if (found := library.open_session(session)) is not None:
+                return found
+        return None
 
     def defer(self, send: Callback, on_rollback: Callback, session: Any = None) -> bool:
         """Hold `send` until the outermost open transaction commits; False, having called nothing, when none is open.
@@ -99,12 +116,26 @@ class AfterCommit:
         it is the transaction of that session, else the innermost one open in this thread or asyncio task. Raises
         ConfigurationError for a session of no library in use.
         """
+        return any(library.defer(send, on_rollback, session) for library in self._asked(session))
+
+    def warn_if_blind(self, job: str) -> None:
+        """Say once that a job which is to wait for a commit cannot, for nobody knows of any transaction."""
+        if not self._warned and not self._libraries():
+            self._warned = True
+            logger.warning(
+                "%s is to wait for the commit of an open transaction, but laraq knows no sessions here and sends such"
+                " jobs at once: give it the factories, Laraq(app, sessions=...), or name the session,"
+                " dispatch(job, session=session).",
+                job,
+            )
+
+    def _asked(self, session: Any) -> Sequence[Transactions]:
         libraries = self._libraries()
         if session is None:
-            return any(library.defer(send, on_rollback) for library in libraries)
-        for library in libraries:
+            return libraries
+        for library in (*libraries, *self._imported()):
             if library.handles(session):
-                return library.defer(send, on_rollback, session)
+                return (library,)
         raise ConfigurationError(
-            f"A job is to wait for the transaction of a {type(session).__qualname__}, which is no session laraq knows."
+            f"A job was sent with a {type(session).__qualname__} as its session, which is no session laraq knows."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from laraq import Bus, Events, Job, Laraq, Queue, dispatch, events
+from laraq.errors import DispatchError, InvalidJobError
+from laraq.payload import Payload
 
 
 class Ship(Job):
@@ -109,6 +111,102 @@ def test_bulk_and_named_sessions_wait_too(sessions: Any) -> None:
         innermost.commit()
         named.commit()
     assert sorted(job.payload["kwargs"]["n"] for job in Queue.pending_jobs()) == [1, 2, 3]
+
+
+class Crates:
+    """A connection that writes down what comes together."""
+
+    name = "crates"
+    immediate = False
+
+    def __init__(self) -> None:
+        self.full = False
+        self.taken: list[list[int]] = []
+
+    def push(self, payload: Payload, delay: float = 0) -> None:
+        self.bulk([(payload, delay)])
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        if self.full:
+            raise DispatchError("no room")
+        self.taken.append([payload.fields["n"] for payload, _ in payloads])
+
+    def default_queue(self) -> str:
+        return "crates"
+
+
+def test_a_bulk_that_waits_goes_together(sessions: Any) -> None:
+    crates = Crates()
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, sessions=sessions, store="memory://", connections={"crates": crates}, default="crates"):
+        with sessions.begin() as session:
+            order(session)
+            Bus.bulk([Bill(1), Ship(2), Ship(3).after_commit(), Bill(4)])
+            with session.begin_nested() as savepoint:
+                Bus.bulk([Ship(5).after_commit(), Ship(6).after_commit()])
+                savepoint.rollback()
+            assert crates.taken == [[2]]
+        assert crates.taken == [[2], [1, 3]], "the second Bill is the first one's double"
+        session = sessions()
+        order(session)
+        sent = Bus.bulk(Ship(n).after_commit() for n in range(7, 9))
+        crates.full = True
+        with pytest.raises(DispatchError, match=f"no room.* 2 jobs waited for .*{sent[0].id}, {sent[1].id}"):
+            session.commit()
+        session.close()
+    app.close()
+
+
+def test_of_a_bulk_with_a_job_that_cannot_be_sent_nothing_is_sent_nor_locked(sessions: Any) -> None:
+    crates = Crates()
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, store="memory://", connections={"crates": crates}, default="crates"):
+        with pytest.raises(InvalidJobError):
+            Bus.bulk([Bill(1).before_commit(), Ship("many")])  # type: ignore[arg-type]  # on purpose
+        assert crates.taken == []
+        assert not Bill(2).before_commit().dispatch().skipped
+    app.close()
+
+
+def test_who_waits_without_sessions_is_told_once_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    crates = Crates()
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, store="memory://", connections={"crates": crates}, default="crates"):
+        Ship(0).dispatch()
+        assert caplog.text == ""
+        Ship(1).after_commit().dispatch()
+        Ship(2).after_commit().dispatch()
+    assert caplog.text.count("Laraq(app, sessions=...)") == 1
+    assert crates.taken == [[0], [1], [2]]
+    app.close()
+
+
+def test_a_named_session_needs_no_sessions(sessions: Any) -> None:
+    crates = Crates()
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, store="memory://", connections={"crates": crates}, default="crates"), sessions() as session:
+        order(session)
+        dispatch(Ship(1), session=session)
+        assert crates.taken == []
+        session.commit()
+        assert crates.taken == [[1]]
+    app.close()
+
+
+def test_several_factories_may_be_given(sessions: Any, tmp_path: Path) -> None:
+    """As an application has them that works both ways."""
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
+    crates, others = Crates(), sessionmaker(create_engine(f"sqlite:///{tmp_path / 'other.db'}"))
+    app = Celery("t", broker="memory://", set_as_current=False)
+    factories = [async_sessionmaker(), sessions, others]
+    with Laraq(app, sessions=factories, store="memory://", connections={"crates": crates}, default="crates"):
+        for n, factory in enumerate([sessions, others]):
+            with factory.begin():
+                Ship(n).after_commit().dispatch()
+                assert len(crates.taken) == n
+    assert crates.taken == [[0], [1]]
+    app.close()
 
 
 @pytest.mark.same_file

@@ -16,7 +16,7 @@ from laraq.errors import ConfigurationError, NotInQueueError, PayloadError, Stor
 from laraq_sqlalchemy.identifier import Identifier
 from laraq_sqlalchemy.inherited_pools import InheritedPools
 from laraq_sqlalchemy.relationships import loaders
-from laraq_sqlalchemy.unit_of_work import SessionFactory, UnitOfWork, refuse_async
+from laraq_sqlalchemy.unit_of_work import SYNCHRONOUS, SessionFactory, UnitOfWork, is_async
 
 #: Key values in one statement. SQLite before 3.32 takes 999 parameters.
 KEY_VALUES_PER_QUERY = 500
@@ -38,14 +38,12 @@ def current_session() -> Session:
 class SqlAlchemyModels:
     """The `Models` port for classes mapped by SQLAlchemy, in any of its styles.
 
-    `sessions` is the application's own factory. Give the one that writes: on a replica that lags, a row committed
-    just before the dispatch looks deleted. A process that only dispatches needs none.
+    Of the application's own factories the first synchronous one counts. Give the one that writes: on a replica that
+    lags, a row committed just before the dispatch looks deleted. A process that only dispatches needs none.
     """
 
-    def __init__(self, sessions: SessionFactory | None = None) -> None:
-        if sessions is not None:
-            refuse_async(sessions)
-        self._sessions = sessions
+    def __init__(self, *factories: SessionFactory) -> None:
+        self._sessions = next((factory for factory in factories if not is_async(factory)), None)
         self._pools = InheritedPools()
 
     def handles(self, type_: Any) -> bool:
@@ -104,8 +102,8 @@ class SqlAlchemyModels:
     def _current(self) -> UnitOfWork:
         if self._sessions is None:
             raise ConfigurationError(
-                "Jobs with SQLAlchemy models need sessions to load them with:"
-                " register the sessionmaker or scoped_session of your application."
+                "Jobs with SQLAlchemy models need sessions to load them with: register the sessionmaker or"
+                f" scoped_session of your application, Laraq(app, sessions=...). {SYNCHRONOUS}"
             )
         work = _work.get()
         if work is None or work.factory is not self._sessions:

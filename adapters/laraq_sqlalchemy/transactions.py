@@ -67,9 +67,12 @@ class SqlAlchemyTransactions:
         watch.hold(_scope(_innermost(inner)), send, on_rollback, inner)
         return True
 
-    def open_session(self) -> Session | None:
-        """The innermost registered session with an open transaction here."""
-        return self._ambient()
+    def open_session(self, session: Any = None) -> Session | None:
+        """The innermost registered session with an open transaction here, or `session` if it is in one."""
+        if session is None:
+            return self._ambient()
+        inner: Session = _inner(session)
+        return inner if inner.in_transaction() else None
 
     def _ambient(self) -> Session | None:
         for reference in reversed(_begun.get()):

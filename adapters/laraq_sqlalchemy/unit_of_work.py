@@ -20,19 +20,21 @@ logger = logging.getLogger(__name__)
 #: `sessionmaker`, `scoped_session`, or anything else that gives a Session when called.
 SessionFactory = Callable[[], Session]
 
-_ASYNC_REFUSED = (
+#: Why an async factory alone does not do.
+SYNCHRONOUS = (
     "laraq loads models through a synchronous Session, and an async engine cannot lend one: its connections belong"
-    " to an event loop. Register a synchronous factory for the same database:"
-    " sessionmaker(create_engine('<URL with a synchronous driver>'))."
+    " to an event loop. Register a synchronous factory for the same database, beside the async one if there is one:"
+    " sessions=[sessionmaker(create_engine('<URL with a synchronous driver>')), AsyncSessions]."
 )
 
 
-def refuse_async(factory: SessionFactory) -> None:
-    """Raise ConfigurationError for `async_sessionmaker` and `async_scoped_session`."""
+def is_async(factory: SessionFactory) -> bool:
+    """Whether it is an `async_sessionmaker` or `async_scoped_session`."""
     # Whoever has one has imported this module; importing it here would fail for those without greenlet.
     asyncio_orm: Any = sys.modules.get("sqlalchemy.ext.asyncio")
-    if asyncio_orm and isinstance(factory, asyncio_orm.async_sessionmaker | asyncio_orm.async_scoped_session):
-        raise ConfigurationError(_ASYNC_REFUSED)
+    return asyncio_orm is not None and isinstance(
+        factory, asyncio_orm.async_sessionmaker | asyncio_orm.async_scoped_session
+    )
 
 
 class UnitOfWork:
@@ -56,7 +58,7 @@ class UnitOfWork:
                 self._borrowed = isinstance(self.factory, scoped_session) and self.factory.registry.has()
                 session = self.factory()
                 if not isinstance(session, Session):
-                    raise ConfigurationError(f"The session factory gave {type(session).__name__}. {_ASYNC_REFUSED}")
+                    raise ConfigurationError(f"The session factory gave {type(session).__name__}. {SYNCHRONOUS}")
                 self._pools.leave(session)
                 self._session = session
             return self._session

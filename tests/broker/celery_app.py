@@ -6,8 +6,10 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from laraq.transport import QueueCount
@@ -90,12 +92,10 @@ class BrokerProject(Project):
         finally:
             store.close()
 
-    def start_python(self, code: str) -> subprocess.Popen[str]:
+    def start_python(self, code: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """A script that runs beside the test."""
-        import sys
-        from textwrap import dedent
-
-        return subprocess.Popen([sys.executable, "-c", dedent(code)], cwd=self.folder, env=self._env, text=True)
+        command = [sys.executable, "-c", dedent(code)]
+        return subprocess.Popen(command, cwd=self.folder, env={**self._env, **(env or {})}, text=True)
 
 
 def rows(database: str, sql: str) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from laraq.transport import Job, Lease
-from laraq_sqlalchemy.broker.envelope import seal, unseal
+from laraq_sqlalchemy.broker.envelope import seal, undecodable, unseal
 
 
 def message(**headers: Any) -> dict[str, Any]:
@@ -58,7 +58,43 @@ def test_a_body_that_looks_typed_is_left_alone() -> None:
     assert received(seal("q", sent, 0, native_delay=True).payload)["body"] == sent["body"]
 
 
-@pytest.mark.parametrize("payload", ["", "{", "[]", "null", "{}", '{"properties": {}, "headers": {}}', '"text"'])
-def test_what_is_no_message_is_a_value_error(payload: str) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+#: Each of them once ended a worker, or could.
+NO_MESSAGES = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "{}",
+    '{"properties": {}, "headers": {}}',
+    '"text"',
+    '{"properties": {"delivery_info": {}}, "headers": []}',
+    '{"properties": {"delivery_info": 5}, "headers": {}}',
+    '{"properties": {"delivery_info": {}}, "headers": {"eta": {"__type__": "datetime", "__value__": "x"}}}',
+    '{"properties": {"delivery_info": {}, "body_encoding": "rot13"}, "headers": {}, "body": "x"}',
+    '{"properties": {"delivery_info": {}, "body_encoding": "base64"}, "headers": {}, "body": "x"}',
+    b"\xff\xfe",
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("payload", NO_MESSAGES, ids=range(len(NO_MESSAGES)))
+def test_what_is_no_message_is_a_value_error_and_keeps_its_bytes(payload: Any) -> None:
+    with pytest.raises(ValueError, match="no kombu message"):
         received(payload)
+    assert undecodable(Job(Lease(5, "q", 1, 99), payload))["body"] == (
+        payload.encode() if isinstance(payload, str) else payload
+    )
+
+
+def test_bytes_come_back_as_they_were() -> None:
+    sent = message()
+    sent["body"], sent["properties"]["body_encoding"] = "AP9i", "base64"
+    assert received(seal("q", sent, 0, native_delay=True).payload)["body"] == b"\x00\xffb"
+
+
+def test_a_row_without_message_has_the_same_id_at_each_delivery() -> None:
+    first, second, other = (
+        undecodable(Job(Lease(id, "q", attempts, at), "{")) for id, attempts, at in ((5, 1, 90), (5, 2, 99), (6, 1, 90))
+    )
+    assert first["headers"]["id"] == second["headers"]["id"] != other["headers"]["id"]
+    assert second["properties"]["delivery_info"]["redelivered"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
 
 #: Jobs that are due tomorrow, in the same queue.
 DELAYED = 1_000_000
+
+#: Jobs done while an old snapshot keeps their rows from being removed; transports are asked to bear 100,000.
+DEAD = int(os.environ.get("LARAQ_DEAD_ROWS", "20000"))
 
 Open = Callable[[str], BrokerStore]
 
@@ -47,7 +51,8 @@ def test_dead_rows_behind_an_old_snapshot_do_not_slow_a_queue_down(postgres_url:
     with engine.connect() as reader:
         reader.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.exec_driver_sql("SELECT count(*) FROM laraq_jobs")
-        store.put([Posting("q", "x" * 200) for _ in range(20_000)])
+        for _ in range(0, DEAD, 10_000):
+            store.put([Posting("q", "x" * 200) for _ in range(10_000)])
         times, acks = [], list[Lease]()
         while True:
             start = time.perf_counter()
@@ -58,7 +63,9 @@ def test_dead_rows_behind_an_old_snapshot_do_not_slow_a_queue_down(postgres_url:
             acks = [job.lease for job in jobs]
     engine.dispose()
     quarter = len(times) // 4
-    assert statistics.median(times[-quarter:-1]) < statistics.median(times[1:quarter]) * 2
+    first, last = statistics.median(times[1:quarter]), statistics.median(times[-quarter:-1])
+    print(f"{DEAD} dead rows: a step took {first * 1e3:.2f} ms at first and {last * 1e3:.2f} ms at last")
+    assert last < first * 2
 
 
 def _step_time(store: BrokerStore) -> float:

@@ -167,3 +167,34 @@ def test_an_idle_worker_starts_the_job_right_after_the_commit(tmp_path: Path, sq
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM orders")).scalar() == 1
     engine.dispose()
+
+
+@pytest.mark.fault
+@pytest.mark.serial
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_who_dies_before_the_commit_sent_nothing_and_right_after_it_everything(
+    tmp_path: Path, request: pytest.FixtureRequest, database: str
+) -> None:
+    """The second one woke nobody: an idle worker finds the job at its next look."""
+    project = BrokerProject(tmp_path, request.getfixturevalue(f"{database}_url"), poll=1.5)
+    send = """
+        import os, sys, proj, sqlalchemy
+        from sqlalchemy import event
+        from sqlalchemy.orm import Session
+        from laraq_sqlalchemy.broker import session_producer
+        session = Session(sqlalchemy.create_engine(proj.app.conf.broker_url.removeprefix("laraq-db+")))
+        event.listen(session, "after_commit", lambda session: os._exit(0))  # before the workers are woken
+        proj.note.apply_async((sys.argv[1],), producer=session_producer(proj.app, session))
+        if sys.argv[1] == "before":
+            session.flush()
+            os._exit(0)
+        session.commit()
+    """
+    with project.worker():
+        project.python("import proj; proj.note.delay('first')")
+        wait_until(lambda: project.names("end") == ["first"], timeout=15)
+        project.python(send, "before")
+        project.python(send, "after")
+        wait_until(lambda: len(project.names("end")) == 2, timeout=10)
+        wait_until(lambda: project.count().total == 0)
+    assert project.names("start") == ["first", "after"]

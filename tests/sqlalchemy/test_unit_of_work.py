@@ -254,13 +254,14 @@ def test_a_factory_of_something_else_is_refused() -> None:
     models.close()
 
 
-def test_async_factories_are_refused_when_they_are_registered() -> None:
+def test_models_are_loaded_with_the_synchronous_factory_and_without_one_not_at_all(sqlite_engine: Engine) -> None:
     pytest.importorskip("greenlet")
     from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
 
-    factory: Any = async_sessionmaker()
+    asynchronous: Any = async_sessionmaker()
+    scoped: Any = async_scoped_session(asynchronous, lambda: 1)
     with pytest.raises(ConfigurationError, match="Register a synchronous factory"):
-        SqlAlchemyModels(factory)
-    factory = async_scoped_session(factory, lambda: 1)
-    with pytest.raises(ConfigurationError, match="Register a synchronous factory"):
-        SqlAlchemyModels(factory)
+        SqlAlchemyModels(asynchronous, scoped).session()
+    models = SqlAlchemyModels(asynchronous, sessionmaker(sqlite_engine))
+    assert models.session().bind is sqlite_engine
+    models.close()

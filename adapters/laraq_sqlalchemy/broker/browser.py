@@ -83,6 +83,6 @@ def _message(payload: str) -> dict[str, Any]:
     """What is no message is shown as one without a name."""
     try:
         message = kombu_json.loads(payload)
-    except ValueError:
+    except Exception:  # whatever a foreign row makes of the decoders
         return {}
     return message if isinstance(message, dict) else {}

@@ -19,7 +19,7 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 from laraq.errors import StoreError
 from laraq.transport import Feed, Job, Ledger, Posting, Route
 from laraq_sqlalchemy.broker.browser import TableBrowser
-from laraq_sqlalchemy.broker.envelope import seal, unseal
+from laraq_sqlalchemy.broker.envelope import UNDECODABLE, seal, undecodable, unseal
 from laraq_sqlalchemy.broker.presence import ROUTE_TTL
 from laraq_sqlalchemy.broker.publishing import PublishBatch
 from laraq_sqlalchemy.broker.qos import LeaseQoS
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from laraq_sqlalchemy.broker.transport import Transport
 
 logger = logging.getLogger(__name__)
-
-#: Where rows go that hold no kombu message: nobody consumes it, `celery purge -Q` empties it.
-UNDECODABLE = "laraq.undecodable"
 
 
 class Channel(virtual.Channel):
@@ -45,6 +42,9 @@ class Channel(virtual.Channel):
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self.ledger: Ledger = connection.presence.ledger
+        #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
+        #: aside in a queue. A worker that keeps such messages sets it.
+        self.delivers_undecodable = False
         store = connection.store
         self._leased = Feed(store.polling, self.ledger, _jitter, acks_ride_along=store.acks_ride_along)
         self._unleased = Feed(store.polling, None, _jitter)
@@ -254,16 +254,14 @@ class Channel(virtual.Channel):
         try:
             return unseal(job, native_delay=self.connection.native_delay)
         except ValueError as error:
-            logger.error(
-                "Row %s of queue %r holds no message (%s): moved to queue %r",
-                job.lease.id,
-                job.lease.queue,
-                error,
-                UNDECODABLE,
-            )
+            lease = job.lease
+            if self.delivers_undecodable and not unleased:
+                logger.error("Row %s of queue %r holds %s", lease.id, lease.queue, error)
+                return undecodable(job)
+            logger.error("Row %s of queue %r holds %s; moved to queue %r", lease.id, lease.queue, error, UNDECODABLE)
             self.connection.store.put([Posting(UNDECODABLE, job.payload)])
             if not unleased:
-                self.ledger.settle(job.lease.tag)
+                self.ledger.settle(lease.tag)
             return None
 
     # Giving back

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from kombu.utils import json as kombu_json
 
 from laraq.transport import Job, Posting
+
+#: The name of what holds no kombu message: as a job in the failed store, or as the queue it is put aside in.
+UNDECODABLE = "laraq.undecodable"
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.
@@ -32,24 +37,54 @@ def seal(queue: str, message: dict[str, Any], priority: int, *, native_delay: bo
 
 
 def unseal(job: Job, *, native_delay: bool) -> dict[str, Any]:
-    """The message of a reserved job, with its attempts; ValueError when the row holds no message.
+    """The message of a reserved job, with its attempts; ValueError when the row holds none.
 
     A job that waited in the table is due by the server's clock: its ETA is removed, since a worker whose
     clock is behind would hold it once more, in memory.
     """
-    payload = job.payload
-    message = kombu_json.loads(payload) if _TYPED in payload else json.loads(payload)
     try:
-        properties, headers = message["properties"], message["headers"]
-        info = properties["delivery_info"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no kombu message: {error}") from error
+        return _unseal(job, native_delay)
+    except Exception as error:  # whatever a foreign row makes of the decoders
+        raise ValueError(f"no kombu message: {type(error).__name__}: {error}") from error
+
+
+def _unseal(job: Job, native_delay: bool) -> dict[str, Any]:
+    payload = job.payload
+    message: dict[str, Any] = kombu_json.loads(payload) if _TYPED in payload else json.loads(payload)
+    properties, headers = message["properties"], message["headers"]
+    info = properties["delivery_info"]
     properties["delivery_tag"] = job.lease.tag
     info["redelivered"] = job.lease.attempts > 1
     headers["attempts"] = job.lease.attempts
     if native_delay and headers.get("eta"):
         headers["eta"] = None
-    return message  # type: ignore[no-any-return]  # checked above as far as it matters
+    if (encoding := properties.get("body_encoding")) is not None:
+        # Here and not in kombu's Message, whose errors would end the worker.
+        if encoding != "base64":
+            raise ValueError(f"body_encoding {encoding!r}")
+        message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
+    return message
+
+
+def undecodable(job: Job) -> dict[str, Any]:
+    """A message that stands for a row without one, for a worker that has laraq attached.
+
+    Its body, the row, has a content type that nobody reads, so laraq takes it for a job whose message was garbled and
+    keeps it in the failed store. The id is the row's: a second delivery replaces the record of the first.
+    """
+    lease, payload = job.lease, job.payload
+    id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{lease.queue}/{lease.id}/{payload!r}"))
+    return {
+        "body": payload.encode() if isinstance(payload, str) else payload,  # SQLite also keeps bytes in a TEXT column
+        "content-type": "application/x-undecodable",
+        "content-encoding": "binary",
+        "headers": {"task": UNDECODABLE, "id": id, "root_id": id, "laraq": {"v": 1}, "attempts": lease.attempts},
+        "properties": {
+            "delivery_tag": lease.tag,
+            "delivery_info": {"exchange": "", "routing_key": lease.queue, "redelivered": lease.attempts > 1},
+            "correlation_id": id,
+        },
+    }
 
 
 def _seconds_until(eta: str | datetime) -> float:

@@ -77,7 +77,7 @@ class Presence:
             self._on_lease_lost(lease)
 
 
-_presences: dict[str, Presence] = {}
+_presences: dict[tuple[str, object], Presence] = {}
 _lock = threading.Lock()
 
 if hasattr(os, "register_at_fork"):
@@ -85,9 +85,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def presence(url: str, options: Mapping[str, Any]) -> Presence:
-    """The presence on the broker at `url`, made with the options of whoever asks first."""
+    """The presence on the broker at `url`, made with the options of whoever asks first.
+
+    Who leases for another time has another one: what was connected before the worker began, to send something, must
+    not decide how often its leases are renewed.
+    """
+    key = url, options.get("retry_after")
     with _lock:
-        found = _presences.get(url)
+        found = _presences.get(key)
         if found is None:
-            found = _presences[url] = Presence(url, options)
+            found = _presences[key] = Presence(url, options)
         return found

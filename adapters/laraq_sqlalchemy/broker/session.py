@@ -12,6 +12,7 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.connection import Connection
 from kombu.messaging import Producer
 from sqlalchemy import BigInteger, ColumnElement, cast, event, func, literal
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, registry
 
 from laraq.errors import ConfigurationError
@@ -49,6 +50,8 @@ registry().map_imperatively(JobRow, jobs, eager_defaults=False)
 class SessionChannel(Channel):
     """A channel that publishes into a session and does nothing else: it opens no connection to the broker, since
     with SQLite that connection would wait for the very transaction it is used in."""
+
+    supports_batch_publish = False  # a batch is written over the broker's own connection; the session has its own
 
     def __init__(self, connection: Transport, session: Session) -> None:
         super().__init__(connection)
@@ -119,7 +122,12 @@ def _transport(app: Celery) -> Transport:
 
 
 def _same_database(session: Session, transport: Transport) -> None:
-    theirs, ours = session.get_bind(JobRow).engine.url, transport.store.url
+    try:
+        theirs, ours = session.get_bind(JobRow).engine.url, transport.store.url
+    except UnboundExecutionError as error:
+        raise ConfigurationError(
+            "The session has an engine for each class and none for the table of the broker: give it bind= as well."
+        ) from error
     same = [(url.get_backend_name(), url.host, url.port, url.database) for url in (theirs, ours)]
     if same[0] != same[1]:
         raise ConfigurationError(

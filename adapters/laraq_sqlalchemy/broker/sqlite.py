@@ -16,7 +16,7 @@ from laraq.errors import ConfigurationError
 from laraq.transport import Job, Lease, Polling, Posting, QueueCount, Route, Taken
 from laraq_sqlalchemy.broker.connections import Connections
 from laraq_sqlalchemy.broker.datagrams import DatagramListener, DatagramSender, mailboxes
-from laraq_sqlalchemy.broker.tables import create_tables
+from laraq_sqlalchemy.broker.tables import create_tables, missing_tables
 from laraq_sqlalchemy.broker.turnstile import Turnstile
 from laraq_sqlalchemy.broker.wakeups import WakeUp
 
@@ -43,7 +43,10 @@ class SqliteStore:
         self.polling = Polling(first=poll or 1.0, most=poll or 1.0)
         self._engine = engine
         self._connections = Connections(
-            engine, _prepare, "Check that the file is writable, on a local disk, and not held by a long write."
+            engine,
+            _prepare,
+            "Check that the file is writable, on a local disk, and not held by a long write. Past a transaction of your"
+            " own that writes to it nothing can be sent: make the job part of it, or let it wait (after_commit).",
         )
         self._turnstile = Turnstile(database)
         self._mailboxes = mailboxes(database)
@@ -54,9 +57,9 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < (3, 35):
             raise ConfigurationError(f"The database broker needs SQLite 3.35, this is {sqlite3.sqlite_version}.")
         with self._connections.errors("worker"):
-            self._connections.get("worker")
-            with self._turnstile.turn():
-                create_tables(self._engine)
+            if missing_tables(self._engine):  # a look first: making them waits for whoever writes to the file
+                with self._turnstile.turn():
+                    create_tables(self._engine)
 
     def listen(self) -> WakeUp:
         """A mailbox for this process."""
@@ -266,7 +269,16 @@ class SqliteStore:
 def _prepare(connection: sqlite3.Connection, role: str) -> None:
     # The driver would open transactions on its own, deferred ones, which fail instead of waiting.
     connection.isolation_level = None
+    connection.text_factory = _text
     connection.execute(f"PRAGMA synchronous={'FULL' if role == 'producer' else 'NORMAL'}")
+
+
+def _text(raw: bytes) -> str | bytes:
+    """SQLite keeps what it is given; by default the driver would refuse to read the rows beside it, too."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _now() -> int:

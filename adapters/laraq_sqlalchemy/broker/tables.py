@@ -79,15 +79,19 @@ def _serialize(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def missing_tables(engine: Engine) -> set[str]:
+    """Names of the tables that are not there; it proves that the database answers."""
+    with engine.connect() as connection:
+        connection.detach()
+        return metadata.tables.keys() - inspect(connection).get_table_names()
+
+
 def ensure_tables(engine: Engine, *, create: bool) -> None:
     """Raise ConfigurationError when the tables are missing, or create them when allowed to."""
     if create:
         create_tables(engine)
         return
-    with engine.connect() as connection:
-        connection.detach()
-        found = set(inspect(connection).get_table_names())
-    if not {jobs.name, bindings.name} <= found:
+    if missing_tables(engine):
         raise ConfigurationError(
             f"The tables of the database broker are missing in {label(engine.url)}:"
             " run `laraq migrate`, or set broker_transport_options={'create_tables': True}."

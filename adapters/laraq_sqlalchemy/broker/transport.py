@@ -57,6 +57,10 @@ class Transport(virtual.Transport):
             )
         if not client.hostname:
             raise ConfigurationError("The database broker needs a database: laraq-db+sqlite:////path/laraq.db")
+        if make_url(client.hostname).password is not None:
+            # Told to everybody who asks a worker for `stats`, Flower among them; kombu takes the whole URL for a host.
+            shown, told = self.as_uri(client.hostname), client.info
+            client.info = lambda: {**told(), "hostname": shown}
         #: Whether an ETA becomes the due time of the row; off, workers hold such jobs in memory.
         self.native_delay = bool(options.get("native_delay", True))
         self.store: BrokerStore = open_store(client.hostname, options)
@@ -105,6 +109,9 @@ class Transport(virtual.Transport):
     def establish_connection(self) -> Transport:
         try:
             self.store.connect()
+            if leases := self.presence.ledger.renewable():
+                # The database may have been away for longer than they last: before anything is reserved anew.
+                self.store.extend(leases)
         except BaseException:
             self.store.close()
             raise
