@@ -30,12 +30,38 @@ class City(Base):
 
 
 class Confirmation(Base):
-    """Somebody looked into it: nobody lives in this city, its population of 0 is no gap in the data."""
+    """Somebody looked into it: a gap in the data is none."""
 
     __tablename__ = "confirmations"
 
-    geonameid: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: A country that has no divisions, or the number of a city where nobody lives.
+    subject: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str]
+
+
+class Retry(Base):
+    """A start of a job that ended in an exception and was followed by another. Told twice, it is still one."""
+
+    __tablename__ = "retries"
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str | None] = mapped_column(index=True)
+
+
+class Report(Base):
+    """How an import ended. What is repaired later is not in it."""
+
+    __tablename__ = "reports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str]
+    #: Rows in the database.
+    imported: Mapped[int]
+    #: Jobs that failed.
+    failed: Mapped[int]
+    #: Starts that ended in an exception and were followed by another.
+    retries: Mapped[int]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The demo: import the file with a worker, look at what failed, put one row right, count. See README.md.
+"""The demo: import the file with a worker, look at what failed, put some rows right, count. See README.md.
 
     python demo.py [--keep]
 
@@ -14,33 +14,28 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import places
 import screen
-from database import City, Confirmation, create_tables, open_session
-from jobs import QUEUE, ImportFile, queue
-from ledger import Tally, failed_ids, tally
+from database import City, Confirmation, Report, create_tables, open_session
+from jobs import QUEUE, import_cities, queue
 from sqlalchemy import select
-from sqlalchemy.orm import Session
-from worker import CONCURRENCY, HERE, Worker, WorkerDiedError, laraq
+from worker import CONCURRENCY, HERE, StandstillError, Worker, WorkerDiedError, laraq
 
-from laraq.errors import LaraqError
+from laraq import Batch
+from laraq.errors import BatchTimeoutError, LaraqError
 from laraq.failure import FailedJob
 
-#: Plymouth on Montserrat, buried by a volcano from 1995 on: its population is 0, and that is no mistake.
-PLYMOUTH = 3578069
-#: Seconds between two looks at the numbers.
-GLANCE = 0.2
-#: Seconds without any change after which the demo gives up. The longest backoff of a job is a few seconds.
-PATIENCE = 60
-
-
-class StandstillError(Exception):
-    """Nothing has happened for too long."""
+#: Seconds one step may take. All of them together take less than half a minute.
+PATIENCE = 300
+#: What a person finds out about the rows that failed, and no program could.
+FINDINGS = {
+    **dict.fromkeys(["AW", "BL", "CW", "MF", "SX", "TC", "VG"], "ISO 3166-2 lists no subdivisions of this country"),
+    "3578069": "Plymouth on Montserrat was left when its volcano erupted, in 1995",
+}
 
 
 def main() -> int:
@@ -51,15 +46,14 @@ def main() -> int:
     with workplace(keep) as folder:
         create_tables()
         try:
-            return demo(folder)
+            queue.migrate()
+            return demo(folder, keep)
         except (LaraqError, WorkerDiedError, StandstillError) as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         finally:
-            if not keep:
-                forget_failed_jobs()
             queue.store.close()
 
 
@@ -77,110 +71,119 @@ def workplace(keep: bool) -> Iterator[Path]:
             print(f"\nKept in {folder}. To look around, in {HERE}:")
             for name in ("IMPORT_DATABASE", "LARAQ_URL"):
                 print(f"  export {name}={os.environ[name]}")
+            print("  laraq -A jobs batches")
             print("  laraq -A jobs failed")
         else:
             shutil.rmtree(folder)
 
 
-def demo(folder: Path) -> int:
+@contextmanager
+def importing(keep: bool) -> Iterator[Batch]:
+    """Have the file imported, and leave nothing of it in a store that is not the demo's own."""
+    batch = import_cities()
+    try:
+        yield batch
+    finally:
+        if not keep:
+            for job in failures(batch):
+                queue.failed.forget(job.id)
+            batch.delete()
+
+
+def demo(folder: Path, keep: bool) -> int:
     """All of it, in order."""
     rows = places.count()
     print(f"{rows:,} cities of North America and the Caribbean, from {places.CSV.name} into {folder / 'cities.db'}")
     print(f"Broker: {_without_password(os.environ['LARAQ_URL'])}; one worker, {CONCURRENCY} jobs at a time")
-    with Worker(QUEUE, folder / "worker.log") as worker:
-        begun = time.monotonic()
-        ImportFile.dispatch()
-        first = follow(worker, "Importing", rows)
-        seconds = time.monotonic() - begun
-        print(f"\n{first.failed} rows could not be imported. The last of them to fail:\n")
+    with importing(keep) as batch, Worker(QUEUE, folder / "worker.log") as worker:
+        follow(batch, worker)
+        worker.wait_for(lambda: reports(batch), "The report of the import", PATIENCE)
+        print(f"\n{batch.failed_jobs} rows could not be imported. The last of them to fail:\n")
         call("failed", "--queue", QUEUE, "--limit", "5")
-        mend_plymouth(worker, rows)
-    return summarize(first, seconds, rows)
+        repair(batch, worker)
+        return summarize(batch.fresh(), rows)
 
 
-def follow(worker: Worker, title: str, rows: int) -> Tally:
-    """Show how far the import is until every job is over.
+def follow(batch: Batch, worker: Worker) -> None:
+    """Show how far the import is until every job is over."""
+    with screen.progress() as show:
 
-    Raises WorkerDiedError and StandstillError.
-    """
-    before, changed = None, time.monotonic()
-    with screen.progress(title, rows) as show, open_session() as session:
-        while True:
-            now = tally(session)
-            session.rollback()  # the next look is at what has been committed by then
-            show(now.imported + now.failed, f"{now.processed} jobs done, {now.retries} retries, {now.failed} failed")
-            if now.is_over:
-                return now
-            if now != before:
-                before, changed = now, time.monotonic()
-            elif time.monotonic() - changed > PATIENCE:
-                raise StandstillError(f"Nothing happened for {PATIENCE} s: {now}\n{worker.last_words()}")
+        def look(batch: Batch) -> None:
+            show(batch)
             worker.check()
-            time.sleep(GLANCE)
+
+        try:
+            batch.wait(PATIENCE, progress=look)
+        except BatchTimeoutError as error:
+            raise StandstillError(f"{error}\n{worker.last_words()}") from None
 
 
-def mend_plymouth(worker: Worker, rows: int) -> None:
-    """What a person does about a failed job: find out, put it right, and send the job again."""
+def repair(batch: Batch, worker: Worker) -> None:
+    """What a person does about failed jobs: find out, put right what can be, and send them again."""
     with open_session() as session:
-        session.add(Confirmation(geonameid=PLYMOUTH, reason="left after the eruptions of the Soufrière Hills"))
+        session.add_all(Confirmation(subject=subject, reason=reason) for subject, reason in FINDINGS.items())
         session.commit()
-        id = next(job.id for job in failed_jobs(session) if place_of(job) == PLYMOUTH)
-    print("\nPlymouth failed, for it has no inhabitants: a volcano drove them away. Confirmed, and sent again:\n")
-    call("retry", id)
-    follow(worker, "Retrying", rows)
+    print("\nSome of these rows are right: seven countries have no divisions, and nobody lives in Plymouth any more,")
+    print("which a volcano has buried. Confirmed, and all jobs that failed are sent again:\n")
+    call("retry-batch", batch.id)
+    # A job that is sent again leaves the failed store; then it succeeds, or comes back.
+    worker.wait_for(lambda: batch.fresh().failed_jobs == len(failures(batch)), "A retry", PATIENCE)
 
 
-def summarize(first: Tally, seconds: float, rows: int) -> int:
+def summarize(batch: Batch, rows: int) -> int:
     """Show the numbers, and check them against the file, the database and the failed store; return the exit status."""
     with open_session() as session:
-        last = tally(session)
         imported = set(session.scalars(select(City.geonameid)))
-        failed = failed_jobs(session)
+    failed, written = failures(batch), reports(batch)
+    refused = {place_of(job) for job in failed}
+    assert batch.created_at
+    assert batch.finished_at
+    seconds = (batch.finished_at - batch.created_at).total_seconds()
     screen.table(
         "Import of cities.csv",
         {
             "rows in the file": f"{rows:,}",
-            "rows imported": f"{last.imported:,}",
-            "rows failed": f"{last.failed:,}",
-            "jobs": f"{last.jobs:,}",
-            "jobs processed": f"{last.processed:,}",
-            "retries after an error": f"{last.retries:,}",
-            "jobs in the failed store": f"{len(failed):,}",
-            "failed jobs mended and retried": f"{first.failed - last.failed:,}",
+            "rows imported": f"{len(imported):,}",
+            "rows failed": f"{len(refused):,}",
+            "jobs in the batch": f"{batch.total_jobs:,}",
+            "jobs done": f"{batch.processed_jobs:,}",
+            "jobs failed": f"{batch.failed_jobs:,}",
+            "retries after an error": f"{written[0].retries:,}",
+            "failed jobs repaired": f"{written[0].failed - batch.failed_jobs:,}",
+            "reports, by finally_": f"{len(written)}",
             "seconds, with the worker's start": f"{seconds:.1f}",
             "rows per second": f"{rows / seconds:,.0f}",
         },
     )
-    refused = {place_of(job) for job in failed}
     all_rows = {place.geonameid for place in places.read()}
-    adds_up = imported | refused == all_rows and not imported & refused and PLYMOUTH in imported
+    is_whole = imported | refused == all_rows and not imported & refused
+    adds_up = is_whole and len(failed) == batch.failed_jobs and len(written) == 1
     sentence = f"{len(imported):,} imported + {len(refused):,} failed = {len(all_rows):,} rows in the file"
     print(f"\nEvery row is accounted for: {sentence}" if adds_up else f"\nThe numbers do NOT add up: {sentence}")
     return 0 if adds_up else 1
 
 
-def failed_jobs(session: Session) -> list[FailedJob]:
-    """The failed store's records of this run."""
-    return [job for id in failed_ids(session) if (job := queue.failed.find(id)) is not None]
+def reports(batch: Batch) -> Sequence[Report]:
+    """What `finally_` has written."""
+    with open_session() as session:
+        return session.scalars(select(Report).where(Report.batch_id == batch.id)).all()
 
 
-def place_of(job: FailedJob) -> int:
-    """The row a failed job was about."""
-    geonameid: int = job.payload["kwargs"]["place"]["geonameid"]
-    return geonameid
+def failures(batch: Batch) -> Sequence[FailedJob]:
+    """The records of the batch in the failed store."""
+    return queue.failed.all(batch_id=batch.id)
+
+
+def place_of(job: FailedJob) -> int | None:
+    """The row a failed job was about, None if it was about several."""
+    place = job.payload["kwargs"].get("place")
+    return place and int(place["geonameid"])
 
 
 def call(*arguments: str) -> None:
     """Run the program `laraq` as a user does, in sight."""
     print(f"$ laraq -A jobs {' '.join(arguments)}", flush=True)
     subprocess.run(laraq(*arguments), cwd=HERE, check=True)
-
-
-def forget_failed_jobs() -> None:
-    """Leave nothing in a store that is not the demo's own."""
-    with open_session() as session:
-        for id in failed_ids(session):
-            queue.failed.forget(id)
 
 
 def _without_password(url: str) -> str:

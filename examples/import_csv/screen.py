@@ -9,25 +9,25 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TypeAlias
 
-#: Takes how much is done, and a remark.
-Show: TypeAlias = Callable[[int, str], None]
+from laraq import Batch
+
+#: Takes the batch as it is by now.
+Show: TypeAlias = Callable[[Batch], None]
 
 #: Seconds between two plain lines.
 PLAIN_INTERVAL = 2
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Show]:
-    """Show progress for the length of a block."""
+def progress() -> Iterator[Show]:
+    """Show the progress of a batch for the length of a block."""
     if not _is_rich():
-        yield _plain_progress(title, total)
+        yield _plain_progress()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+    from laraq.progress_bar import ProgressBars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[remark]}")) as bar:
-        task = bar.add_task(title, total=total, remark="")
-        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+    with ProgressBars(sys.stdout) as bars:
+        yield lambda batch: batch.draw(bars)
 
 
 def table(title: str, rows: Mapping[str, str]) -> None:
@@ -56,14 +56,15 @@ def _is_rich() -> bool:
     return sys.stdout.isatty() and find_spec("rich") is not None
 
 
-def _plain_progress(title: str, total: int) -> Show:
+def _plain_progress() -> Show:
     """A line now and then when something has changed, and one at the end."""
     shown_at, shown = 0.0, ""
 
-    def show(done: int, remark: str) -> None:
+    def show(batch: Batch) -> None:
         nonlocal shown_at, shown
-        line = f"{title}: {done:,} of {total:,} rows ({done / total:.0%}), {remark}"
-        if line != shown and (done == total or time.monotonic() - shown_at >= PLAIN_INTERVAL):
+        done = f"{batch.processed_jobs} of {batch.total_jobs} jobs done ({batch.progress}%)"
+        line = f"{batch.name}: {done}, {batch.failed_jobs} failed"
+        if line != shown and (batch.finished or time.monotonic() - shown_at >= PLAIN_INTERVAL):
             print(line, flush=True)
             shown_at, shown = time.monotonic(), line
 

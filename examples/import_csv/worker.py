@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,8 @@ HERE = Path(__file__).parent
 CONCURRENCY = 2
 #: Seconds a worker that was told to stop may take.
 PATIENCE = 20
+#: Seconds between two looks.
+GLANCE = 0.2
 
 
 def laraq(*arguments: str) -> list[str]:
@@ -22,6 +25,10 @@ def laraq(*arguments: str) -> list[str]:
 
 class WorkerDiedError(Exception):
     """The worker is gone before its work is done."""
+
+
+class StandstillError(Exception):
+    """Nothing has happened for too long."""
 
 
 class Worker:
@@ -53,6 +60,18 @@ class Worker:
         """Raise WorkerDiedError, with the end of the log, when it is not running."""
         if self._process.poll() is not None:
             raise WorkerDiedError(f"The worker ended ({self._process.returncode}):\n{self.last_words()}")
+
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float) -> None:
+        """Wait until it holds.
+
+        Raises WorkerDiedError and StandstillError.
+        """
+        end = time.monotonic() + seconds
+        while not condition():
+            self.check()
+            if time.monotonic() >= end:
+                raise StandstillError(f"{what} has not come within {seconds} s:\n{self.last_words()}")
+            time.sleep(GLANCE)
 
     def last_words(self, lines: int = 20) -> str:
         """The end of the log."""
