@@ -47,6 +47,7 @@ demo: env ## the main job, from dispatch to done: a file of cities imported by a
 
 bench: env services ## where the time goes, compared with plain Celery
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/publish.py
 
 clean: ## remove all that was made here, except servers
 	rm -rf .venv .services.env build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

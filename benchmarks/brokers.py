@@ -2,7 +2,9 @@
 
     python benchmarks/brokers.py --rounds 3                     # drain, jobs per second
     python benchmarks/brokers.py --what latency                 # idle, enqueue to start
+    python benchmarks/brokers.py --pool solo                    # the same in one process
     python benchmarks/brokers.py --what delayed                 # drain with 1,000,000 delayed rows beside
+    python benchmarks/brokers.py --what punctual                # 1,000 jobs due in 1 to 5 s beside 100,000 due tomorrow
     python benchmarks/brokers.py --brokers redis laraq-sqlite   # some of them
 
 Levels move with the machine; compare within one run and quote ratios. Needs the servers named in `BROKERS`
@@ -25,15 +27,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 from celery import Celery
 
-from laraq_sqlalchemy.broker import register
+from laraq_redis.broker import register as register_redis
+from laraq_sqlalchemy.broker import register as register_sqlalchemy
 
-register()
+register_redis()
+register_sqlalchemy()
 
 REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/7")
 POSTGRES = os.environ.get("POSTGRES_URL", "postgresql+psycopg://root@127.0.0.1:5432/laraq_h6")
@@ -42,6 +47,7 @@ MARIADB = os.environ.get("MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306/lar
 #: Name -> (broker URL with {dir} for a fresh directory, jobs in one drain).
 BROKERS = {
     "redis": (REDIS, 3000),
+    "laraq-redis": (f"laraq-{REDIS}", 6000),
     "sqla-sqlite": ("sqla+sqlite:///{dir}/sqla.db", 500),
     "sqla-postgres": (f"sqla+{POSTGRES}", 500),
     "laraq-sqlite": ("laraq-db+sqlite:///{dir}/laraq.db", 6000),
@@ -94,7 +100,7 @@ def stamp(sent: float) -> None:
 
 
 @contextmanager
-def worker(url: str, directory: Path, concurrency: int) -> Iterator[psutil.Process]:
+def worker(url: str, directory: Path, concurrency: int, pool: str = "prefork") -> Iterator[psutil.Process]:
     """A stock worker in a process of its own."""
     env = dict(
         os.environ,
@@ -102,7 +108,7 @@ def worker(url: str, directory: Path, concurrency: int) -> Iterator[psutil.Proce
         BENCH_DIR=str(directory),
         PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     )
-    command = [sys.executable, "-m", "celery", "-A", "brokers", "worker", "-l", "WARNING", "-P", "prefork"]
+    command = [sys.executable, "-m", "celery", "-A", "brokers", "worker", "-l", "WARNING", "-P", pool]
     command += ["-c", str(concurrency), "-n", f"bench-{os.getpid()}@%h"]
     log = (directory / "worker.log").open("w")
     process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=directory)
@@ -142,11 +148,16 @@ def fill(url: str, count: int) -> None:
                 noop.apply_async((n,), producer=producer)
 
 
-def drain(url: str, count: int, directory: Path) -> dict[str, float]:
+def drain(url: str, count: int, directory: Path, pool: str = "prefork") -> dict[str, float]:
     """Jobs per second of a worker that finds `count` jobs, and the CPU time of its main process."""
     empty(url)
     fill(url, count)
-    with worker(url, directory, concurrency=2) as process:
+    return work_off(url, count, directory, pool)
+
+
+def work_off(url: str, count: int, directory: Path, pool: str = "prefork") -> dict[str, float]:
+    """`drain` of what is in the queue."""
+    with worker(url, directory, concurrency=2, pool=pool) as process:
         deadline = time.monotonic() + 120
         while sum(mark[0] for mark in marks(directory)) < count:
             if time.monotonic() > deadline or not process.is_running():
@@ -181,59 +192,95 @@ def latency(url: str, count: int, directory: Path) -> dict[str, float]:
 
 
 def delayed(url: str, count: int, directory: Path) -> dict[str, float]:
-    """`drain` with a million jobs beside that are due tomorrow, in the same queue."""
+    """`drain` with a million jobs beside that are due tomorrow, in the same queue, after one without them."""
     from sqlalchemy import create_engine
 
-    empty(url)
+    without, beside = (directory / name for name in ("without", "beside"))
+    without.mkdir()
+    beside.mkdir()
+    alone = drain(url, count, without)
     engine = create_engine(url.partition("+")[2])
-    numbers = {
-        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1000000)",
-        "postgresql": "WITH n(i) AS (SELECT generate_series(1, 1000000))",
-    }[engine.dialect.name]
+    generate = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
     tomorrow = int((time.time() + 86400) * 1000)
     with engine.begin() as connection:
+        if engine.dialect.name == "mysql":
+            connection.exec_driver_sql("SET max_recursive_iterations = 1000001")
         connection.exec_driver_sql(
-            f"{numbers} INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at)"
-            f" SELECT 'bench', 0, '{{}}', {tomorrow}+i, {tomorrow} FROM n"
-            if engine.dialect.name == "postgresql"
-            else "INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at) "
-            f"{numbers} SELECT 'bench', 0, '{{}}', {tomorrow}+i, {tomorrow} FROM n"
+            "INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at, attempts)"
+            f" {generate} SELECT 'bench', 0, '{{}}', {tomorrow} + i, {tomorrow}, 0 FROM n"
         )
-    fill(url, count)
+    if engine.dialect.name == "postgresql":
+        # Delayed jobs come one by one in life, not as a flood that autovacuum is still busy with.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE laraq_jobs")
+    engine.dispose()
     try:
-        with worker(url, directory, concurrency=2) as process:
-            while sum(mark[0] for mark in marks(directory)) < count:
-                time.sleep(0.02)
-            found = marks(directory)
-            cpu = sum(process.cpu_times()[:2])
-        seconds = max(mark[2] for mark in found) - min(mark[1] for mark in found)
+        fill(url, count)
+        figures = work_off(url, count, beside)
     finally:
         empty(url)
-        engine.dispose()
-    return {"jobs_per_s": count / seconds, "cpu_us_per_job": cpu / count * 1e6}
+    return figures | {
+        "cost_beside_to_alone": alone["jobs_per_s"] / figures["jobs_per_s"],
+        "cpu_beside_to_alone": figures["cpu_us_per_job"] / alone["cpu_us_per_job"],
+    }
+
+
+def punctual(url: str, count: int, directory: Path) -> dict[str, float]:
+    """Milliseconds after their due time at which `count` jobs start, and the memory of the worker's main process."""
+    empty(url)
+    with app.connection_for_write(url) as connection:
+        producer = app.amqp.Producer(connection)
+        with producer.batch() if hasattr(producer, "batch") else contextlib.nullcontext():
+            for n in range(100_000):
+                noop.apply_async((n,), producer=producer, countdown=86400 + n)
+    stamps = directory / "stamps"
+    with worker(url, directory, concurrency=2) as process, app.connection_for_write(url) as connection:
+        producer = app.amqp.Producer(connection)
+        stamp.apply_async((time.time(),), producer=producer)
+        while not stamps.exists():
+            time.sleep(0.05)
+        with producer.batch() if hasattr(producer, "batch") else contextlib.nullcontext():
+            for n in range(count):
+                due = time.time() + 1 + 4 * n / count
+                stamp.apply_async((due,), producer=producer, countdown=due - time.time())
+        deadline = time.monotonic() + 60
+        while len(ms := [float(line) * 1000 for line in stamps.read_text().split()[1:]]) < count:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{url}: {len(ms)} of {count} started, see {directory}/worker.log")
+            time.sleep(0.1)
+        memory = process.memory_info().rss / 1e6
+    empty(url)
+    ms.sort()
+    figures = {"p50_ms": statistics.median(ms), "p99_ms": ms[int(count * 0.99)], "max_ms": ms[-1]}
+    return {**figures, "memory_mb": memory}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=["drain", "latency", "delayed"], default="drain")
+    parser.add_argument("--what", choices=["drain", "latency", "delayed", "punctual"], default="drain")
+    parser.add_argument("--pool", choices=["prefork", "solo", "threads"], default="prefork")
     parser.add_argument("--brokers", nargs="+", choices=list(BROKERS), default=list(BROKERS))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    measure = {"drain": drain, "latency": latency, "delayed": delayed}[options.what]
+    measure = {
+        "drain": partial(drain, pool=options.pool),
+        "latency": latency,
+        "delayed": delayed,
+        "punctual": punctual,
+    }[options.what]
+    counts = {"latency": 80, "punctual": 1000}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in options.brokers}
     for round_ in range(options.rounds):
         for name in options.brokers:
             url, count = BROKERS[name]
             with tempfile.TemporaryDirectory(prefix="brokers-") as directory:
-                figures = measure(
-                    url.format(dir=directory), 80 if options.what == "latency" else count, Path(directory)
-                )
+                figures = measure(url.format(dir=directory), counts.get(options.what, count), Path(directory))
             results[name].append(figures)
-            print(round_ + 1, name, json.dumps({key: round(value, 1) for key, value in figures.items()}), flush=True)
+            print(round_ + 1, name, json.dumps({key: round(value, 2) for key, value in figures.items()}), flush=True)
     print()
     reference = results.get("redis")
     for name, runs in results.items():
-        medians: dict[str, Any] = {key: round(statistics.median(r[key] for r in runs), 1) for key in runs[0]}
+        medians: dict[str, Any] = {key: round(statistics.median(r[key] for r in runs), 2) for key in runs[0]}
         if reference and options.what == "drain":
             ratios = [r["jobs_per_s"] / ref["jobs_per_s"] for r, ref in zip(runs, reference, strict=True)]
             medians["vs_redis"] = round(statistics.median(ratios), 2)

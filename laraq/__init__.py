@@ -3,6 +3,7 @@
 from typing import Any as _Any
 
 from laraq.app import Laraq
+from laraq.batch import Batch
 from laraq.closures import closure
 from laraq.codec import WithoutRelations
 from laraq.container import Container, Injected, injected
@@ -23,6 +24,7 @@ from laraq.middleware import (
     RateLimitedWithRedis,
     Release,
     Skip,
+    SkipIfBatchCancelled,
     ThrottlesExceptions,
     ThrottlesExceptionsWithRedis,
     WithoutOverlapping,
@@ -31,6 +33,7 @@ from laraq.retries import Backoff
 
 __all__ = [
     "Backoff",
+    "Batch",
     "Bus",
     "Container",
     "Context",
@@ -48,6 +51,7 @@ __all__ = [
     "RateLimiter",
     "Release",
     "Skip",
+    "SkipIfBatchCancelled",
     "ThrottlesExceptions",
     "ThrottlesExceptionsWithRedis",
     "WithoutOverlapping",

@@ -12,8 +12,10 @@ from importlib.util import find_spec
 from typing import Any, Self
 
 from laraq import current
+from laraq.batches import BatchService
+from laraq.chain import Chains
 from laraq.codec import Codec
-from laraq.config import Settings
+from laraq.config import EMBEDDED_URL, Settings
 from laraq.connections import Connections
 from laraq.container import Container
 from laraq.dispatcher import Dispatcher
@@ -25,7 +27,8 @@ from laraq.local.failed_null import NullFailedJobs
 from laraq.local.failover import FailoverConnection
 from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
 from laraq.options import WorkerOptions
-from laraq.ports import FailedJobs, Host, Models, QueueConnection, Store, Transactions
+from laraq.parking import ParkingLot
+from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.routes import Routes
 from laraq.runner import Runner
 from laraq.transactions import AfterCommit
@@ -49,7 +52,7 @@ class Laraq:
         connections: Mapping[str, Any] | None = None,
         discover: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
-        sessions: Callable[[], Any] | None = None,
+        sessions: Callable[[], Any] | Sequence[Callable[[], Any]] | None = None,
         container: Container | None = None,
         **settings: Any,
     ) -> None:
@@ -69,12 +72,13 @@ class Laraq:
         #: Stores beside the default one, by URL.
         self._stores: dict[str, Store] = {}
         if sessions is not None:
-            self._models = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.models"))
+            factories = sessions if isinstance(sessions, Sequence) else (sessions,)
+            self._models = tuple(entry.load()(*factories) for entry in entry_points(group="laraq.models"))
             for models in self._models:
                 models.bind(self.container)
-            self._transactions = tuple(entry.load()(sessions) for entry in entry_points(group="laraq.transactions"))
+            self._transactions = tuple(entry.load()(*factories) for entry in entry_points(group="laraq.transactions"))
         #: What waits for a commit.
-        self.after_commit = AfterCommit(lambda: self._transactions)
+        self.after_commit = AfterCommit(lambda: self._transactions, lambda: _of_imported("laraq.transactions"))
         self.routes = Routes()
         #: What `laraq work` says for jobs that do not say it themselves.
         self.worker = WorkerOptions()
@@ -113,8 +117,7 @@ class Laraq:
         """The ORMs whose instances travel as identifiers; a process that only dispatches needs no `sessions`."""
         if not self._models:
             # A mapped class can only exist where its ORM was imported.
-            vendors = (entry for entry in entry_points(group="laraq.models") if entry.name in sys.modules)
-            self._models = tuple(vendor.load()() for vendor in vendors)
+            self._models = _of_imported("laraq.models")
         return self._models
 
     @cached_property
@@ -126,6 +129,14 @@ class Laraq:
         store = store_at(given) if given else self._store_of_the_app()
         logger.info("laraq keeps its records in %s", store.label)
         return store
+
+    @cached_property
+    def delayed(self) -> Delayed | None:
+        """Where jobs wait for their time whose broker cannot keep them; None where no other process would look: in
+        memory, or in the file that is the store when nobody named one."""
+        named = self.settings.store or self.settings.url != EMBEDDED_URL or self._store_url_of_the_app()
+        delayed = self.store.delayed if named else None
+        return delayed if delayed is not None and delayed.shared else None
 
     @cached_property
     def failed(self) -> FailedService:
@@ -158,6 +169,21 @@ class Laraq:
         """Unique locks and debounce tokens."""
         return UniqueLocks(self.store_of)
 
+    @cached_property
+    def parking(self) -> ParkingLot:
+        """The jobs that wait for a lock or for limits."""
+        return ParkingLot(self)
+
+    @cached_property
+    def chains(self) -> Chains:
+        """What follows a job."""
+        return Chains(self)
+
+    @cached_property
+    def batches(self) -> BatchService:
+        """The batches."""
+        return BatchService(self, self._store_of_batches.batches)
+
     def store_of(self, via: str | Store | None) -> Store:
         """The store an option names by URL or object, None for the default one."""
         if via is None:
@@ -188,13 +214,6 @@ class Laraq:
         """Read the settings and make what every run needs, without connecting anywhere."""
         _ = self.store, self.failed, self.codec, self.injectables
 
-    def open_session(self) -> Any | None:
-        """The registered session whose transaction is open here, if any."""
-        for library in self._transactions:
-            if (session := library.open_session()) is not None:
-                return session
-        return None
-
     def begin_job(self) -> None:
         """Make ready what a job is given for itself."""
         for models in self._models:
@@ -210,6 +229,8 @@ class Laraq:
         stores = [self.store]
         if self._store_of_failed is not None and self._store_of_failed.label != self.store.label:
             stores.append(self._store_of_failed)
+        if self._store_of_batches.label not in {store.label for store in stores}:
+            stores.append(self._store_of_batches)
         return [*(step for store in stores for step in store.migrate()), *self.host.migrate()]
 
     def _connect(self, name: str, config: Any) -> QueueConnection:
@@ -229,11 +250,11 @@ class Laraq:
                 raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
 
     def _store_of_the_app(self) -> Store:
+        return store_at(self._store_url_of_the_app() or self.settings.url)
+
+    def _store_url_of_the_app(self) -> str | None:
         known = {entry.name for entry in entry_points(group="laraq.stores")}
-        for url in self.host.store_urls():
-            if _scheme(url) in known - {"memory"}:
-                return store_at(url)
-        return store_at(self.settings.url)
+        return next((url for url in self.host.store_urls() if _scheme(url) in known - {"memory"}), None)
 
     @cached_property
     def _store_of_failed(self) -> Store | None:
@@ -241,6 +262,21 @@ class Laraq:
         given = self.settings.failed
         own = isinstance(given, str) and given != "null" and not given.startswith("file:")
         return store_at(given) if own else None
+
+    @cached_property
+    def _store_of_batches(self) -> Store:
+        """The one that is named; else the store if it is a database, else a database the app has; else the store.
+
+        A cluster that knows only Redis counts there: a file of one machine would show each machine other counts.
+        """
+        given = self.settings.batches
+        if given is not None:
+            return self.store_of(given)
+        if not self.store.relational:
+            known = {entry.name for entry in entry_points(group="laraq.stores")}
+            others = [self.store_of(url) for url in self.host.store_urls() if _scheme(url) in known]
+            return next((store for store in others if store.relational), self.store)
+        return self.store
 
     def _failed_jobs(self) -> FailedJobs:
         given = self.settings.failed
@@ -270,6 +306,11 @@ def store_at(url: str) -> Store:
         made = getattr(made, name)
     store: Store = made(url)
     return store
+
+
+def _of_imported(group: str) -> tuple[Any, ...]:
+    """The adapters of a group whose vendor has been imported; they know none of the application's factories."""
+    return tuple(entry.load()() for entry in entry_points(group=group) if entry.name in sys.modules)
 
 
 def _scheme(url: str) -> str:

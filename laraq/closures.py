@@ -47,7 +47,7 @@ class CallQueuedClosure(Job):
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """The function itself, so that its own parameters are injected."""
-        function = _unpack({"function": self.function, "code": self.code, "signature": self.signature})
+        function = unpack({"function": self.function, "code": self.code, "signature": self.signature})
         given = {"job": self} if "job" in inspect.signature(function).parameters else {}
         return function, given
 
@@ -58,7 +58,7 @@ class CallQueuedClosure(Job):
         """Call what `catch` was given."""
         for packed in self.catchers:
             try:
-                called = _unpack(packed)(error)
+                called = unpack(packed)(error)
                 if inspect.iscoroutine(called):
                     aio.run(called)
             except Exception:
@@ -71,7 +71,7 @@ class CallQueuedClosure(Job):
 
     def catch(self, callback: Callable[[BaseException | None], Any]) -> CallQueuedClosure:
         """Call `callback(error)` when the closure failed for good; may be said several times."""
-        self.catchers = (*self.catchers, _pack(callback))
+        self.catchers = (*self.catchers, pack(callback))
         return self
 
 
@@ -80,7 +80,7 @@ def closure(function: Callable[..., Any]) -> CallQueuedClosure:
 
     Raises ConfigurationError for a lambda or nested function without `laraq_keys`.
     """
-    job = CallQueuedClosure(**_pack(function))  # type: ignore[arg-type] # the keys are the fields
+    job = CallQueuedClosure(**pack(function))  # type: ignore[arg-type] # the keys are the fields
     if job.code is not None and isinstance(function, FunctionType):
         code = function.__code__
         job.display_name = f"Closure ({code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno})"
@@ -98,12 +98,18 @@ def as_job(thing: Any) -> Any:
         return thing.job()
     if isinstance(thing, type) and issubclass(thing, Job):
         return thing()
+    if (made := getattr(thing, "as_job", None)) is not None:
+        return made()
     if callable(thing):
         return closure(thing)
     raise JobDefinitionError(f"{thing!r} is no job: dispatch a Job instance, a @job function, or a function.")
 
 
-def _pack(function: Callable[..., Any]) -> dict[str, str | None]:
+def pack(function: Callable[..., Any]) -> dict[str, str | None]:
+    """A function as it travels: by name, or by value and signed.
+
+    Raises ConfigurationError without `laraq_keys` for one that has no name.
+    """
     keys = current().keys
     name = _importable_name(function)
     if name is not None:
@@ -125,7 +131,11 @@ def _pack(function: Callable[..., Any]) -> dict[str, str | None]:
     return {"function": label, "code": code, "signature": keys.sign(_signed(label, code))}
 
 
-def _unpack(packed: Mapping[str, str | None]) -> Callable[..., Any]:
+def unpack(packed: Mapping[str, str | None]) -> Callable[..., Any]:
+    """The function that was packed.
+
+    Raises TamperedPayloadError, or PayloadError for one this process does not have.
+    """
     keys = current().keys
     name, code = packed["function"] or "", packed["code"]
     if code is not None or keys:

@@ -26,6 +26,9 @@ class Settings(BaseModel):
     store: Any = None
     #: Where failed jobs are kept: a store URL, `file:///path`, `null`, or an object; None: the store.
     failed: Any = None
+    #: Where batches are counted: a store URL or object; None: the store if it is a database, else the result backend's
+    #: database, else the store.
+    batches: Any = None
     #: Named connections: {"emails": {"url": "amqp://...", "queue": "mail", "retry_after": 90}}.
     connections: dict[str, Any] = Field(default_factory=dict)
     #: Name of the connection a job takes when nobody says otherwise.
@@ -36,6 +39,8 @@ class Settings(BaseModel):
     keys: tuple[str, ...] = Field(default=(), repr=False)
     #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve.
     retry_after: float = 90
+    #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers that know no delay. `inf`: none.
+    store_delays_over: float = Field(default=10, ge=0)
     #: Whether jobs wait for the commit of the open transaction when neither they nor their connection say.
     after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laraq.errors import PayloadError
 from laraq.payload import Payload
+
+if TYPE_CHECKING:
+    from laraq.ports import Demand
 
 
 class RunState(StrEnum):
     """How far a run got, as the journal notes it."""
 
     RUNNING = "running"
+    #: The job succeeded; what follows it in its chain or batch is being told.
+    FINISHED = "finished"
     DONE = "done"
     RELEASED = "released"
     FAILED = "failed"
@@ -31,7 +36,7 @@ class JournalEntry(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether the bookkeeping of this run was finished."""
-        return self.state is not RunState.RUNNING
+        return self.state not in (RunState.RUNNING, RunState.FINISHED)
 
     def rank(self) -> tuple[int, bool]:
         """Orders entries about one job by how far it got."""
@@ -65,7 +70,8 @@ class Crash:
     """How a run ended that could not settle itself; the worker's parent process saw it."""
 
     kind: str
-    """`timeout`, `lost`, `unsettled` (failed, but the store was down), or `broken`: it cannot become a job."""
+    """`timeout`, `lost`, `unsettled` (failed, but the store was down), `finished` (succeeded, but its worker died
+    before what follows was told), or `broken`: it cannot become a job."""
     detail: str
     #: False when settling crashed too: user hooks are then left out.
     hooks: bool = True
@@ -81,6 +87,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a parked job from running: a lock that others hold, or limits whose windows are used up."""
+
+    lock: str | None = None
+    demands: tuple[Demand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The job goes back to its queue."""
 
@@ -90,6 +104,8 @@ class Release:
     error: BaseException | None = None
     #: False: this start is not counted (`.dont_count()` of a middleware).
     counted: bool = True
+    #: Waits in the store until this is out of the way, and only where it cannot for `delay` in its queue.
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laraq import events, registry
 from laraq.context import Context
 from laraq.current import current
 from laraq.errors import DispatchError, InvalidJobError
 from laraq.events import Events
+from laraq.middleware.travelling import pack
 from laraq.options import delay_seconds, epoch, read, travelling
 from laraq.payload import Payload
 
@@ -31,13 +33,33 @@ class Dispatched:
     id: str
     #: Nothing was sent: the same unique job is there already, or the job cancelled itself.
     skipped: bool = False
-    #: What the carrier answered to the push.
+    #: What the carrier answered to the push: the result, or a function that makes it.
     sent: Any = field(default=None, repr=False, compare=False)
 
     @property
     def result(self) -> Any:
         """Celery's AsyncResult."""
-        return self.sent if self.sent is not None else current().host.result(self.id)
+        if self.sent is None:
+            return current().host.result(self.id)
+        return self.sent() if callable(self.sent) else self.sent
+
+
+#: A job that is ready to be sent: what travels, its delay in seconds, and itself.
+Ready: TypeAlias = tuple[Payload, float, Any]
+
+
+#: Jobs of a bulk that are made ready before they are sent, so that a bulk of any length needs little memory.
+BULK = 1000
+
+
+class _Way(NamedTuple):
+    """Which way jobs of a bulk go together."""
+
+    connection: str | None
+    #: The session whose transaction decides about them.
+    within: Any
+    #: Whether they are part of that transaction, instead of waiting for its commit.
+    joins: bool
 
 
 class Dispatcher:
@@ -57,7 +79,8 @@ class Dispatcher:
     ) -> Dispatched:
         """Send the job; when this returns, the broker has it, or the open transaction it waits for does.
 
-        `session` names the transaction; else it is the one open in this thread or asyncio task.
+        `session` names the transaction, whatever the job says; else it is the one open in this thread or asyncio task,
+        if the job waits for it or the broker lives in its database.
 
         Raises InvalidJobError for fields of the wrong type and DispatchError when the broker cannot take it;
         nothing is in any queue then.
@@ -67,13 +90,18 @@ class Dispatcher:
         payload = self.payload(job, id or str(uuid.uuid4()), connection)
         if carrier:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
-        claimed, holder = self._claim(payload, job)
+        within, joined = self._transaction(job, payload, session)
+        claimed, holder = self.claim(payload, job, within)
         if holder is not None:
             return Dispatched(holder, skipped=True)
-        delay = _delay(job)
-        if (session is not None or self._waits(job, payload)) and self._defer(claimed, job, delay, session):
+        delay = delay_of(job)
+        if within is not None and joined is None:
+            self._defer(claimed, job, delay, within)
             return Dispatched(claimed.id)
-        return Dispatched(claimed.id, sent=self._send(claimed, job, delay))
+        sent = self.send(claimed, job, delay, joined)
+        if joined is not None:
+            self._free_on_rollback([(claimed, delay, job)], within)
+        return Dispatched(claimed.id, sent=sent)
 
     async def adispatch(self, job: Any) -> Dispatched:
         """`dispatch` in a thread, so that the event loop goes on."""
@@ -94,33 +122,54 @@ class Dispatcher:
         return self.dispatch(job, connection="deferred")
 
     def bulk(self, jobs: Iterable[Any]) -> Sequence[Dispatched]:
-        """Send many jobs in as few round trips as their brokers allow, grouped by connection."""
-        groups: dict[str, list[tuple[Payload, float, Any]]] = {}
-        sent = []
-        for job in jobs:
-            if job.prepare_for_dispatch() is False:
-                sent.append(Dispatched("", skipped=True))
-                continue
-            payload, holder = self._claim(self.payload(job, str(uuid.uuid4())), job)
-            if holder is not None:
-                sent.append(Dispatched(holder, skipped=True))
-                continue
-            delay = _delay(job)
-            sent.append(Dispatched(payload.id))
-            if self._waits(job, payload) and self._defer(payload, job, delay):
-                continue
-            Events.emit(events.JobQueueing, payload, job, delay)
-            groups.setdefault(payload.connection or "", []).append((payload, delay, job))
-        for name, group in groups.items():
-            try:
-                self._laraq.connection(name or None).bulk([(payload, delay) for payload, delay, _ in group])
-            except Exception:
-                for payload, _, job in group:
-                    self._take_back(payload, job)
-                raise
-            for payload, delay, job in group:
-                Events.emit(events.JobQueued, payload, job, delay)
+        """Send many jobs in as few round trips as their brokers allow, grouped by connection, BULK at a time.
+
+        Raises InvalidJobError, or DispatchError with the number of jobs that may be missing; jobs from the next BULK on
+        are not sent then, earlier ones are.
+        """
+        jobs, sent = iter(jobs), list[Dispatched]()
+        # A list: what makes the jobs must not end a transaction while they are sent.
+        while some := list(islice(jobs, BULK)):
+            sent.extend(self._bulk(some))
         return sent
+
+    def _bulk(self, jobs: Sequence[Any]) -> Sequence[Dispatched]:
+        sent: list[Dispatched] = []
+        groups: dict[_Way, list[Ready]] = {}
+        try:
+            for job in jobs:
+                if job.prepare_for_dispatch() is False:
+                    sent.append(Dispatched("", skipped=True))
+                    continue
+                payload = self.payload(job, str(uuid.uuid4()))
+                within, joined = self._transaction(job, payload)
+                claimed, holder = self.claim(payload, job, within)
+                if holder is None:
+                    way = _Way(payload.connection, within, joined is not None)
+                    groups.setdefault(way, []).append((claimed, delay_of(job), job))
+                sent.append(Dispatched(claimed.id) if holder is None else Dispatched(holder, skipped=True))
+        except Exception:
+            for group in groups.values():
+                self._take_all_back(group)
+            raise
+        for way, group in groups.items():
+            if way.within is None or way.joins:
+                self._send_group(way, group)
+            else:
+                send = partial(self._send_late, way, group)
+                self._laraq.after_commit.defer(send, self._on_rollback(group, way.within), way.within)
+        return sent
+
+    def send_all(self, ready: Iterable[Ready]) -> None:
+        """Send what has been claimed already, in as few round trips as the brokers allow.
+
+        Raises DispatchError.
+        """
+        groups: dict[_Way, list[Ready]] = {}
+        for one in ready:
+            groups.setdefault(_Way(one[0].connection, None, False), []).append(one)
+        for way, group in groups.items():
+            self._send_group(way, group)
 
     def resend(self, payload: Payload, delay: float = 0) -> None:
         """Send a payload that exists already: a retry of a failed job."""
@@ -151,38 +200,105 @@ class Dispatcher:
             created_at=now,
             context=Context.all(),
             tags=tuple(read(job, "tags") or ()),
+            through=pack(job._through, job, self._laraq.keys),
             carrier=_carrier(job),
+            chain=self._laraq.chains.tail(job._rest) if job._rest is not None else {},
         )
 
-    def _defer(self, payload: Payload, job: Any, delay: float, session: Any = None) -> bool:
-        """Hold the job until the open transaction commits; False when none is open."""
+    def _transaction(self, job: Any, payload: Payload, session: Any = None) -> tuple[Any, Any]:
+        """The open session whose transaction decides about the job, if one does; and the connection that makes the job
+        part of it, where the broker can and the job does not wait for the commit."""
+        if session is None and job._after_commit is False:
+            return None, None
+        after_commit = self._laraq.after_commit
+        waits = self._waits(job, payload)
+        within = after_commit.open_session(session)
+        if within is None:
+            if waits:
+                after_commit.warn_if_blind(payload.job)
+            return None, None
+        joined = None if waits else self._joined(payload.connection, within)
+        return (within, joined) if waits or joined is not None or session is not None else (None, None)
+
+    def held_by(self, said: bool | None, connection: str | None) -> Any:
+        """The open session whose commit something of several messages waits for: because it says so, or because each
+        of them would be part of that transaction; None when it is sent at once."""
+        session = None if said is False else self._laraq.after_commit.open_session(None)
+        if session is None:
+            return None
+        return session if self.waits(said, connection) or self._joined(connection, session) is not None else None
+
+    def _joined(self, connection: str | None, session: Any) -> Any:
+        """The connection whose pushes are part of the session's transaction; None where the broker cannot."""
+        join = getattr(self._laraq.connection(connection), "joined", None)
+        return None if join is None else join(session)
+
+    def _defer(self, payload: Payload, job: Any, delay: float, session: Any) -> None:
+        """Hold the job until the session's transaction commits."""
 
         def send() -> None:
             try:
-                self._send(payload, job, delay)
+                self.send(payload, job, delay)
             except DispatchError as error:
                 message = f"{error} The transaction it waited for is committed; the job's id is {payload.id}."
                 raise DispatchError(message) from error
 
-        return self._laraq.after_commit.defer(send, partial(self._take_back, payload, job), session)
+        self._laraq.after_commit.defer(send, self._on_rollback([(payload, delay, job)], session), session)
+
+    def _send_late(self, way: _Way, group: Sequence[Ready]) -> None:
+        """Send what waited for a commit together."""
+        try:
+            self._send_group(way, group)
+        except DispatchError as error:
+            ids = ", ".join(payload.id for payload, _, _ in group[:10]) + (", ..." if len(group) > 10 else "")
+            message = f"{error} The transaction that {len(group)} jobs waited for is committed; their ids are {ids}."
+            raise DispatchError(message) from error
+
+    def _send_group(self, way: _Way, group: Sequence[Ready]) -> None:
+        connection = self._joined(way.connection, way.within) if way.joins else self._laraq.connection(way.connection)
+        for payload, delay, job in group:
+            Events.emit(events.JobQueueing, payload, job, delay)
+        try:
+            connection.bulk([(payload, delay) for payload, delay, _ in group])
+        except Exception:
+            self._take_all_back(group)
+            raise
+        if way.joins:
+            self._free_on_rollback(group, way.within)
+        for payload, delay, job in group:
+            Events.emit(events.JobQueued, payload, job, delay)
+
+    def _free_on_rollback(self, group: Sequence[Ready], session: Any) -> None:
+        """The messages are part of the session's transaction; what was claimed for them goes with it."""
+        if any(payload.unique for payload, _, _ in group):
+            self._laraq.after_commit.defer(_nothing, self._on_rollback(group, session), session)
+
+    def _on_rollback(self, group: Sequence[Ready], session: Any) -> Callable[[], None]:
+        """What frees the claims of jobs that are not sent; those made within the transaction are gone by themselves."""
+        within = self._laraq.unique.is_within
+        return partial(self._take_all_back, [one for one in group if one[0].unique and not within(session, one[2])])
 
     def _waits(self, job: Any, payload: Payload) -> bool:
         """Whether the job is for after the commit: the job says, else its connection, else the setting.
 
         (Illuminate/Queue/Queue.php: shouldDispatchAfterCommit())
         """
-        if job._after_commit is not None:
-            return bool(job._after_commit)
+        return self.waits(job._after_commit, payload.connection)
+
+    def waits(self, said: bool | None, connection: str | None) -> bool:
+        """The same for anything that may say so itself and goes through a connection."""
+        if said is not None:
+            return said
         settings = self._laraq.settings
-        config = settings.connections.get(payload.connection or settings.default)
+        config = settings.connections.get(connection or settings.default)
         said = config.get("after_commit") if isinstance(config, Mapping) else None
         return settings.after_commit if said is None else bool(said)
 
-    def _claim(self, payload: Payload, job: Any) -> tuple[Payload, str | None]:
+    def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, str | None]:
         """The payload with its unique lock or debounce token; or the id of the job that is in its place."""
         if not job.unique and not job.unique_until_processing and job.debounce_for is None:
             return payload, None
-        claim, holder = self._laraq.unique.claim(job, payload.id)
+        claim, holder = self._laraq.unique.claim(job, payload.id, within)
         if holder is not None:
             Events.emit(events.UniqueJobSkipped, payload, job, holder)
         return payload.with_(unique=claim), holder
@@ -193,8 +309,16 @@ class Dispatcher:
             self._laraq.unique.release(payload.unique, job)
             self._laraq.unique.forget_token(payload.unique)
 
-    def _send(self, payload: Payload, job: Any, delay: float) -> Any:
-        connection = self._laraq.connection(payload.connection)
+    def _take_all_back(self, group: Iterable[Ready]) -> None:
+        for payload, _, job in group:
+            self._take_back(payload, job)
+
+    def send(self, payload: Payload, job: Any = None, delay: float = 0, joined: Any = None) -> Any:
+        """Send what has been claimed already; `job` is None where only its payload is known.
+
+        Raises DispatchError.
+        """
+        connection = self._laraq.connection(payload.connection) if joined is None else joined
         if connection.immediate:
             connection.push(payload, delay)  # the run frees what was claimed
             return None
@@ -204,9 +328,6 @@ class Dispatcher:
         except Exception:
             self._take_back(payload, job)
             raise
-        if payload.unique and getattr(connection, "joins_transactions", False):
-            # The message may be part of an open transaction: what was claimed for it goes with a rollback.
-            self._laraq.after_commit.defer(_nothing, partial(self._take_back, payload, job))
         Events.emit(events.JobQueued, payload, job, delay)
         return sent
 
@@ -217,12 +338,16 @@ def _nothing() -> None:
 
 def _check_middleware(job: Any) -> None:
     """A middleware that names something unknown, such as a rate limiter, is refused before the job is sent."""
-    for one in job.middleware():
+    for one in (*job._through, *job.middleware()):
         if (check := getattr(one, "check", None)) is not None:
             check()
 
 
-def _delay(job: Any) -> float:
+def delay_of(job: Any) -> float:
+    """Seconds the job is to wait.
+
+    Raises InvalidJobError.
+    """
     countdown = read(job, "countdown")
     if not countdown:
         return 0.0

@@ -13,6 +13,7 @@ LaraqError
 │   └── ModelNotIdentifiableError
 ├── PayloadError
 │   ├── UnknownJobError
+│   ├── UnknownMiddlewareError
 │   ├── UnsupportedPayloadError
 │   └── TamperedPayloadError
 ├── JobFailure
@@ -22,6 +23,9 @@ LaraqError
 │   └── ManuallyFailedError
 ├── ModelNotFoundError
 ├── NotInQueueError
+├── BatchNotFoundError
+├── BatchCancelledError
+├── BatchTimeoutError
 ├── ReleasedInSyncError
 ├── InjectionError
 ├── LockTimeoutError
@@ -120,7 +124,7 @@ class JobDefinitionError(LaraqError, TypeError):
 
 
 class DispatchError(LaraqError):
-    """The job was not sent. Nothing of it is in any queue."""
+    """The job was not sent. Nothing of it is in any queue; of a bulk, the message says how many may be missing."""
 
 
 class InvalidJobError(DispatchError, ValueError):
@@ -152,6 +156,14 @@ class UnknownJobError(PayloadError):
             f"Job {job!r} is unknown to this worker: import its module (imports=, include= or discover=[...]),"
             " or deploy the code that defines it."
         )
+
+
+class UnknownMiddlewareError(PayloadError):
+    """A delivered message names a middleware (`through`) that this process does not have."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"Middleware {name!r} cannot be found by this worker: deploy the code that defines it.")
 
 
 class UnsupportedPayloadError(PayloadError):
@@ -198,6 +210,30 @@ class ModelNotFoundError(LaraqError):
         self.model = model
         self.ids = ids
         super().__init__(f"No {model} with identifier {ids!r}: it was deleted after the job was sent.")
+
+
+class BatchNotFoundError(LaraqError):
+    """There is no batch of that id (any more)."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        super().__init__(f"There is no batch {id!r}: it was deleted or pruned, or is kept in another store.")
+
+
+class BatchCancelledError(LaraqError):
+    """Jobs were added to a batch that is cancelled; none of them was sent."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        super().__init__(f"Batch {id!r} is cancelled: no job can be added to it.")
+
+
+class BatchTimeoutError(LaraqError, TimeoutError):
+    """A batch was not finished within the time given to `wait()`."""
+
+    def __init__(self, id: str, timeout: float, unsettled: int) -> None:
+        self.id = id
+        super().__init__(f"Batch {id!r} is not finished after {timeout:g} s: {unsettled} of its jobs are not over.")
 
 
 class NotInQueueError(LaraqError):

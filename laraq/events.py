@@ -153,6 +153,11 @@ class JobReleased(RunEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class JobParked(RunEvent):
+    """The job waits in the store, because a middleware did not let it in, and starts again when it may."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobReleasedAfterException(RunEvent):
     """The job went back to its queue because it raised, timed out or died."""
 
@@ -174,6 +179,34 @@ class JobTimedOut(RunEvent):
 
     #: Seconds, None when the limit is not known.
     timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEvent(Event):
+    """Something happened to a batch."""
+
+    #: The `laraq.batch.Batch`, as it was counted right then.
+    batch: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDispatched(BatchEvent):
+    """Its jobs are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStarted(BatchEvent):
+    """The first of its jobs is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCancelled(BatchEvent):
+    """Somebody, or its first failure, cancelled it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFinished(BatchEvent):
+    """Every job is accounted for; again when a repair or `add` has changed a finished one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +260,11 @@ class Events:
             yield
         finally:
             stop()
+
+    @classmethod
+    def heard(cls, event: type[Event]) -> bool:
+        """Whether anybody listens."""
+        return any(kind in cls._listeners for kind in event.__mro__)
 
     @classmethod
     def emit(cls, event: type[Event], *args: Any, **kwargs: Any) -> None:

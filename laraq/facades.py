@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from laraq import events
+from laraq.batch import Batch, PendingBatch
+from laraq.chain import PendingChain
 from laraq.closures import as_job
 from laraq.current import current
 from laraq.dispatcher import Dispatched
@@ -14,13 +16,15 @@ from laraq.events import Events
 from laraq.failed import FailedService
 from laraq.failure import FailedJob
 from laraq.inspection import InspectedJob, QueueState
+from laraq.job import Job
 from laraq.ports import Inspection
 
 
 def dispatch(job: Any, *, session: Any = None) -> Dispatched:
     """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure).
 
-    `session` is the one whose commit an after-commit job waits for; else the one open here.
+    With `session` the job is part of its transaction where the broker lives in its database, else it waits for its
+    commit; it need not be one that laraq watches. Without a transaction open there the job is sent at once.
     """
     return current().dispatcher.dispatch(as_job(job), session=session)
 
@@ -158,6 +162,21 @@ class Bus:
     def bulk(jobs: Iterable[Any]) -> Sequence[Dispatched]:
         """Send many jobs, pipelined where the broker can."""
         return current().dispatcher.bulk(as_job(job) for job in jobs)
+
+    @staticmethod
+    def chain(jobs: Iterable[Any]) -> PendingChain:
+        """Jobs of which each starts when the one before it succeeded; batches and Celery signatures are links, too."""
+        return PendingChain(jobs)
+
+    @staticmethod
+    def batch(jobs: Iterable[Any] | Job = ()) -> PendingBatch:
+        """Jobs that are counted together; a list among them is a chain, a Celery signature is a job."""
+        return PendingBatch(jobs)
+
+    @staticmethod
+    def find_batch(id: str) -> Batch | None:
+        """The batch as it is now, or None."""
+        return current().batches.find(id)
 
 
 class Failed:

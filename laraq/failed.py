@@ -92,6 +92,7 @@ class FailedService:
             connection=None if failed.connection == self._laraq.settings.default else failed.connection,
         )
         Events.emit(events.JobRetryRequested, payload)
+        self._laraq.batches.reopen(payload)
         self._laraq.dispatcher.resend(payload)
         self.jobs.forget(failed.id, failed.failed_at)
 

@@ -15,7 +15,7 @@ ProcessPodcast(podcast, bitrate=64).on_queue("high").with_delay(600).dispatch()
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, overload
@@ -30,6 +30,8 @@ from laraq.interactions import Interactions
 from laraq.options import Delay
 
 if TYPE_CHECKING:
+    from laraq.batch import Batch
+    from laraq.chain import PendingChain
     from laraq.dispatcher import Dispatched
 
 P = ParamSpec("P")
@@ -56,6 +58,21 @@ class Verb(Generic[R]):
         if instance is not None:
             return lambda: self._perform(instance)
         return lambda *args, **kwargs: self._perform(owner(*args, **kwargs))
+
+
+J = TypeVar("J")
+
+
+class ChainVerb:
+    """`with_chain`: takes what follows the job, and gives back the instance or, on the class, a PendingChain."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Callable[[Iterable[Any]], PendingChain]: ...
+    @overload
+    def __get__(self, instance: J, owner: type[J]) -> Callable[[Iterable[Any]], J]: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        chains = current().chains
+        return chains.pending(owner) if instance is None else chains.pending_of(instance)
 
 
 @dataclass_transform()
@@ -119,6 +136,9 @@ class Job:
     # `after_commit` is an option and a setter; the option's value lives beside it.
     _after_commit: Any = None
     _interactions: Interactions | None = None
+    _through: tuple[Any, ...] = ()
+    #: What follows it, a `laraq.chain.Rest`.
+    _rest: Any = None
     _name: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -177,6 +197,25 @@ class Job:
         """
         self._in_queue("delete()").delete()
 
+    def batch(self) -> Batch | None:
+        """The batch it belongs to, as it is now; None outside of one, or when the batch is deleted. Asks the store."""
+        batch_id = self._interactions.delivery.payload.batch_id if self._interactions else None
+        return None if batch_id is None else current().batches.find(batch_id)
+
+    def prepend_to_chain(self, *jobs: Any) -> None:
+        """Have these run right after this job, in their order, if this attempt succeeds; lists are spread out.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("prepend_to_chain()").prepend(jobs)
+
+    def append_to_chain(self, *jobs: Any) -> None:
+        """Have these run at the end of the chain, if this attempt succeeds.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("append_to_chain()").append(jobs)
+
     def _in_queue(self, verb: str) -> Interactions:
         if self._interactions is None:
             raise NotInQueueError(f"{verb} of {self.job_name()} needs a running job: this one was not sent.")
@@ -214,6 +253,11 @@ class Job:
         self._after_commit = False
         return self
 
+    def through(self, middleware: Sequence[Any]) -> Self:
+        """Run it inside of this middleware too, outside of its own; what cannot travel is refused at the dispatch."""
+        self._through = tuple(middleware)
+        return self
+
     def with_tags(self, *tags: str) -> Self:
         """Other tags."""
         self.tags = list(tags)
@@ -228,6 +272,20 @@ class Job:
         """Drop it when it has not started by then; seconds or a moment."""
         self.expires = expires
         return self
+
+    #: On an instance: these start one after the other once it has succeeded. On the class: the same for the job that
+    #: `dispatch(...)` of the PendingChain makes from its fields.
+    with_chain: ClassVar[ChainVerb] = ChainVerb()
+
+    def all_on_queue(self, queue: str) -> Self:
+        """Send it to that queue, and the links of its chain that name none."""
+        current().chains.rest_of(self).queue = queue
+        return self.on_queue(queue)
+
+    def all_on_connection(self, connection: str) -> Self:
+        """Send it through that connection, and the links of its chain that name none."""
+        current().chains.rest_of(self).connection = connection
+        return self.on_connection(connection)
 
     # -- sending ------------------------------------------------------------------------------------------------
 

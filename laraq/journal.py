@@ -37,7 +37,14 @@ class Settled:
     entry: JournalEntry
 
 
-Judgement: TypeAlias = Start | Settled
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The job succeeded, and its worker died while it told what follows."""
+
+    entry: JournalEntry
+
+
+Judgement: TypeAlias = Start | Settled | Finished
 
 
 def judge(starts: int, entry: JournalEntry | None) -> Judgement:
@@ -46,6 +53,8 @@ def judge(starts: int, entry: JournalEntry | None) -> Judgement:
         return Start(starts + 1)
     if entry.ended:
         return Settled(entry)
+    if entry.state is RunState.FINISHED:
+        return Finished(entry)
     return Start(entry.attempt + 1, died=True)
 
 
@@ -60,6 +69,10 @@ class RunJournal:
     def begin(self, run_key: str, attempt: int) -> None:
         """Note a start; when this returns, a kill of this process does not undo it."""
         self._note(JournalEntry(run_key, attempt, RunState.RUNNING))
+
+    def finish(self, run_key: str, attempt: int) -> None:
+        """Note that the job of that start succeeded, before what follows it is told."""
+        self._note(JournalEntry(run_key, attempt, RunState.FINISHED))
 
     def end(self, run_key: str, attempt: int, state: RunState) -> None:
         """Note that the bookkeeping of that start is done."""

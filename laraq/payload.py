@@ -49,9 +49,18 @@ class Payload:
     #: Data that travels with jobs (`laraq.context`).
     context: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    #: Middleware that was said at the dispatch, as `laraq.middleware.travelling` writes it.
+    through: tuple[Mapping[str, Any], ...] = ()
+    #: The batch it belongs to.
     batch_id: str | None = None
+    #: The event of that batch it was sent for: such a callback is no member and is not counted.
+    event: str | None = None
     #: Rest of the chain and its catch callbacks, as `laraq.chain` writes them.
     chain: Mapping[str, Any] = field(default_factory=dict)
+    #: 1: its sender may send it again after a crash, under the same id; its first start is claimed in the journal.
+    once: int = 0
+    #: Its places in the lines it was parked in since its last counted start (`ports.Line.text` to `ParkedJob.since`).
+    parked: Mapping[str, int] = field(default_factory=dict)
     #: The unique lock this job holds: key, owner, store.
     unique: Mapping[str, Any] = field(default_factory=dict)
     #: Text of the last error, kept so that MaxAttemptsExceededError can name its cause.
@@ -74,7 +83,7 @@ class Payload:
         for name, kind in _HEADER.items():
             value = getattr(self, name)
             if value or (value is not None and name == "retry_until"):
-                header[name] = list(value) if name == "tags" else dict(value) if kind is Mapping else value
+                header[name] = list(value) if kind is _LIST else dict(value) if kind is Mapping else value
         return header
 
     @classmethod
@@ -104,8 +113,7 @@ class Payload:
         for name, value in known.items():
             if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
                 raise PayloadError(f"The laraq header of job {job!r}: {name} is {type(value).__name__}.")
-        if "tags" in known:
-            known["tags"] = tuple(known["tags"])
+        known |= {name: tuple(value) for name, value in known.items() if _HEADER[name] is _LIST}
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,6 +140,8 @@ class Payload:
         )
 
 
+_LIST = (list, tuple)
+
 #: What the header may hold, in the order it is written, and of which type.
 _HEADER: Mapping[str, Any] = {
     "queue": str,
@@ -145,9 +155,13 @@ _HEADER: Mapping[str, Any] = {
     "retry_until": (int, float),
     "created_at": (int, float),
     "context": Mapping,
-    "tags": (list, tuple),
+    "tags": _LIST,
+    "through": _LIST,
     "batch_id": str,
+    "event": str,
     "chain": Mapping,
+    "once": int,
+    "parked": Mapping,
     "unique": Mapping,
     "last_error": str,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 from laraq.delivery import JournalEntry
 from laraq.failure import FailedJob, FailedJobQuery
 from laraq.inspection import InspectedJob, QueueState
+from laraq.link import Link
 from laraq.payload import Payload
+from laraq.tally import BatchQuery, BatchRecord, MemberState, Settled, Tally
 
 
 class QueueConnection(Protocol):
@@ -22,10 +25,16 @@ class QueueConnection(Protocol):
     immediate: bool
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
-        """Send the job, or raise DispatchError; when it returns, the broker has the job."""
+        """Send the job, or raise DispatchError; when it returns, the broker has the job.
+
+        The answer is the host's view of the result, or a function that makes it when somebody asks.
+        """
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Send many jobs with their delays; like `push` for each, in as few round trips as the broker allows."""
+        """Send many jobs with their delays; like `push` for each, in as few round trips as the broker allows.
+
+        Raises DispatchError with the number of those that the broker is not known to have.
+        """
 
     def default_queue(self) -> str:
         """Name of the queue a job goes to when nobody says otherwise."""
@@ -34,7 +43,7 @@ class QueueConnection(Protocol):
 class Host(Protocol):
     """What carries the jobs: an application of a task queue, to which Laraq is attached."""
 
-    #: Names the application in logs.
+    #: Names the application in logs, and its parked jobs in the store: the same in all of its processes.
     label: str
     #: Exceptions by which the host steers a run itself; the runner lets them pass.
     control_flow: tuple[type[BaseException], ...]
@@ -63,6 +72,9 @@ class Host(Protocol):
     def injectables(self) -> Mapping[Any, Any]:
         """What handlers may ask for by type."""
 
+    def foreign(self, thing: Any, id: str) -> Link | None:
+        """The host's own unit of work (a Celery signature), to be sent under that id; None when `thing` is none."""
+
 
 class FailedJobs(Protocol):
     """Where failed jobs are kept until somebody retries or forgets them."""
@@ -84,6 +96,68 @@ class FailedJobs(Protocol):
 
     def count(self, query: FailedJobQuery | None = None) -> int:
         """How many records match."""
+
+
+class BatchCounts(Protocol):
+    """Counts batches by job, so that a job told twice counts once. Every method is atomic and may be repeated.
+
+    A change that leaves every job accounted for and no load under way sets `finished_at`, which then stays until one
+    opens the batch again. Every change takes the mark CLOSED away. What is not there (any more) is None.
+    """
+
+    def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
+        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays.
+
+        Of the record, counts and moments are the store's to set.
+        """
+
+    def add(self, id: str, load: str, jobs: Sequence[str], seconds: float) -> Tally | None:
+        """Make the jobs members, each once, as part of a load that lapses after `seconds` without another `add`.
+
+        None, and nothing is added, when the batch is gone, or is cancelled and the load is not under way yet.
+        """
+
+    def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
+        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+
+    def settle(self, id: str, job: str, outcome: MemberState, dropped: Sequence[str] = ()) -> Settled | None:
+        """Note how a job ended (`MemberState.after`), and that pending `dropped` will never run.
+
+        A job that was no member becomes one; `dropped` that are none are left out. The first failure cancels a batch
+        that does not allow failures. PENDING opens the batch again for a job that failed or was dropped.
+        """
+
+    def cancel(self, id: str) -> Tally | None:
+        """Set `cancelled_at`, if it was not set."""
+
+    def mark(self, id: str, event: str) -> bool:
+        """Add to `sent`; say whether it was not there."""
+
+
+class BatchRecords(Protocol):
+    """The batches that are kept."""
+
+    def find(self, id: str) -> BatchRecord | None:
+        """The batch, or None."""
+
+    def all(self, query: BatchQuery | None = None) -> Sequence[BatchRecord]:
+        """The batches that match, newest first."""
+
+    def jobs(self, id: str, state: MemberState) -> Sequence[str]:
+        """The ids of its jobs in that state, in the order they were added."""
+
+    def delete(self, query: BatchQuery) -> int:
+        """Drop every batch that matches, its members too, without holding locks for long; say how many."""
+
+    def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
+        """Ids of batches that finished that long ago and are not marked CLOSED."""
+
+    def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
+        """Batch id and load of loads that were neither continued nor ended in time."""
+
+
+class Batches(BatchCounts, BatchRecords, Protocol):
+    """Where batches are counted and kept."""
 
 
 class Journal(Protocol):
@@ -111,10 +185,16 @@ class Store(Protocol):
 
     #: Shown in logs and errors; never holds a password.
     label: str
+    #: Whether it is a database with transactions: batches are counted there by default.
+    relational: bool
 
     @property
     def failed(self) -> FailedJobs:
         """The failed jobs kept here."""
+
+    @property
+    def batches(self) -> Batches:
+        """The batches counted here."""
 
     @property
     def journal(self) -> Journal:
@@ -131,6 +211,14 @@ class Store(Protocol):
     @property
     def cache(self) -> Cache:
         """The cache kept here."""
+
+    @property
+    def parking(self) -> Parking:
+        """The jobs that wait here for a lock or for limits."""
+
+    @property
+    def delayed(self) -> Delayed:
+        """The messages that wait here for their time."""
 
     def migrate(self) -> Sequence[str]:
         """Bring the schema to this version of laraq; idempotent; name the steps taken, none when up to date."""
@@ -237,6 +325,95 @@ class Limits(Protocol):
         """Forget what was taken."""
 
 
+#: Seconds for which a lock that is freed is kept for the parked job it was handed to. Longer than a message takes to an
+#: idle worker; when the queue is longer, others may run meanwhile.
+HAND_OVER = 1.0
+
+#: Seconds after which a line for a lock is looked at again: locks are also freed by those who know nothing of parking.
+LOOK = 2.0
+
+#: Seconds after which a job that was called is called again, unless it was said to be sent.
+CALL_AGAIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where parked jobs wait for the same thing, in the order they came."""
+
+    #: Whose jobs they are: only the same application can send them.
+    home: str
+    #: They wait for this lock to be free ...
+    lock: str | None = None
+    #: ... or for room in all of these limits.
+    limits: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Names it in the store."""
+        return json.dumps([self.home, self.lock, *self.limits], ensure_ascii=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> Line:
+        """The inverse of `text`."""
+        home, lock, *limits = json.loads(text)
+        return cls(home, lock, tuple(limits))
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedJob:
+    """A job that waits in a line; one per owner."""
+
+    line: Line
+    #: Who will hold the lock.
+    owner: str
+    #: What to send when it is called.
+    message: str
+    #: Its place in the line, by the store's clock; 0 is the end.
+    since: int = 0
+    #: What it asks of the line's limits, in their order.
+    demands: tuple[Demand, ...] = ()
+
+
+class Parking(Protocol):
+    """Jobs that wait in lines, first come first served. Who is called is to be sent, and then said to be `sent`.
+
+    A job is kept from `park` to `sent`: one that was called and not sent is called again. So a crash may send it twice,
+    never not at all.
+    """
+
+    #: Seconds until then: CALL_AGAIN, unless somebody sets it.
+    call_again: float
+    #: Seconds after which a line for a lock is looked at again: LOOK, unless somebody sets it.
+    look: float
+
+    def park(self, job: ParkedJob) -> Sequence[ParkedJob]:
+        """Keep the job durably, in place of what its owner had in this line; then `call`, which may call it at once.
+
+        Its place is `since`, or the one it had, or the end.
+        """
+
+    def call(self, line: Line) -> Sequence[ParkedJob]:
+        """Call whom nothing stands in the way of now, unless the line is not due yet.
+
+        For a lock that is free the first in line; for limits as many of the first as the windows have room for.
+        """
+
+    def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
+        """End the owner's lease on the line's lock, and its place in the line; say whether it still held the lock.
+
+        Then the first in line is called and holds the lock for HAND_OVER seconds.
+        """
+
+    def sent(self, jobs: Sequence[ParkedJob]) -> None:
+        """Forget jobs that were called, but not those that were parked anew since."""
+
+    def due(self, home: str) -> tuple[Sequence[Line], float | None]:
+        """Up to 100 lines that are due, and the seconds until the next one is; None when there is none."""
+
+    def count(self, line: Line) -> int:
+        """How many jobs wait to be called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cached:
     """A live value of the cache."""
@@ -283,8 +460,8 @@ class Transactions(Protocol):
         """Call `send` once the outermost open transaction (of `session`, when given) is committed, or `on_rollback`
         once that or the savepoint open now ended otherwise: one of them, once. False when none is open: neither."""
 
-    def open_session(self) -> Any | None:
-        """The session whose transaction is open here, None when there is none."""
+    def open_session(self, session: Any = None) -> Any | None:
+        """The session whose transaction is open here (`session`, when given), None when there is none."""
 
 
 # What is in the queues of a connection.
@@ -308,3 +485,54 @@ class Inspection(Protocol):
 
     def clear(self, queue: str) -> int:
         """Drop the jobs of every state the broker can reach, and say how many; those that run now run on."""
+
+
+# Messages that are not due yet, for brokers that would leave them in a worker's memory.
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedMessage:
+    """A message as the host wrote it; nobody else reads `body`."""
+
+    #: Of this message, not of the job: a job that is sent twice waits twice.
+    id: str
+    queue: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What has come due."""
+
+    #: Longest due first.
+    messages: Sequence[DelayedMessage]
+    #: Seconds until there is something to take again, 0 for now; None when nothing waits.
+    next_due: float | None
+
+
+class Delayed(Protocol):
+    """Messages that wait for their time. `broker` names where they go; a store may hold those of several.
+
+    Seconds are counted by the store's clock, to the millisecond.
+    """
+
+    #: Whether other processes see what is put here.
+    shared: bool
+
+    def put(self, broker: str, messages: Sequence[tuple[DelayedMessage, float]]) -> None:
+        """Keep all of the messages durably, each due in so many seconds, or raise and keep any part of them."""
+
+    def take(self, broker: str, limit: int, seconds: float) -> Due:
+        """Up to `limit` due messages, which nobody else is given for `seconds`; they stay until they are forgotten."""
+
+    def forget(self, broker: str, ids: Sequence[str]) -> int:
+        """Drop the messages; say how many were there."""
+
+    def count(self, broker: str, queue: str) -> int:
+        """How many messages wait for that queue."""
+
+    def waiting(self, broker: str, queue: str, limit: int | None = None) -> Sequence[DelayedMessage]:
+        """The messages that wait for that queue, next one first."""
+
+    def overdue(self, seconds: float) -> Sequence[str]:
+        """Brokers of which a message has been due for longer than `seconds`: nobody seems to take them."""

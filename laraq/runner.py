@@ -19,8 +19,9 @@ from pydantic_core import to_jsonable_python
 
 from laraq import aio, events, pipeline, registry, retries
 from laraq.current import Surroundings
-from laraq.delivery import Crash, Delivery, Done, Fail, Release, Verdict
+from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, Verdict
 from laraq.errors import (
+    DispatchError,
     JobFailure,
     JobLostError,
     JobTimedOutError,
@@ -30,13 +31,16 @@ from laraq.errors import (
     PayloadError,
     StoreError,
     UnknownJobError,
+    UnknownMiddlewareError,
     UnsupportedPayloadError,
 )
 from laraq.events import Events
 from laraq.failure import FailedJob
 from laraq.job import Job, enter, leave, running
+from laraq.middleware.travelling import unpack
 from laraq.options import apply, epoch, read
-from laraq.payload import Payload
+from laraq.payload import CIPHER, Payload
+from laraq.persistence import persistently
 from laraq.retries import Backoff, RetryPolicy
 
 if TYPE_CHECKING:
@@ -64,6 +68,16 @@ class Run:
     def __post_init__(self) -> None:
         self.payload = self.delivery.payload
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether it succeeded and has a chain or batch, which its message alone tells of."""
+        payload = self.payload
+        return (
+            isinstance(self.verdict, Done)
+            and bool(payload.chain or (payload.batch_id and not payload.event))
+            and payload.chain == self.delivery.payload.chain
+        )
+
 
 class Runner:
     """Runs and settles deliveries for one Laraq."""
@@ -87,7 +101,7 @@ class Runner:
                     run.verdict = Fail(_exhausted_error(run))
                 else:
                     run.verdict = self._perform(run)
-            except (UnknownJobError, UnsupportedPayloadError) as error:
+            except (UnknownJobError, UnknownMiddlewareError, UnsupportedPayloadError) as error:
                 run.payload = run.payload.with_(returns=run.payload.returns + 1)
                 run.verdict = _judge_unknown(run.payload, error)
             except ModelNotFoundError as error:
@@ -95,7 +109,7 @@ class Runner:
                 missing_is_fine = run.job is None and _class_option(delivery, "delete_when_missing_models")
                 run.verdict = Done() if missing_is_fine else Fail(error)
             except StoreError as error:
-                # The database of its models is down: that says nothing about the job.
+                # The store that its middleware asks, or the database of its models, is down: no fault of the job.
                 run.payload = run.payload.with_(returns=run.payload.returns + 1)
                 run.verdict = _judge_unknown(run.payload, error)
             except self._laraq.host.control_flow:
@@ -108,27 +122,47 @@ class Runner:
                 self._laraq.end_job()
         return run
 
-    def settle(self, run: Run, *, record: bool = True) -> None:
+    def settle(self, run: Run, *, record: bool = True, follow: Callable[[Payload], None] | None = None) -> None:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
 
-        `record=False` leaves the failed store alone (sync). Raises StoreError when the books cannot be kept.
+        `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
+        run inside of this call (sync). Raises StoreError or DispatchError when the books cannot be kept.
         """
         with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
                 self._unlock(run)
             match run.verdict:
                 case Done(result):
+                    self._go_on(run.payload, follow)
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
+                case Release(obstacle=Obstacle()):
+                    Events.emit(events.JobParked, run.delivery, run.job)
                 case Release(delay, None):
                     Events.emit(events.JobReleased, run.delivery, run.job, delay)
                 case Release(delay, error):
                     Events.emit(events.JobReleasedAfterException, run.delivery, run.job, delay, error)
                 case Fail(error):
+                    self._break_off(run.payload, error)
                     self._call_failed(run, error)
                     if record:
                         self._record(run, error)
                     Events.emit(events.JobFailed, run.delivery, run.job, error)
             Events.emit(events.JobAttempted, run.delivery, run.job, run.verdict)
+
+    def succeeded(self, payload: Payload) -> None:
+        """A task of the host that is a link of a chain or a job of a batch has succeeded.
+
+        Raises StoreError, DispatchError; may be repeated.
+        """
+        with Surroundings(self._laraq, payload.context):
+            self._go_on(payload)
+
+    def failed(self, payload: Payload, error: BaseException) -> None:
+        """The same, it has failed; or a message of a job was dropped without a run, by its expiry or by hand."""
+        with Surroundings(self._laraq, payload.context):
+            if payload.unique:
+                self._laraq.unique.release(payload.unique)
+            self._break_off(payload, error)
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +191,7 @@ class Runner:
             backoff=worker.backoff if backoff is None else backoff,
             fail_on_timeout=bool(read(job, "fail_on_timeout")),
         )
+        job._through = unpack(payload.through, self._laraq.keys)
 
     def _instance(self, cls: type[Any], payload: Payload) -> Any:
         job = self._laraq.codec.load(cls, payload)
@@ -173,6 +208,8 @@ class Runner:
         except self._laraq.host.control_flow:
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, StoreError) and not interactions.entered and not run.delivery.last:
+                raise  # a check of its middleware could not be made
             if isinstance(error, PayloadError):
                 return Fail(error)  # a closure that does not verify: it never will
             if isinstance(error, SystemExit):
@@ -180,13 +217,28 @@ class Runner:
                     raise  # not the job's: a signal handler ends this process, and its parent settles the run
                 error = _lost(run.payload, f"the job called sys.exit({error.code!r})")
             judged = self._judge(run, error)
-            return interactions.verdict_after(used_up=isinstance(judged, Fail)) or judged
-        return interactions.verdict(result)  # type: ignore[no-any-return]
+            return self._with_additions(run, interactions.verdict_after(used_up=isinstance(judged, Fail)) or judged)
+        return self._with_additions(run, interactions.verdict(result))
+
+    def _with_additions(self, run: Run, verdict: Verdict) -> Verdict:
+        """What the job has put into its chain counts only if this attempt succeeded."""
+        interactions = run.job._interactions
+        if isinstance(verdict, Done):
+            if interactions.prepended or interactions.appended:
+                try:
+                    run.payload = self._laraq.chains.extended(
+                        run.payload, interactions.prepended, interactions.appended
+                    )
+                except DispatchError as error:
+                    return Fail(error)  # what was added cannot travel, and never will
+            if interactions.chain_is_taken:
+                run.payload = run.payload.with_(chain={})
+        return verdict
 
     def _call(self, run: Run) -> Any:
         job = run.job
         function, given = job.entry()
-        middleware = job.middleware()
+        middleware = [*job._through, *job.middleware()]
         asynchronous = inspect.iscoroutinefunction(function)
         container = self._laraq.container
         until_processing = bool(run.payload.unique.get("until_processing"))
@@ -196,6 +248,7 @@ class Runner:
             and not asynchronous
             and not container.needs_injection(function, given)
         ):
+            job._interactions.entered = True
             result = function(**given)
             # A coroutine function behind a decorator does not look like one.
             return aio.run(result) if inspect.iscoroutine(result) else result
@@ -204,6 +257,7 @@ class Runner:
         def handle(_job: Any) -> Any:
             if until_processing:
                 self._laraq.unique.release(run.payload.unique, job)
+            job._interactions.entered = True
             with container.scope(extras) as scope:
                 result = scope.call(function, **given)
                 return aio.run(result) if inspect.iscoroutine(result) else result
@@ -211,6 +265,7 @@ class Runner:
         async def ahandle(_job: Any) -> Any:
             if until_processing:
                 await asyncio.to_thread(self._laraq.unique.release, run.payload.unique, job)
+            job._interactions.entered = True
             async with container.scope(extras) as scope:
                 return await scope.acall(function, **given)
 
@@ -240,6 +295,8 @@ class Runner:
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
         payload = run.payload
+        if crash.kind == "finished":
+            return Done()
         if crash.hooks:
             self._tell_middleware(run)
         if crash.kind == "unsettled":
@@ -252,7 +309,7 @@ class Runner:
     def _tell_middleware(self, run: Run) -> None:
         """What a dead child held through its middleware, such as an overlap lock, is given back."""
         try:
-            for one in run.job.middleware():
+            for one in (*run.job._through, *run.job.middleware()):
                 if (lost := getattr(one, "lost", None)) is not None:
                     lost(run.job)
         except Exception:
@@ -270,6 +327,21 @@ class Runner:
         except StoreError as error:
             # The outcome stands, and the lock ends by itself.
             logger.warning("The unique lock of %s[%s] was not freed: %s", run.payload.job, run.payload.id, error)
+
+    def _go_on(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
+        """What comes after a job that succeeded: the next link, then its batch learns of it."""
+        if payload.chain:
+            persistently(lambda: self._laraq.chains.proceed(payload, follow), payload)
+        if payload.batch_id and not payload.event:
+            persistently(lambda: self._laraq.batches.succeeded(payload), payload)
+
+    def _break_off(self, payload: Payload, error: BaseException) -> None:
+        """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
+        discreet = CIPHER in payload.fields
+        if payload.batch_id and not payload.event:
+            persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
+        if payload.chain:
+            persistently(lambda: self._laraq.chains.stop(payload, error, discreet=discreet), payload)
 
     def _call_failed(self, run: Run, error: BaseException) -> None:
         """`failed(error)` on a fresh instance: what the run changed on its own does not count."""

@@ -26,19 +26,19 @@ class UniqueLocks:
     def __init__(self, store_of: Callable[[Any], Store]) -> None:
         self._store_of = store_of
 
-    def claim(self, job: Any, id: str) -> tuple[Mapping[str, Any], str | None]:
+    def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None]:
         """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
 
-        Raises StoreError.
+        `session` is the one whose transaction decides about the job. Raises StoreError.
         """
         if job.debounce_for is not None:
-            return self._debounce(job, id), None
+            return self._debounce(job, id, session), None
         if not (job.unique or job.unique_until_processing):
             return {}, None
         via = read(job, "unique_via")
         held_for = read(job, "unique_for")
         key = _key("unique", job)
-        locks = self._store_of(via).locks
+        locks = self._claiming(via, session).locks
         if not locks.acquire(key, id, DEFAULT_SECONDS if held_for is None else seconds(held_for)):
             return {}, locks.owner(key) or ""
         claim: dict[str, Any] = {"key": key, "owner": id}
@@ -78,9 +78,20 @@ class UniqueLocks:
         if "token" in claim:
             self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"]))
 
-    def _debounce(self, job: Any, id: str) -> Mapping[str, Any]:
+    def is_within(self, session: Any, job: Any) -> bool:
+        """Whether what the job claims is part of the session's transaction: committed with it, or gone."""
+        via = None if job.debounce_for is not None else read(job, "unique_via")
+        return self._claiming(via, session) is not self._store_of(via)
+
+    def _claiming(self, via: Any, session: Any) -> Any:
+        """The store to claim in. One that shares a single writer with the session goes through it (SqlStore.within)."""
+        store = self._store_of(via)
+        within = getattr(store, "within", None)
+        return store if session is None or within is None else within(session)
+
+    def _debounce(self, job: Any, id: str, session: Any) -> Mapping[str, Any]:
         window = seconds(job.debounce_for)
-        cache, key = self._store_of(None).cache, _key("debounced", job)
+        cache, key = self._claiming(None, session).cache, _key("debounced", job)
         lives = max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
         cache.put(key, id, lives)
         delay = window

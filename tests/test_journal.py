@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laraq.delivery import JournalEntry, RunState
-from laraq.journal import KEPT, RunJournal, Settled, Start, judge
+from laraq.journal import KEPT, Finished, Judgement, RunJournal, Settled, Start, judge
 from laraq.local.memory import MemoryJournal
 
 
@@ -31,10 +31,14 @@ def entry(attempt: int, state: RunState, key: str = "job") -> JournalEntry:
             pytest.param(0, entry(1, state), Settled(entry(1, state)), id=f"{state}: only the acknowledgement was lost")
             for state in (RunState.DONE, RunState.RELEASED, RunState.FAILED)
         ),
+        pytest.param(
+            0, entry(1, RunState.FINISHED), Finished(entry(1, RunState.FINISHED)), id="what follows it was not told"
+        ),
+        pytest.param(1, entry(1, RunState.FINISHED), Start(2), id="a note of the start before this message"),
     ],
 )
 def test_a_redelivered_message_is_judged_by_the_note(
-    attempts: int, found: JournalEntry | None, expected: Start | Settled
+    attempts: int, found: JournalEntry | None, expected: Judgement
 ) -> None:
     assert judge(attempts, found) == expected
 
@@ -47,7 +51,7 @@ def test_a_start_is_always_later_than_every_known_one(attempts: int, found: Jour
     judgement = judge(attempts, found)
     if isinstance(judgement, Start):
         assert judgement.number > attempts
-        if found is not None and not found.ended:
+        if found is not None and not found.ended and found.state is not RunState.FINISHED:
             assert judgement.number > found.attempt
 
 
@@ -57,6 +61,7 @@ class KillPoint(Enum):
     FETCHED = auto()
     STARTED = auto()
     RUNNING = auto()
+    FINISHED = auto()
     SETTLED = auto()
     NOTED = auto()
 
@@ -64,6 +69,8 @@ class KillPoint(Enum):
 @dataclass
 class Broker:
     """One message, redelivered until a worker lives long enough to acknowledge it."""
+
+    followed: bool = False
 
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     starts: list[int] = field(default_factory=list)
@@ -80,6 +87,8 @@ class Broker:
             return True
         if killed_at is KillPoint.FETCHED:
             return False
+        if isinstance(judgement, Finished):
+            return self.settle(worker, judgement.entry.attempt, killed_at)
         worker.begin("job", judgement.number)
         self.starts.append(judgement.number)
         if killed_at is KillPoint.STARTED:
@@ -87,10 +96,17 @@ class Broker:
         self.ran.append(judgement.number)
         if killed_at is KillPoint.RUNNING:
             return False
+        if self.followed:
+            worker.finish("job", judgement.number)
+        return self.settle(worker, judgement.number, killed_at)
+
+    def settle(self, worker: RunJournal, number: int, killed_at: KillPoint | None) -> bool:
+        if killed_at is KillPoint.FINISHED:
+            return False
         self.settled += 1
         if killed_at is KillPoint.SETTLED:
             return False
-        worker.end("job", judgement.number, RunState.DONE)
+        worker.end("job", number, RunState.DONE)
         return killed_at is not KillPoint.NOTED
 
 
@@ -104,6 +120,39 @@ def test_kills_at_any_point_are_counted_once_each_and_end_with_one_outcome(kills
     died = [kill for kill in decisive if kill is not KillPoint.FETCHED]
     assert len(broker.starts) == len(died) + 1
     assert broker.settled == decisive.count(KillPoint.SETTLED) + 1
+
+
+@given(st.lists(st.sampled_from(KillPoint), max_size=12))
+def test_a_job_with_a_chain_or_batch_that_succeeded_is_not_run_again(kills: list[KillPoint]) -> None:
+    broker = Broker(followed=True)
+    deliveries = [broker.deliver(kill) for kill in (*kills, None)]
+    assert deliveries[-1]
+    assert len(broker.ran) == 1 + kills[: _first_end(kills)].count(KillPoint.RUNNING)
+    assert broker.starts == list(range(1, len(broker.starts) + 1))
+    assert broker.settled >= 1
+
+
+def _first_end(kills: list[KillPoint]) -> int:
+    """Index of the first kill after which the job had succeeded."""
+    ends = (KillPoint.FINISHED, KillPoint.SETTLED, KillPoint.NOTED)
+    return next((index for index, kill in enumerate(kills) if kill in ends), len(kills))
+
+
+def test_a_finished_run_is_noted_until_its_end_is() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.finish("job", 1)
+    assert store.find("job") == entry(1, RunState.FINISHED)
+    journal.close()
+    assert store.find("job") == entry(1, RunState.FINISHED), "its end was not noted"
+    journal.end("job", 1, RunState.DONE)
+    assert store.find("job") == entry(1, RunState.DONE)
+
+
+def test_a_finished_run_ranks_below_its_end_and_above_earlier_starts() -> None:
+    assert entry(1, RunState.FINISHED).rank() < entry(1, RunState.DONE).rank()
+    assert entry(1, RunState.FINISHED).rank() < entry(2, RunState.RUNNING).rank()
 
 
 def test_a_start_is_found_by_other_processes() -> None:

@@ -35,7 +35,9 @@ payloads = st.builds(
     context=maps,
     tags=st.lists(st.text(), max_size=3).map(tuple),
     batch_id=st.none() | st.text(min_size=1),
+    event=st.none() | st.text(min_size=1),
     chain=maps,
+    once=st.integers(0, 1),
     unique=maps,
     last_error=st.none() | st.text(min_size=1),
     carrier=maps,
@@ -96,12 +98,26 @@ def test_a_header_that_is_no_mapping_is_refused(header: Any) -> None:
         {"context": "text"},
         {"retry_until": "tomorrow"},
         {"queue": 5},
+        {"once": True},
+        {"once": "1"},
+        {"event": 1},
+        {"chain": []},
+        {"batch_id": {}},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_header_with_a_value_of_the_wrong_type_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PayloadError, match=next(iter(wrong))):
         Payload.from_header("1", "shop.Ship", {}, header={"v": VERSION, **wrong})
+
+
+def test_a_job_of_no_chain_or_batch_says_nothing_of_them() -> None:
+    assert Payload("1", "shop.Ship", event=None, once=0, chain={}).to_header() == {"v": VERSION}
+
+
+def test_a_callback_says_its_event_and_that_it_starts_once() -> None:
+    callback = Payload("1", "shop.Ship", batch_id="b", event="then", once=1)
+    assert callback.to_header() == {"v": VERSION, "batch_id": "b", "event": "then", "once": 1}
 
 
 def test_an_unknown_part_of_a_header_is_ignored() -> None:

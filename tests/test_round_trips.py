@@ -1,12 +1,14 @@
-"""What a lock, a limit and a look into the cache cost on the wire."""
+"""What a lock, a limit, a look into the cache and the end of a batch's job cost on the wire."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
 from laraq.ports import Demand, Store
+from laraq.tally import BatchRecord, MemberState
 from laraq_redis import RedisStore
 from laraq_sqlalchemy import SqlStore
 from tests.support.round_trips import RoundTrips
@@ -16,6 +18,9 @@ OPEN: dict[str, tuple[Callable[[str], Store], int]] = {
     "postgres": (SqlStore.from_url, 5432),
     "mariadb": (SqlStore.from_url, 3306),
 }
+
+NUMBERS = count()
+THOUSAND = [f"job {number}" for number in range(1000)]
 
 #: More often than drivers wait before they prepare a statement, which is one more trip, once.
 WARM = 12
@@ -30,6 +35,8 @@ def trips(request: pytest.FixtureRequest) -> Iterator[tuple[RoundTrips, Store]]:
     with RoundTrips(database.url, port) as proxy:
         store = open_store(proxy.url)
         store.migrate()
+        for id in ("b", "cancelled"):
+            store.batches.create(BatchRecord(id=id, allow_failures=True), "abcd", 60)
         yield proxy, store
         store.close()
 
@@ -53,6 +60,23 @@ CHECKS: dict[str, Callable[[Store], object]] = {
     "get": lambda store: store.cache.get("key"),
     "put": lambda store: store.cache.put("key", "value", 60),
     "forget": lambda store: store.cache.forget("key"),
+    "settle": lambda store: store.batches.settle("b", f"job {next(NUMBERS)}", MemberState.DONE),
+    "settle a broken chain": lambda store: store.batches.settle(
+        "b", f"job {next(NUMBERS)}", MemberState.FAILED, ["c", "d"]
+    ),
+    "settle again": lambda store: store.batches.settle("b", "a", MemberState.DONE),
+    "mark": lambda store: store.batches.mark("b", f"event {next(NUMBERS)}"),
+    "find": lambda store: store.batches.find("b"),
+}
+
+#: What only Redis does in one; a database begins and commits.
+CHANGES: dict[str, Callable[[Store], object]] = {
+    "create": lambda store: store.batches.create(BatchRecord(id=f"b{next(NUMBERS)}"), THOUSAND, 60),
+    "add": lambda store: store.batches.add("b", "load", [f"{next(NUMBERS)} {job}" for job in THOUSAND], 60),
+    "end_load": lambda store: store.batches.end_load("b", "load", keep=False),
+    "cancel": lambda store: store.batches.cancel("cancelled"),
+    "overdue": lambda store: store.batches.overdue(0),
+    "lapsed": lambda store: store.batches.lapsed(),
 }
 
 
@@ -64,3 +88,13 @@ def test_a_check_is_one_round_trip(trips: tuple[RoundTrips, Store], check: str) 
     before = proxy.count
     CHECKS[check](store)
     assert proxy.count - before == (2 if " and " in check else 1)
+
+
+@pytest.mark.parametrize("trips", ["redis"], indirect=True)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_a_batch_is_one_round_trip_on_redis(trips: tuple[RoundTrips, Store], change: str) -> None:
+    proxy, store = trips
+    CHANGES[change](store)
+    before = proxy.count
+    CHANGES[change](store)
+    assert proxy.count - before == 1

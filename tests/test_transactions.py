@@ -136,3 +136,20 @@ def test_a_session_is_given_to_its_own_library() -> None:
 def test_a_session_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="bytes"):
         AfterCommit(lambda: (Library(int, True),)).defer(nothing, nothing, session=b"")
+
+
+def test_a_library_that_watches_nothing_knows_its_sessions_by_name() -> None:
+    watching, imported = Library(int, True), Library(str, True)
+    after_commit = AfterCommit(lambda: (watching,), lambda: (imported,))
+    assert after_commit.defer(nothing, nothing) is True
+    assert after_commit.defer(nothing, nothing, session="s") is True
+    assert (watching.asked, imported.asked) == ([None], ["s"])
+
+
+def test_who_knows_no_sessions_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    AfterCommit(lambda: (Library(int, False),)).warn_if_blind("shop.Ship")
+    assert caplog.text == ""
+    blind = AfterCommit(lambda: ())
+    blind.warn_if_blind("shop.Ship")
+    blind.warn_if_blind("shop.Bill")
+    assert caplog.text.count("sessions=") == 1

@@ -12,7 +12,9 @@ from kombu.transport import get_transport_cls
 
 from laraq import registry
 from laraq.errors import ConfigurationError
-from laraq_celery import steps, transports
+from laraq.link import Link
+from laraq_celery import canvas, steps, transports
+from laraq_celery.delays import Delays
 from laraq_celery.ordinary import record_failures
 from laraq_celery.queue import CeleryQueue
 from laraq_celery.signals import connect
@@ -34,6 +36,8 @@ class CeleryHost:
         transports.register()
         self._laraq = laraq
         self.app = app if app is not None else _embedded_app(laraq)
+        #: The jobs of the app's own broker that wait in the store.
+        self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq
@@ -45,6 +49,7 @@ class CeleryHost:
         steps.install(self.app)
         connect(laraq, self.app)
         record_failures(laraq, self.app)
+        canvas.follow(laraq, self.app)
 
     @property
     def label(self) -> str:
@@ -109,6 +114,10 @@ class CeleryHost:
     def injectables(self) -> Mapping[Any, Any]:
         """The app, and the Celery task that runs."""
         return {Celery: self.app, Task: self.app.current_task}
+
+    def foreign(self, thing: Any, id: str) -> Link | None:
+        """A Celery signature as a link of a chain or batch."""
+        return canvas.as_link(self._laraq, self.app, thing, id)
 
     def _register_all(self, **_: Any) -> None:
         if UNKNOWN not in self.app._tasks:

@@ -47,7 +47,11 @@ class LaraqTask(JobTask):
         sent = "laraq" in (options.get("headers") or {})
         if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
             return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
-        return self._through_the_door(cls(tuple(args or ()), dict(kwargs or {})), task_id, options)
+        return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
+
+    def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        assert self.job_class is not None
+        return self.job_class(tuple(args), dict(kwargs))
 
     @classmethod
     def on_bound(cls, app: Any) -> None:

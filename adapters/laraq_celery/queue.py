@@ -1,4 +1,7 @@
-"""CeleryQueue: Payload -> one ordinary Celery message, published by the app's own machinery."""
+"""CeleryQueue: Payload -> one ordinary Celery message.
+
+Celery writes the first message of each Job class and all that are out of the ordinary; publish/ repeats the others.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,14 @@ from typing import Any
 from celery import Celery, Task
 from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import pools
-from kombu.exceptions import EncodeError, OperationalError
+from kombu.exceptions import EncodeError, KombuError
 from kombu.transport import get_transport_cls
 
-from laraq.errors import ConfigurationError, DispatchError, InvalidJobError
+from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, StoreError
 from laraq.payload import CIPHER, Payload
 from laraq_celery.brokers.inspection import BrokerInspection
-
-#: Stands for the arguments of encrypted jobs in headers, events and logs.
-HIDDEN = "<encrypted>"
+from laraq_celery.delays import Delays
+from laraq_celery.publish import HIDDEN, ShortWay, UnconfirmedError
 
 
 class CeleryQueue:
@@ -31,44 +33,77 @@ class CeleryQueue:
         self._url = url
         self._queue = queue
         self._connection: Any = None
+        self._short_way = ShortWay(app, url, self._lend)
+        #: Those of its jobs that wait in the store.
+        self.delays = Delays(app, url, self._producers)
 
     @property
     def inspection(self) -> BrokerInspection:
         """What can be seen of the broker's queues."""
-        return BrokerInspection(lambda: self._producers().connections)
+        return BrokerInspection(lambda: self._producers().connections, self.delays)
 
-    @property
-    def joins_transactions(self) -> bool:
-        """Whether what is pushed here may become part of a transaction that is open in this thread."""
-        return self._producer_in_transaction() is not None
+    def joined(self, session: Any) -> JoinedQueue | None:
+        """This queue as part of the session's transaction; None unless the broker lives in the session's database."""
+        producer = self._session_producer(session)
+        return None if producer is None else JoinedQueue(self, producer)
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
-        """Send the job and return Celery's result object.
+        """Send the job and return Celery's result object, or a function that makes it: most callers never ask.
 
-        On laraq's database broker the message becomes part of the transaction that is open on the same database.
         Raises DispatchError when the broker does not take it, InvalidJobError when a value is no JSON.
         """
+        if wait := self.delays.seconds(delay, payload.carrier):
+            return self._keep([(payload, wait)])
         with self._wrapped(payload.job):
-            if (producer := self._producer_in_transaction()) is not None:
-                return self._publish(payload, delay, {"producer": producer})
-            if self._url is None:
-                return self._publish(payload, delay, {})
-            with self._producers().acquire(block=True) as producer:
-                return self._publish(payload, delay, {"producer": producer})
+            return self._send(payload, delay)
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Send many jobs through one producer, pipelined where kombu can."""
+        """Send many jobs as the broker takes them best: many in one command, or confirmed together.
+
+        Raises DispatchError with the number of jobs that are not known to have arrived, InvalidJobError.
+        """
+        waits = [self.delays.seconds(delay, payload.carrier) for payload, delay in payloads]
+        if any(waits):
+            self._keep([(payload, wait) for (payload, _), wait in zip(payloads, waits, strict=True) if wait])
+            payloads = [one for one, wait in zip(payloads, waits, strict=True) if not wait]
         if not payloads:
             return
-        with self._wrapped(payloads[0][0].job), self._producers().acquire(block=True) as producer, _batch(producer):
-            for payload, delay in payloads:
-                self._publish(payload, delay, {"producer": producer})
+        with self._wrapped(payloads[0][0].job):
+            if self._short_way.bulk(payloads, self._queue):
+                return
+            with self._producers().acquire(block=True) as producer, _kombu_batch(producer):
+                for payload, delay in payloads:
+                    self._publish(payload, delay, {"producer": producer})
 
     def default_queue(self) -> str:
         """The connection's queue, else the app's."""
         return self._queue or str(self._app.conf.task_default_queue)
 
+    def _keep(self, waiting: Sequence[tuple[Payload, float]]) -> Any:
+        """Have jobs wait in the store, written by Celery as if they were sent now; return the last one's result."""
+        sent = None
+        try:
+            with self._wrapped(waiting[0][0].job), self.delays.producer() as producer:
+                for payload, producer.after in waiting:
+                    carrier = {name: value for name, value in payload.carrier.items() if name != "eta"}
+                    sent = self._publish(payload.with_(carrier=carrier), 0, {"producer": producer})
+        except StoreError as error:
+            raise DispatchError(f"{len(waiting)} delayed jobs were not sent: {error}") from error
+        return sent
+
+    def _send(self, payload: Payload, delay: float, producer: Any = None) -> Any:
+        sent = self._short_way.push(payload, self._queue, delay, producer)
+        if sent is not None:
+            return sent
+        if producer is not None:
+            return self._publish(payload, delay, {"producer": producer})
+        if self._url is None:
+            return self._publish(payload, delay, {})
+        with self._producers().acquire(block=True) as producer:
+            return self._publish(payload, delay, {"producer": producer})
+
     def _publish(self, payload: Payload, delay: float, options: dict[str, Any]) -> Any:
+        """Celery's own way."""
         headers = {**payload.carrier.get("headers", {}), "laraq": payload.to_header()}
         options = {**payload.carrier, **options, "headers": headers}
         if queue := payload.queue or self._queue:
@@ -90,11 +125,8 @@ class CeleryQueue:
             return 1
         return delay
 
-    def _producer_in_transaction(self) -> Any:
-        """A producer that writes through the session open here, if this broker lives in that session's database."""
-        session = self._app.laraq.open_session()
-        if session is None:
-            return None
+    def _session_producer(self, session: Any) -> Any:
+        """A producer that writes through the session, if this broker lives in its database."""
         scheme = str(self._url or self._app.conf.broker_write_url or self._app.conf.broker_url).partition(":")[0]
         if not scheme.startswith("laraq-"):
             return None
@@ -104,10 +136,14 @@ class CeleryQueue:
         try:
             return session_producer(self._app, session)
         except ConfigurationError:
-            return None  # the session is of another database
+            return None  # the session is of another database, or nobody can tell of which
 
     def _driver_type(self) -> str:
         return str(self._app.connection_for_write(self._url).transport.driver_type)
+
+    def _lend(self) -> Any:
+        """A context with a connection of the pool."""
+        return self._app.connection_or_acquire() if self._url is None else self._producers().connections.acquire(True)
 
     def _producers(self) -> Any:
         if self._url is None:
@@ -120,18 +156,49 @@ class CeleryQueue:
     def _wrapped(self, job: str) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, OSError) as error:
-            where = self._app.connection_for_write(self._url).as_uri()
-            raise DispatchError(
-                f"Job {job} was not sent: connection {self.name!r} at {where} does not answer ({error})."
-                " Check that the broker runs and that the URL is right."
-            ) from error
         except EncodeError as error:
             raise InvalidJobError(job, f"Job {job} was not sent: {error}") from error
+        except UnconfirmedError as error:
+            what = f"{error.missing} of {error.total} jobs may not have been sent"
+            raise self._not_sent(what, error.__cause__) from error.__cause__
+        except (KombuError, OSError) as error:
+            raise self._not_sent(f"Job {job} was not sent", error) from error
+
+    def _not_sent(self, what: str, error: BaseException | None) -> DispatchError:
+        where = self._app.connection_for_write(self._url).as_uri()
+        return DispatchError(
+            f"{what}: connection {self.name!r} at {where} does not answer ({error})."
+            " Check that the broker runs and that the URL is right."
+        )
+
+
+class JoinedQueue:
+    """A queue in the application's database, for as long as one transaction lasts."""
+
+    immediate = False
+
+    def __init__(self, queue: CeleryQueue, producer: Any) -> None:
+        self.name = queue.name
+        self._queue = queue
+        self._producer = producer
+
+    def push(self, payload: Payload, delay: float = 0) -> Any:
+        """Add the message to the transaction and return Celery's result object."""
+        with self._queue._wrapped(payload.job):
+            return self._queue._send(payload, delay, self._producer)
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Add the messages to the transaction; the session writes them at its next flush, in one statement."""
+        for payload, delay in payloads:
+            self.push(payload, delay)
+
+    def default_queue(self) -> str:
+        """That of the queue itself."""
+        return self._queue.default_queue()
 
 
 @contextmanager
-def _batch(producer: Any) -> Iterator[None]:
+def _kombu_batch(producer: Any) -> Iterator[None]:
     """kombu 5.7's pipelined publishing where the transport has it."""
     if getattr(producer, "supports_batch_publish", False):
         with producer.batch(max_size=500):

@@ -15,7 +15,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from laraq.options import seconds
-from laraq_celery.task import CRASH
+from laraq_celery.task import CRASH, PARKED
 
 logger = logging.getLogger("laraq.request")
 
@@ -68,6 +68,12 @@ class JobRequest(Request):
         if soft or state.should_terminate:
             return super().on_timeout(soft, timeout)
         return self._settle_in_child("timeout", f"no end after {self._timeout() or timeout:g} s")
+
+    def on_retry(self, exc_info: Any) -> None:
+        """Sent again, or parked: then steps/parked.py must know."""
+        super().on_retry(exc_info)
+        if getattr(exc_info.exception, "message", None) == PARKED:
+            self._app.laraq.parking.changed.set()
 
     def _settle_in_child(self, kind: str, detail: str) -> None:
         if self._crash_seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from celery.utils.imports import cwd_in_path
 from laraq import aio, events
 from laraq.errors import StoreError
 from laraq.events import Events
+from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -33,6 +35,7 @@ def connect(laraq: Laraq, app: Any) -> None:
         if sender.app is app:
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()
+            _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
@@ -53,6 +56,14 @@ def connect(laraq: Laraq, app: Any) -> None:
     signals.worker_ready.connect(worker_ready, weak=False)
     signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
+
+
+def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
+    own = laraq.settings.connections.get(laraq.settings.default)
+    # A default connection with a URL of its own is not the broker this worker consumes.
+    said = own.get("retry_after") if isinstance(own, Mapping) and "url" not in own else None
+    url = str(conf.broker_read_url or conf.broker_url or "")
+    conf.broker_transport_options = lease_options(url, conf.broker_transport_options, said, laraq.settings.retry_after)
 
 
 def _prune_journal(laraq: Laraq) -> None:

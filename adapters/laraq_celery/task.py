@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from celery import Task, states
 from celery.exceptions import Ignore, Reject, Retry
 
 from laraq import journal
-from laraq.delivery import Crash, Delivery, Done, Fail, Release, RunState
-from laraq.errors import JobFailure, PayloadError, StoreError
+from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
+from laraq.errors import DispatchError, JobFailure, LaraqError, PayloadError, StoreError
 from laraq.payload import Payload
 from laraq.runner import Run
 from laraq_celery import soft_limit
@@ -30,6 +30,9 @@ CRASH = "laraq_crash"
 
 #: Header that holds the true task name of a message taken by `UNKNOWN`.
 ORIGINAL = "laraq_job"
+
+#: What Celery's Retry says of a job that waits in the store.
+PARKED = "parked"
 
 #: Seconds a child waits before it gives a message back because the store is down: no hot loop.
 STORE_DOWN_PAUSE = 1.0
@@ -66,14 +69,23 @@ class JobTask(Task):
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
         if "laraq" in (options.get("headers") or {}):
             return super().apply_async(args, kwargs, task_id=task_id, **options)
-        assert self.job_class is not None
-        return self._through_the_door(self.job_class(*(args or ()), **(kwargs or {})), task_id, options)
+        return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
-    def _through_the_door(self, job: Any, task_id: str | None, options: dict[str, Any]) -> Any:
+    def as_job(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """The job of a call; what of Celery's options is its own is taken out of them."""
+        assert self.job_class is not None
+        job = self._job(args or (), kwargs or {})
         if queue := options.pop("queue", None):
             job.queue = getattr(queue, "name", queue)
         if (countdown := options.pop("countdown", None)) is not None:
             job.countdown = countdown
+        return job
+
+    def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        assert self.job_class is not None
+        return self.job_class(*args, **kwargs)
+
+    def _through_the_door(self, job: Any, task_id: str | None, options: dict[str, Any]) -> Any:
         sent = self.laraq.dispatcher.dispatch(job, id=task_id, carrier=options)
         return sent.result
 
@@ -95,8 +107,10 @@ class JobTask(Task):
         request.laraq_delivery = delivery
         run = laraq.runner.run(delivery)
         try:
+            if run.is_followed and delivery.crash is None and not request.is_eager:
+                laraq_journal(laraq).finish(delivery.payload.run_key, delivery.start)
             laraq.runner.settle(run)
-        except StoreError as error:
+        except (StoreError, DispatchError) as error:
             return self._settle_later(run, error)
         match run.verdict:
             case Done(result):
@@ -132,29 +146,33 @@ class JobTask(Task):
         crash = Crash(**headers[CRASH]) if CRASH in headers else None
         attempt = payload.attempts + 1
         if info.get("redelivered") or (crash is not None and crash.kind != "broken"):
-            attempt, payload = self._attempt(payload, crash)
+            attempt, payload, crash = self._attempt(payload, crash)
         return Delivery(payload, attempt, queue, consumed_connection(self.laraq), crash, error=error)
 
-    def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload]:
+    def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload, Crash | None]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
         entry = laraq_journal(self.laraq).find(payload.run_key)
         starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
-        if crash is not None:
-            return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload
-        match journal.judge(starts, entry):
+        judged = journal.judge(starts, entry)
+        if crash is not None and not isinstance(judged, journal.Finished):
+            return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload, crash
+        match judged:
+            case journal.Finished(entry):
+                detail = "it succeeded, and its worker died while it told what follows"
+                return entry.attempt - uncounted, payload, Crash("finished", detail)
             case journal.Settled(entry):
                 logger.info("Job %s[%s] was %s already", payload.job, payload.id, entry.state)
                 raise Ignore
             case journal.Start(number, died):
                 if died:
                     payload = payload.with_(last_error=payload.last_error or "the worker died in the middle of its run")
-                return number - uncounted, payload
+                return number - uncounted, payload, None
 
     def _begin(self, request: Any, delivery: Delivery) -> None:
-        """Note the start before it happens; a later start, or one of a message that came before, is claimed as well."""
+        """Note the start before it happens; one that another message may make as well is claimed."""
         run_journal, key, start = laraq_journal(self.laraq), delivery.payload.run_key, delivery.start
         run_journal.begin(key, start)
-        again = start > 1 or (request.delivery_info or {}).get("redelivered")
+        again = start > 1 or delivery.payload.once or (request.delivery_info or {}).get("redelivered")
         if again and not run_journal.claim(key, start):
             logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore
@@ -165,23 +183,68 @@ class JobTask(Task):
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
         delivery, free = run.delivery, not release.counted
         changes = {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
-        header = run.payload.with_(**changes).to_header()
+        header = run.payload.with_(**changes, parked={}).to_header()
         if delivery.error is not None:  # a header this code cannot read goes back as it came
             header = {**(self.request.headers or {}).get("laraq", {}), **changes, "returns": run.payload.returns}
+        if release.obstacle is not None and not self.request.is_eager and self._park(run, release.obstacle, changes):
+            return Retry(message=PARKED)
         signature = self._republish(release.delay, {"laraq": header})
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
-    def _settle_later(self, run: Run, error: StoreError) -> Any:
+    def _settle_later(self, run: Run, error: LaraqError) -> Any:
         """The books could not be kept: a copy of the message asks for it again, without running the job."""
         logger.error("Job %s[%s] is settled later: %s", self.name, self.request.id, error)
         verdict = run.verdict
         if not isinstance(verdict, Fail):
             raise Reject(error, requeue=True)
         crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {verdict.error}"}
-        raise Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}))
+        raise Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
 
-    def _republish(self, delay: float, headers: Mapping[str, Any]) -> Any:
+    def _park(self, run: Run, obstacle: Obstacle, changes: Mapping[str, Any]) -> bool:
+        """Keep the job in the store until the obstacle is gone; False when it has to go back to its queue."""
+        delivery, request = run.delivery, self.request
+        again = self._again(0, {}).options
+        headers = {name: value for name, value in again["headers"].items() if name != "laraq"}
+        # Who sends it later is another task, which must not take it for one of its own children.
+        family = {"root_id": request.root_id or request.id, "parent_id": request.parent_id or request.id}
+        carrier = {**again, **family, "headers": headers, "add_to_parent": False}
+        default = self.laraq.settings.default
+        payload = run.payload.with_(
+            **changes,
+            queue=delivery.queue or None,
+            connection=None if delivery.connection == default else delivery.connection,
+            carrier={name: value for name, value in carrier.items() if value is not None and name != "task_id"},
+        )
+        try:
+            self.laraq.parking.park(obstacle, payload)
+        except (StoreError, ValueError) as error:
+            logger.warning("Job %s[%s] cannot be parked and goes back to its queue: %s", self.name, request.id, error)
+            return False
+        return True
+
+    def _republish(self, delay: float, headers: Mapping[str, Any], *, kept: bool = True) -> Any:
+        """Send it; a long delay it may spend in the store, unless not `kept` there."""
+        request, delays = self.request, self.laraq.host.delays
+        wait = delays.seconds(delay) if kept else 0
+        signature = self._again(0 if wait else delay, headers)
+        if request.is_eager:
+            return signature
+        try:
+            if wait:
+                with delays.producer() as producer:
+                    producer.after = wait
+                    signature.apply_async(producer=producer)
+            else:
+                signature.apply_async()
+        except Exception as error:
+            # Celery's own retry() would drop the message here; giving it back keeps the job.
+            logger.exception("Job %s[%s] could not be sent again", self.name, request.id)
+            raise Reject(error, requeue=True) from error
+        return signature
+
+    def _again(self, delay: float, headers: Mapping[str, Any]) -> Any:
+        """The message as a signature, with other headers."""
         request = self.request
         kept = {name: value for name, value in (request.headers or {}).items() if name not in _NOT_OURS}
         signature = self.signature_from_request(
@@ -193,14 +256,6 @@ class JobTask(Task):
         )
         if ORIGINAL in (request.headers or {}):
             signature = self.app.signature({**signature, "task": request.headers[ORIGINAL]})
-        if request.is_eager:
-            return signature
-        try:
-            signature.apply_async()
-        except Exception as error:
-            # Celery's own retry() would drop the message here; giving it back keeps the job.
-            logger.exception("Job %s[%s] could not be sent again", self.name, request.id)
-            raise Reject(error, requeue=True) from error
         return signature
 
     def _end(self, state: RunState) -> None:

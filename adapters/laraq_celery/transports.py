@@ -6,7 +6,9 @@ connection needs them. laraq's adapters say theirs in the entry-point group `lar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -15,3 +17,15 @@ def register() -> None:
     """Add the aliases; it may be called as often as anybody likes."""
     for entry in entry_points(group="laraq.transports"):
         TRANSPORT_ALIASES[entry.name] = entry.value
+
+
+def lease_options(url: str, options: Mapping[str, Any], said: float | None, default: float) -> dict[str, Any]:
+    """The transport options of a worker on the broker at `url`, with the seconds a job may stay without a sign of life.
+
+    What the connection `said` comes first, then `options`, then laraq's setting. Other brokers than ours have no use
+    for it: they lease with options of their own, if at all.
+    """
+    if not url.startswith("laraq-"):
+        return dict(options)
+    seconds = options.get("retry_after", default) if said is None else said
+    return {**options, "retry_after": seconds}

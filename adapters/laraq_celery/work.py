@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 
 from laraq_celery.steps.stop_when import StopRules
+from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -85,11 +87,17 @@ def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
     laraq.ready()  # which finds the store where the app's own broker is
     conf, settings = app.conf, laraq.settings
     home = {"url": conf.broker_write_url, "queue": conf.task_default_queue}
-    own = dict.fromkeys((settings.default, *laraq.host.aliases()), home)
-    laraq.settings = settings.model_copy(update={"connections": {**own, **settings.connections}})
+    own: dict[str, Any] = {}
+    for name in (settings.default, *laraq.host.aliases()):
+        said = settings.connections.get(name, {})
+        own[name] = {**home, **said} if isinstance(said, Mapping) else said
+    laraq.settings = settings.model_copy(update={"connections": {**settings.connections, **own}})
     if url := options.address.get("url"):
         for variable in _BROKER_VARIABLES:
             os.environ.pop(variable, None)
         conf.broker_url = conf.broker_read_url = conf.broker_write_url = url
+        conf.broker_transport_options = lease_options(
+            url, conf.broker_transport_options, options.address.get("retry_after"), settings.retry_after
+        )
     if queue := options.address.get("queue"):
         conf.task_default_queue = queue

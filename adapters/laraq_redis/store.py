@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from laraq_redis.batches import RedisBatches
 from laraq_redis.cache import RedisCache
 from laraq_redis.connection import Client, label, open_client
+from laraq_redis.delayed import RedisDelayed
 from laraq_redis.failed import RedisFailedJobs
 from laraq_redis.journal import RedisJournal
 from laraq_redis.limits import RedisLimits
 from laraq_redis.locks import RedisLocks
+from laraq_redis.parking import RedisParking
 
 
 class RedisStore:
@@ -20,6 +23,8 @@ class RedisStore:
     (`maxmemory-policy noeviction`) and keeps them over a restart only with `appendonly yes`.
     """
 
+    relational = False
+
     def __init__(self, client: Client, *, prefix: str = "{laraq}:") -> None:
         """The braces in the default prefix keep all keys on one node of a cluster, which the Lua scripts need."""
         self.client = client
@@ -27,10 +32,13 @@ class RedisStore:
         self.label = label(client)
         self._owns_client = False
         self._failed = RedisFailedJobs(client, self.label, prefix)
+        self._batches = RedisBatches(client, self.label, prefix)
         self._journal = RedisJournal(client, self.label, prefix)
         self._locks = RedisLocks(client, self.label, prefix)
         self._limits = RedisLimits(client, self.label, prefix)
         self._cache = RedisCache(client, self.label, prefix)
+        self._parking = RedisParking(client, self.label, prefix)
+        self._delayed = RedisDelayed(client, self.label, prefix)
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "{laraq}:", **options: Any) -> RedisStore:
@@ -43,6 +51,11 @@ class RedisStore:
     def failed(self) -> RedisFailedJobs:
         """The failed jobs kept here."""
         return self._failed
+
+    @property
+    def batches(self) -> RedisBatches:
+        """The batches counted here."""
+        return self._batches
 
     @property
     def journal(self) -> RedisJournal:
@@ -63,6 +76,16 @@ class RedisStore:
     def cache(self) -> RedisCache:
         """The cache kept here."""
         return self._cache
+
+    @property
+    def parking(self) -> RedisParking:
+        """The jobs that wait here for a lock or for limits."""
+        return self._parking
+
+    @property
+    def delayed(self) -> RedisDelayed:
+        """The messages that wait here for their time."""
+        return self._delayed
 
     def migrate(self) -> Sequence[str]:
         """Redis has no schema."""

@@ -103,6 +103,12 @@ class Database:
         reason = " ".join(str(getattr(error, "orig", None) or error.args[0]).split())
         if trouble is _Trouble.SCHEMA:
             return StoreError(f"The store {self.label} lacks tables of this laraq: run `laraq migrate`. ({reason})")
+        if self.dialect == "sqlite" and "locked" in reason:
+            return StoreError(
+                f"The store {self.label} failed: {reason} - Another transaction writes to the file. If it is one of"
+                " your own, open around a dispatch, let the job wait for it (after_commit) or give the store another"
+                " file (laraq_store)."
+            )
         return StoreError(
             f"The store {self.label} failed: {reason}"
             " - Check that the server runs, that the URL is right, and what its user may do."

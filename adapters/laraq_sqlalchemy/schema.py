@@ -44,14 +44,20 @@ def migrate(engine: Engine) -> tuple[str, ...]:
             return ()
         connection.rollback()
         with _alone(connection):
-            missing = _missing(connection)
-            connection.execute(CreateTable(tables.migrations, if_not_exists=True))
-            for step in missing:
-                for element in step.upgrade():
-                    if not _exists(connection, element):
-                        connection.execute(element)
-                connection.execute(insert(tables.migrations).values(version=step.version))
+            done = upgrade(connection)
             connection.commit()
+    return done
+
+
+def upgrade(connection: Connection) -> tuple[str, ...]:
+    """Run what is missing as a part of the connection's transaction, which nobody else may do meanwhile."""
+    missing = _missing(connection)
+    connection.execute(CreateTable(tables.migrations, if_not_exists=True))
+    for step in missing:
+        for element in step.upgrade():
+            if not _exists(connection, element):
+                connection.execute(element)
+        connection.execute(insert(tables.migrations).values(version=step.version))
     return tuple(step.version for step in missing)
 
 

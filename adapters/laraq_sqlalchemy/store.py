@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Engine
 
 from laraq_sqlalchemy import schema
+from laraq_sqlalchemy.batches import SqlBatches
 from laraq_sqlalchemy.cache import SqlCache
 from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.delayed import SqlDelayed
 from laraq_sqlalchemy.direct import Direct
 from laraq_sqlalchemy.engine import open_engine
 from laraq_sqlalchemy.failed import SqlFailedJobs
+from laraq_sqlalchemy.in_session import StoreInSession, shares_file
 from laraq_sqlalchemy.journal import SqlJournal
 from laraq_sqlalchemy.limits import SqlLimits
 from laraq_sqlalchemy.locks import SqlLocks
+from laraq_sqlalchemy.parking import SqlParking
 
 
 class SqlStore:
@@ -24,6 +29,8 @@ class SqlStore:
     tables when it is first used, the others from `laraq migrate` or from Alembic (`laraq_sqlalchemy.metadata`).
     """
 
+    relational = True
+
     def __init__(self, engine: Engine) -> None:
         self.database = Database(engine)
         self.label = self.database.label
@@ -31,9 +38,12 @@ class SqlStore:
         self._failed = SqlFailedJobs(self.database)
         self._journal = SqlJournal(self.database)
         self._direct = Direct(self.database)
+        self._batches = SqlBatches(self.database, self._direct)
         self._locks = SqlLocks(self.database, self._direct)
         self._limits = SqlLimits(self.database, self._direct)
         self._cache = SqlCache(self.database, self._direct)
+        self._parking = SqlParking(self.database, self._direct, self._locks)
+        self._delayed = SqlDelayed(self.database)
 
     @classmethod
     def from_url(cls, url: str) -> SqlStore:
@@ -46,6 +56,11 @@ class SqlStore:
     def failed(self) -> SqlFailedJobs:
         """The failed jobs kept here."""
         return self._failed
+
+    @property
+    def batches(self) -> SqlBatches:
+        """The batches counted here."""
+        return self._batches
 
     @property
     def journal(self) -> SqlJournal:
@@ -67,6 +82,16 @@ class SqlStore:
         """The cache kept here."""
         return self._cache
 
+    @property
+    def parking(self) -> SqlParking:
+        """The jobs that wait here for a lock or for limits."""
+        return self._parking
+
+    @property
+    def delayed(self) -> SqlDelayed:
+        """The messages that wait here for their time."""
+        return self._delayed
+
     def migrate(self) -> Sequence[str]:
         """Bring the tables to this version of laraq; name the steps taken. Processes may call it at once."""
         return self.database.migrate()
@@ -74,6 +99,10 @@ class SqlStore:
     def migration_sql(self, after: str | None = None) -> str:
         """The SQL of all migrations, or of those after the named one, without connecting; for `laraq migrate --sql`."""
         return schema.sql(self.database.engine.dialect, after)
+
+    def within(self, session: Any) -> SqlStore | StoreInSession:
+        """What to claim a job's lock in whose fate is that of the session's transaction."""
+        return StoreInSession(self.database, session) if shares_file(self.database, session) else self
 
     def close(self) -> None:
         """Let go of connections; the store may be used again and then reconnects."""

@@ -18,15 +18,19 @@ from laraq.errors import LaraqError, did_you_mean
 #: Key in `click.Context.meta`: what `-A` says, the app of the program around us, or None for the embedded default.
 APP = "laraq.app"
 
-#: Every command, with the file it is in. Its function has the same name, `-` read as `_`.
+#: Every command, with the file it is in. Its function has the same name, `-` and `:` read as `_`.
 COMMANDS = {
+    "batches": "laraq.cli.batches",
     "demo": "laraq.cli.demo",
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",
     "migrate": "laraq.cli.migrate",
+    "prune-batches": "laraq.cli.prune_batches",
     "prune-failed": "laraq.cli.prune_failed",
+    "redis:restore": "laraq.cli.redis_restore",
     "retry": "laraq.cli.retry",
+    "retry-batch": "laraq.cli.retry_batch",
     "unlock": "laraq.cli.unlock",
     "work": "laraq.cli.work",
 }
@@ -43,7 +47,8 @@ class Commands(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        function = cmd_name.replace("-", "_").replace(":", "_")
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), function)
         return command
 
     def resolve_command(

@@ -50,6 +50,11 @@ class FailoverConnection:
         for payload, delay in payloads:
             self.push(payload, delay)
 
+    def joined(self, session: Any) -> Any | None:
+        """The first connection as part of the session's transaction, which can fail with it and not otherwise."""
+        join = getattr(self._laraq.connection(self._connections[0]), "joined", None)
+        return None if join is None else join(session)
+
     def default_queue(self) -> str:
         """That of the first connection."""
         return self._laraq.connection(self._connections[0]).default_queue()

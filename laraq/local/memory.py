@@ -10,9 +10,12 @@ from datetime import datetime, timedelta
 from laraq.delivery import JournalEntry
 from laraq.failure import FailedJob, FailedJobQuery
 from laraq.local.failed_query import select
+from laraq.local.memory_batches import MemoryBatches
 from laraq.local.memory_cache import MemoryCache
+from laraq.local.memory_delayed import MemoryDelayed
 from laraq.local.memory_limits import MemoryLimits
 from laraq.local.memory_locks import MemoryLocks
+from laraq.local.memory_parking import MemoryParking
 
 
 class MemoryFailedJobs:
@@ -104,13 +107,17 @@ class MemoryStore:
     """Every port of a store in this process's memory; `memory://` in settings."""
 
     label = "memory"
+    relational = False
 
     def __init__(self) -> None:
         self._failed = MemoryFailedJobs()
+        self._batches = MemoryBatches()
         self._journal = MemoryJournal()
         self._locks = MemoryLocks()
         self._limits = MemoryLimits()
         self._cache = MemoryCache()
+        self._parking = MemoryParking(self._locks, self._limits)
+        self._delayed = MemoryDelayed()
 
     @classmethod
     def from_url(cls, url: str) -> MemoryStore:
@@ -121,6 +128,11 @@ class MemoryStore:
     def failed(self) -> MemoryFailedJobs:
         """The failed jobs kept here."""
         return self._failed
+
+    @property
+    def batches(self) -> MemoryBatches:
+        """The batches counted here."""
+        return self._batches
 
     @property
     def journal(self) -> MemoryJournal:
@@ -141,6 +153,16 @@ class MemoryStore:
     def cache(self) -> MemoryCache:
         """The cache kept here."""
         return self._cache
+
+    @property
+    def parking(self) -> MemoryParking:
+        """The jobs that wait here for a lock or for limits."""
+        return self._parking
+
+    @property
+    def delayed(self) -> MemoryDelayed:
+        """The messages that wait here for their time."""
+        return self._delayed
 
     def migrate(self) -> Sequence[str]:
         """Memory has no schema."""

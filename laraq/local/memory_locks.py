@@ -52,6 +52,11 @@ class MemoryLocks:
         with self._lock:
             return self._leases.pop(key) is not None
 
+    def ends_in(self, key: str) -> float | None:
+        """Seconds until the first lease on the key ends by itself; None when there is none."""
+        with self._lock:
+            return min((ends_at - time.time() for ends_at in self._live(key).values()), default=None)
+
     def _live(self, key: str) -> dict[str, float]:
         leases, _ = self._leases.get(key) or ({}, 0.0)
         now = time.time()

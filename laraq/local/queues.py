@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from laraq.payload import Payload
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
-logger = logging.getLogger("laraq.deferred")
+logger = logging.getLogger("laraq.local")
 
 
 class SyncConnection:
@@ -34,27 +34,42 @@ class SyncConnection:
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Run the job and return what its handler returned; raises what it failed with."""
-        queue = payload.queue or self.default_queue()
-        delivery = Delivery(payload, attempt=1, queue=queue, connection=self.name, last=True)
-        runner = self._laraq.runner
-        run = runner.run(delivery)
-        runner.settle(run, record=False)
-        match run.verdict:
-            case Done(result):
-                return result
-            case Release(delay):
-                raise ReleasedInSyncError(payload.job, delay)
-            case Fail(error):
-                raise error
+        results: list[Any] = []
+        # The links of a chain run one after the other, not each inside of the one before it.
+        waiting = [payload]
+        while waiting:
+            results.append(self._run(waiting.pop(), waiting.append))
+        return results[0]
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Run them one after the other; the first failure stops the rest."""
+        """Run them one after the other; the first failure stops the rest, but for jobs of a batch, which counts it."""
         for payload, delay in payloads:
-            self.push(payload, delay)
+            try:
+                self.push(payload, delay)
+            except Exception as error:
+                if payload.batch_id is None:
+                    raise
+                logger.warning("Job %s[%s] of batch %s failed: %s", payload.job, payload.id, payload.batch_id, error)
 
     def default_queue(self) -> str:
         """Laravel calls it that, too."""
         return "sync"
+
+    def _run(self, payload: Payload, follow: Callable[[Payload], None]) -> Any:
+        queue = payload.queue or self.default_queue()
+        delivery = Delivery(payload, attempt=1, queue=queue, connection=self.name, last=True)
+        runner = self._laraq.runner
+        run = runner.run(delivery)
+        runner.settle(run, record=False, follow=follow)
+        match run.verdict:
+            case Done(result):
+                return result
+            case Release(delay):
+                error = ReleasedInSyncError(payload.job, delay)
+                runner.failed(run.payload, error)  # nothing will start it again: its lock, chain and batch learn of it
+                raise error
+            case Fail(reason):
+                raise reason
 
 
 class NullConnection:

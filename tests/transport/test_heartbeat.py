@@ -38,6 +38,17 @@ def test_it_beats_in_a_thread_of_its_own_while_attached() -> None:
     assert threading.get_ident() not in patient.beat_in
 
 
+def test_the_interval_may_be_another_each_time() -> None:
+    patient = Patient()
+    intervals = iter([0.0, 0.0, 600.0])
+    heart = Heartbeat(patient, lambda: next(intervals))
+    heart.attach()
+    wait_until(lambda: patient.beats == 2)
+    assert patient.beats == 2
+    heart.detach()
+    wait_until(lambda: not _heart_threads())
+
+
 def test_it_outlives_its_connections_while_something_is_held() -> None:
     patient = Patient()
     patient.busy = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from laraq import Backoff, Bus, Dispatched, Injected, Job, dispatch, injected, job
+from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, dispatch, injected, job
+from laraq.batch import PendingBatch
+from laraq.chain import PendingChain
 
 
 class Mailer:
@@ -30,6 +32,9 @@ class ProcessPodcast(Job):
         self.release(timedelta(seconds=5))
         self.fail("enough")
         self.delete()
+        self.prepend_to_chain(HighBitrate(1), [tidy_up, send_welcome.job(1)])
+        self.append_to_chain(Computed)
+        assert_type(self.batch(), Batch | None)
 
     def failed(self, error: BaseException | None) -> None: ...
 
@@ -61,6 +66,12 @@ def tidy_up() -> None: ...
 @job(queue="emails", tries=3, unique=True)
 def send_welcome(user_id: int, mailer: Injected[Mailer] = injected(), *, loud: bool = False) -> str:  # noqa: B008 - as documented
     return f"{user_id} {mailer} {loud}"
+
+
+def on_error(error: BaseException) -> None: ...
+
+
+def on_batch(batch: Batch) -> None: ...
 
 
 async def use_them() -> None:
@@ -105,3 +116,33 @@ async def use_them() -> None:
     dispatch(lambda: None)
     Bus.bulk([ProcessPodcast(1), HighBitrate(2)])
     Bus.bulk(ProcessPodcast(number) for number in range(3))
+
+    chain = Bus.chain([ProcessPodcast(1), Computed, tidy_up, send_welcome.job(1), send_welcome.s(1), on_error, None])
+    assert_type(chain, PendingChain)
+    assert_type(chain.on_queue("low").on_connection("redis").with_delay(5).catch(on_error), PendingChain)
+    assert_type(chain.all_on_queue("q").all_on_connection("c").after_commit().prepend(tidy_up), PendingChain)
+    assert_type(chain.append([Computed(1)]).when(True, lambda it: it.catch(tidy_up)), PendingChain)
+    assert_type(chain.dispatch(), Dispatched)
+    assert_type(await chain.adispatch(), Dispatched)
+    assert_type(chain.dispatch_if(True), Dispatched | None)
+    assert_type(ProcessPodcast.with_chain([HighBitrate(1)]), PendingChain)
+    assert_type(ProcessPodcast.with_chain([HighBitrate(1)]).catch(on_error).dispatch(1, bitrate=64), Dispatched)
+    assert_type(ProcessPodcast(1).with_chain([HighBitrate(1)]), ProcessPodcast)
+    assert_type(ProcessPodcast(1).with_chain([HighBitrate(1)]).all_on_queue("low").dispatch(), Dispatched)
+
+    pending = Bus.batch([ProcessPodcast(1), [HighBitrate(1), tidy_up], Bus.chain([Computed(1)]), send_welcome.s(1)])
+    assert_type(pending, PendingBatch)
+    assert_type(pending.name("x").before(on_batch).progress(tidy_up).then(on_batch).catch(on_error), PendingBatch)
+    assert_type(pending.finally_(on_batch).allow_failures([on_batch]).with_option("k", 1), PendingBatch)
+    assert_type(pending.on_queue("q").on_connection("c").after_commit().add(Computed(1)), PendingBatch)
+    batch = pending.dispatch()
+    assert_type(batch, Batch)
+    assert_type(await pending.adispatch(), Batch)
+    assert_type(Bus.batch(ProcessPodcast(number) for number in range(3)).dispatch_unless(False), Batch | None)
+    assert_type(Bus.batch(ProcessPodcast(1)).dispatch(), Batch)
+    assert_type(Bus.find_batch(batch.id), Batch | None)
+    assert_type(batch.add([Computed(1)]), Batch)
+    assert_type(batch.wait(timeout=5, progress=lambda it: print(it.progress)), Batch)
+    assert_type((batch.id, batch.total_jobs, batch.failed_job_ids), tuple[str, int, list[str]])
+    assert_type((batch.progress, batch.finished, batch.created_at), tuple[int, bool, datetime | None])
+    Bus.chain([ProcessPodcast(1), Bus.batch([Computed(1)])]).dispatch()

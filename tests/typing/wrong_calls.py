@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laraq import Injected, Job, injected, job
+from laraq import Bus, Injected, Job, injected, job
 
 
 class Mailer:
@@ -60,3 +60,18 @@ async def use_them() -> None:
     send_welcome.dispatch_if(True, "one")  # wrong
     await send_welcome.adispatch("one")  # wrong
     send_welcome.job("one")  # wrong
+
+    Bus.chain(5).dispatch()  # wrong
+    Bus.chain([ProcessPodcast("one")])  # wrong
+    Bus.chain([]).on_queue(5)  # wrong
+    Bus.chain([]).with_delay("soon")  # wrong
+    Bus.chain([]).then(print)  # wrong
+    ProcessPodcast.with_chain(5)  # wrong
+    ProcessPodcast(1).with_chain([]).on_quue("high")  # wrong
+    Bus.batch(5).dispatch()  # wrong
+    Bus.batch([ProcessPodcast("one")])  # wrong
+    Bus.batch([]).name(5)  # wrong
+    Bus.batch([]).dispatch().finish()  # wrong
+    Bus.batch([]).dispatch().wait("long")  # wrong
+    Bus.batch([]).dispatch().total_jobs = 5  # wrong
+    Bus.find_batch(5)  # wrong

@@ -6,54 +6,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from laraq.errors import InspectionError
+from laraq.errors import ConfigurationError, InspectionError, NotInspectableError
 from laraq.inspection import InspectedJob, QueueState
 from laraq_celery.brokers.amqp import DeclaringBrowser
-from laraq_celery.brokers.browser import Browser
+from laraq_celery.brokers.browser import Browser, Found
 from laraq_celery.brokers.message import inspected
 from laraq_celery.brokers.redis import RedisBrowser
+from laraq_celery.delays import Delays
+from laraq_celery.delays.written import read
 
 
 class BrokerInspection:
     """Takes a connection out of the pool for each question, since the answer to one may close its channel."""
 
-    def __init__(self, pool: Callable[[], Any]) -> None:
+    def __init__(self, pool: Callable[[], Any], delays: Delays | None = None) -> None:
         #: Gives kombu's ConnectionPool of the broker; called at each use, for a fork has pools of its own.
         self._pool = pool
+        #: What of its jobs waits in the store.
+        self._delays = delays
 
     def size(self, queue: str) -> int:
         """Jobs in any state the broker can count."""
         with self._browser() as browser:
-            return browser.size(queue)
+            return browser.size(queue) + (self._keeps.count(queue) if self._keeps else 0)
 
     def count(self, queue: str, state: QueueState) -> int:
         """Jobs in that state."""
         with self._browser() as browser:
-            return browser.count(queue, state)
+            if state is not QueueState.DELAYED or not self._keeps:
+                return browser.count(queue, state)
+            with suppress(NotInspectableError):  # about the short delays, which a worker waits for
+                return self._keeps.count(queue) + browser.count(queue, state)
+        return self._keeps.count(queue)
 
     def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs in that state, next one first."""
         with self._browser() as browser:
-            return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
+            if state is not QueueState.DELAYED or not self._keeps:
+                return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
+            found: list[Found] = [(read(message), 0, None) for message in self._keeps.waiting(queue, limit)]
+            with suppress(NotInspectableError):  # as in `count`
+                found += browser.messages(queue, state, None if limit is None else limit - len(found))
+            return [inspected(queue, one) for one in found]
 
     def clear(self, queue: str) -> int:
         """Drop what can be dropped."""
         with self._browser() as browser:
-            return browser.clear(queue)
+            return browser.clear(queue) + (self._keeps.clear(queue) if self._keeps else 0)
+
+    def restore(self, queues: Sequence[str] = ()) -> Sequence[tuple[str, int, int]]:
+        """Put the jobs that a broker of ours keeps beside the lists of a stock one on those lists; (queue, delayed,
+        reserved) with how many, for each queue that had some."""
+        with self._channel() as channel:
+            restore = getattr(channel, "restore", None)
+            if restore is None:
+                url = channel.connection.client.as_uri()
+                raise ConfigurationError(
+                    f"The broker at {url} is a stock one: there is nothing to put back. Name the app or connection"
+                    " whose URL is laraq-redis://."
+                )
+            return [tuple(row) for row in restore(queues)]
+
+    @property
+    def _keeps(self) -> Delays | None:
+        """What waits in the store, if jobs of this broker do."""
+        return self._delays if self._delays is not None and self._delays.store is not None else None
 
     @contextmanager
     def _browser(self) -> Iterator[Browser]:
+        with self._channel() as channel:
+            yield _browser_of(channel, channel.connection.client.transport.driver_type)
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
         # Not `with`: in kombu 5.7 an exception would leave the connection in the pool, closed.
         connection = self._pool().acquire(block=True)
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
             with connection.channel() as channel:
-                yield _browser_of(channel, connection.transport.driver_type)
+                yield channel
         except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
             raise InspectionError(
                 f"The broker at {connection.as_uri()} cannot be asked about its queues ({error})."

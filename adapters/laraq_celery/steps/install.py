@@ -6,6 +6,9 @@ from typing import Any
 
 from laraq_celery.steps.fast_reap import FastReap
 from laraq_celery.steps.heartbeat import Looping
+from laraq_celery.steps.parked import ParkedJobs
+from laraq_celery.steps.reconcile import Reconcile
+from laraq_celery.steps.stock_broker import StockBroker
 from laraq_celery.steps.stop_when import StopWhen
 from laraq_celery.steps.unknown import UnknownJobs
 
@@ -13,4 +16,4 @@ from laraq_celery.steps.unknown import UnknownJobs
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
     app.steps["worker"].add(FastReap)
-    app.steps["consumer"].update({Looping, StopWhen, UnknownJobs})
+    app.steps["consumer"].update({Looping, ParkedJobs, Reconcile, StockBroker, StopWhen, UnknownJobs})

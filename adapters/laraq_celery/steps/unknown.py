@@ -30,3 +30,7 @@ class UnknownJobs(StartStopStep):
             return handler(message, None, message.ack_log_error, message.reject_log_error, consumer.on_task_message)
 
         consumer.on_unknown_task = on_unknown_task
+        channel = consumer.task_consumer.channel
+        if hasattr(channel, "delivers_undecodable"):
+            # A broker of ours met something that is no message: it comes as one that cannot be read (strategy.py).
+            channel.delivers_undecodable = True

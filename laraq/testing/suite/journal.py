@@ -48,7 +48,7 @@ class JournalSuite:
         found = journal.find("job-1")
         assert found is not None
         assert found.state is state
-        assert found.ended is (state is not RunState.RUNNING)
+        assert found.ended is (state not in (RunState.RUNNING, RunState.FINISHED))
 
     def test_an_unknown_job_is_not_found(self, journal: Journal) -> None:
         assert journal.find("job-1") is None

@@ -1,0 +1,29 @@
+"""persistently(): what must be told to a store or broker that may be away for a moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from laraq.errors import DispatchError, StoreError
+from laraq.payload import Payload
+
+logger = logging.getLogger("laraq.runner")
+
+#: Seconds between tries: together as long as a restart of a server takes.
+PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
+
+
+def persistently(tell: Callable[[], None], payload: Payload) -> None:
+    """Call it until it succeeds, for half a minute; every step it consists of may be repeated.
+
+    Raises the last StoreError or DispatchError.
+    """
+    for pause in PAUSES:
+        try:
+            return tell()
+        except (StoreError, DispatchError) as error:
+            logger.warning("What follows %s[%s] waits for %s s: %s", payload.job, payload.id, pause, error)
+            time.sleep(pause)
+    return tell()
