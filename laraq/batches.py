@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from laraq import events
 from laraq.batch import Batch, PendingBatch
 from laraq.callbacks import derived_id, describe, pack_callback, send_callback
-from laraq.chain import PendingChain
+from laraq.chain import PendingChain, wanted
 from laraq.context import Context
 from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError
 from laraq.events import Events
@@ -229,9 +229,9 @@ class BatchService:
         tally = settled.tally
         if settled.changed:
             if tally.done + tally.failed == 1:
-                self._tell(events.BatchStarted, tally.id)
+                self._tell_once(events.BatchStarted, "started", tally)
             if outcome is MemberState.FAILED and tally.failed == 1 and not tally.allow_failures:
-                self._tell(events.BatchCancelled, tally.id)
+                self._tell_once(events.BatchCancelled, "cancelled", tally)
         self._advance(tally, outcome, payload.run_key, error)
 
     def _advance(
@@ -325,7 +325,7 @@ class BatchService:
         """Each job with the ids that count: its own, and those of the links behind it."""
         chains = self._laraq.chains
         place = {name: record.options.get(name) for name in ("queue", "connection")}
-        for thing in jobs:
+        for thing in wanted(jobs):
             if thing is None or thing is False:
                 continue
             if isinstance(thing, PendingBatch):
@@ -335,6 +335,8 @@ class BatchService:
             if isinstance(thing, (list, tuple)):
                 thing = PendingChain(thing)
             if isinstance(thing, PendingChain):
+                if not [*wanted(thing.jobs()[:1])]:
+                    continue  # without its first job it never begins
                 link = chains.head(thing, **place, batch_id=record.id)
             else:
                 link = chains.link(thing, **place, batch_id=record.id, later=False)
@@ -369,6 +371,11 @@ class BatchService:
         self._laraq.dispatcher.send_all(
             (link.payload.with_(created_at=now, context=context), link.delay, None) for link in links
         )
+
+    def _tell_once(self, event: Callable[[Batch], events.BatchEvent], mark: str, tally: Tally) -> None:
+        """The same, though the counts come to this again after a repair."""
+        if mark not in tally.sent and Events.heard(event) and self.store.mark(tally.id, mark):  # type: ignore[arg-type] # as below
+            self._tell(event, tally.id)
 
     def _tell(self, event: Callable[[Batch], events.BatchEvent], id: str) -> None:
         if Events.heard(event) and (batch := self.find(id)) is not None:  # type: ignore[arg-type] # a class of events

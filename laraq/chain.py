@@ -13,7 +13,7 @@ import copy
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -211,7 +211,7 @@ class Chains:
     def tail(self, rest: Rest, batch_id: str | None = None) -> dict[str, Any]:
         """What follows a job, as it travels with it."""
         place: dict[str, Any] = {"queue": rest.queue, "connection": rest.connection}
-        links = [self.link(job, **place, batch_id=batch_id).to_dict() for job in rest.jobs]
+        links = [self.link(job, **place, batch_id=batch_id).to_dict() for job in wanted(rest.jobs)]
         catch = [pack_callback(catcher) for catcher in rest.catchers]
         return {name: value for name, value in {"rest": links, "catch": catch, **place}.items() if value}
 
@@ -251,7 +251,9 @@ class Chains:
         place["batch_id"] = payload.batch_id
 
         def links(jobs: Sequence[Any], where: str) -> list[dict[str, Any]]:
-            made = [self.link(job, **place, id=derived_id(payload.run_key, where, n)) for n, job in enumerate(jobs)]
+            made = [
+                self.link(job, **place, id=derived_id(payload.run_key, where, n)) for n, job in enumerate(wanted(jobs))
+            ]
             return [replace(link, joins=payload.batch_id is not None).to_dict() for link in made]
 
         rest = [*links(prepended, "prepended"), *chain.get("rest", ()), *links(appended, "appended")]
@@ -328,6 +330,14 @@ class Chains:
         if payload.connection is None and connection is not None:
             payload = payload.with_(connection=connection)
         return replace(link, payload=payload)
+
+
+def wanted(things: Iterable[Any]) -> Iterator[Any]:
+    """Those that are sent at all: a job may cancel its own dispatch (`prepare_for_dispatch`), silently."""
+    for thing in things:
+        job = thing() if isinstance(thing, type) and issubclass(thing, Job) else thing
+        if not isinstance(job, Job) or job.prepare_for_dispatch() is not False:
+            yield job
 
 
 def _placed(job: Any, queue: str | None, connection: str | None, *, force: bool = False) -> Job:

@@ -90,6 +90,7 @@ class Dispatcher:
         payload = self.payload(job, id or str(uuid.uuid4()), connection)
         if carrier:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
+        delay_of(job)  # one that cannot be is refused before anything is claimed
         within, joined = self._transaction(job, payload, session)
         claimed, holder = self.claim(payload, job, within)
         if holder is not None:
@@ -142,6 +143,7 @@ class Dispatcher:
                     sent.append(Dispatched("", skipped=True))
                     continue
                 payload = self.payload(job, str(uuid.uuid4()))
+                delay_of(job)
                 within, joined = self._transaction(job, payload)
                 claimed, holder = self.claim(payload, job, within)
                 if holder is None:

@@ -140,7 +140,11 @@ def add_three(batch: Batch) -> None:
     batch.add([Note(3)])
 
 
-def watched(jobs: Any, **kwargs: Any) -> PendingBatch:
+def raises(batch: Batch) -> None:
+    raise KeyError("callback")
+
+
+def watched(jobs: Any) -> PendingBatch:
     """A batch whose every event is logged."""
     pending = Bus.batch(jobs).before(on_before).progress(on_progress).then(on_then).catch(on_catch)
     return pending.finally_(on_finally)
@@ -906,7 +910,7 @@ def test_retried_jobs_move_from_failed_to_done_and_then_is_told_once(line: Line,
 
 
 def test_a_failed_job_whose_record_is_gone_cannot_be_retried_and_is_named(line: Line) -> None:
-    batch = Bus.batch([Breaks(1), Breaks(2)]).finally_(on_catch_of_the_chain).allow_failures().dispatch()
+    batch = Bus.batch([Breaks(1), Breaks(2)]).finally_(raises).allow_failures().dispatch()
     line.work()
     kept, lost = batch.fresh().failed_job_ids
     assert len(line.laraq.failed.all()) == 3, "its callback failed, too"

@@ -46,6 +46,11 @@ class OwnPlace(Note):
     connection = "other"
 
 
+class Never(Note):
+    def prepare_for_dispatch(self) -> bool | None:
+        return False
+
+
 class Breaks(Job):
     n: int = 0
 
@@ -802,3 +807,12 @@ def test_chain_verbs_belong_to_the_current_laraq(line: Line) -> None:
     with Line.attached() as other:
         pending.dispatch(1)
         assert (len(line.taken), len(other.taken)) == (0, 1)
+
+
+def test_a_link_may_cancel_its_own_dispatch(line: Line) -> None:
+    Bus.chain([Note(1), Never(8), Note(2)]).dispatch()
+    batch = Bus.batch([Never(8), [Never(8), Note(9)], [Note(3), Never(8)]]).dispatch()
+    line.work()
+    assert sorted(log) == [1, 2, 3]
+    assert (batch.fresh().total_jobs, batch.fresh().finished) == (1, True)
+    assert Bus.chain([Never(8), Note(9)]).dispatch().skipped

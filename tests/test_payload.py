@@ -39,6 +39,8 @@ payloads = st.builds(
     chain=maps,
     once=st.integers(0, 1),
     unique=maps,
+    parked=st.dictionaries(st.text(), st.integers(1, 2**53), max_size=3),
+    through=st.lists(maps, max_size=2).map(tuple),
     last_error=st.none() | st.text(min_size=1),
     carrier=maps,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from celery import Celery
 
 from laraq import Bus, Events, Job, Laraq, events
 from laraq.delivery import Crash, Delivery, Done, Fail, Release
-from laraq.errors import DispatchError
+from laraq.errors import DispatchError, InvalidJobError
 from laraq.payload import Payload
 
 
@@ -241,3 +242,9 @@ def test_of_thousands_of_dispatches_of_a_hundred_keys_a_hundred_are_sent(
     for process in processes:
         process.join()
     assert sum(counts) == 100
+
+
+def test_a_job_refused_for_its_delay_holds_no_lock(queue: Laraq, sent: Sent) -> None:
+    with pytest.raises(InvalidJobError, match="timezone"):
+        Import(1).with_delay(datetime(2036, 1, 1)).dispatch()  # noqa: DTZ001 - that is the point
+    assert not Import(1).dispatch().skipped

@@ -62,8 +62,9 @@ def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
     own = laraq.settings.connections.get(laraq.settings.default)
     # A default connection with a URL of its own is not the broker this worker consumes.
     said = own.get("retry_after") if isinstance(own, Mapping) and "url" not in own else None
-    url = str(conf.broker_read_url or conf.broker_url or "")
-    conf.broker_transport_options = lease_options(url, conf.broker_transport_options, said, laraq.settings.retry_after)
+    url, options = str(conf.broker_read_url or conf.broker_url or ""), conf.broker_transport_options
+    if (leased := lease_options(url, options, said, laraq.settings.retry_after)) != options:
+        conf.broker_transport_options = leased
 
 
 def _prune_journal(laraq: Laraq) -> None:

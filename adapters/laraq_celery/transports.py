@@ -1,4 +1,4 @@
-"""laraq's own brokers, made known to kombu: `laraq-db+<SQLAlchemy URL>`.
+"""laraq's own brokers, made known to kombu: `laraq-db+<SQLAlchemy URL>`, `laraq-redis://` and its kin.
 
 kombu has no entry points for transports; its table of aliases takes names of classes, which are imported when a
 connection needs them. laraq's adapters say theirs in the entry-point group `laraq.transports`.

@@ -20,6 +20,7 @@ class _Jobs:
     #: With the moment to call them again.
     called: dict[str, tuple[ParkedJob, float]] = field(default_factory=dict)
     due_at: float = 0.0
+    #: Place of who came last, in microseconds of the clock.
     last: int = 0
 
 
@@ -40,7 +41,7 @@ class MemoryParking:
         with self._lock:
             jobs = self._lines.setdefault(job.line, _Jobs())
             known = jobs.waiting.get(job.owner)
-            jobs.last = max(jobs.last + 1, int(time.time() * 1000))
+            jobs.last = max(jobs.last + 1, int(time.time() * 1_000_000))
             jobs.called.pop(job.owner, None)
             jobs.waiting[job.owner] = replace(job, since=known.since if known else job.since or jobs.last)
             return self._call(job.line, jobs)

@@ -29,6 +29,10 @@ app.conf.worker_prefetch_multiplier = 1
 app.conf.broker_transport_options = {"retry_after": 4} if os.environ["BROKER"].startswith("laraq-db") else {}
 queue = Laraq(app, store=os.environ["STORE"])
 record = redis.Redis.from_url(os.environ["RECORD"])
+
+@signals.worker_process_init.connect
+def connect(**_):
+    record.ping()
 """
 
 WORKERS, CHILDREN = 2, 4
@@ -79,3 +83,8 @@ def start_both(project: Project, stack: ExitStack) -> list[WorkerProcess]:
     for worker in workers:
         worker.wait_for_log(READY, START_PATIENCE)
     return workers
+
+
+def is_ready(worker: WorkerProcess) -> bool:
+    """Whether it consumes."""
+    return any(READY.search(line) for line in worker.log.splitlines())

@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.middleware.must_hold import STORES, Stage, stage_on, start, start_both
+from tests.middleware.must_hold import STORES, Stage, is_ready, stage_on, start, start_both
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 from tests.support.worker import WorkerProcess
 
 WINDOWS = int(os.environ.get("LARAQ_LIMIT_WINDOWS", "1"))
-SIEGE = float(os.environ.get("LARAQ_SIEGE_SECONDS", "6"))
+SIEGE = float(os.environ.get("LARAQ_SIEGE_SECONDS", "4"))
 
 pytestmark = [pytest.mark.serial, pytest.mark.fault, pytest.mark.timeout(180 + 20 * WINDOWS + 4 * int(SIEGE))]
 
@@ -77,7 +77,8 @@ def look(job, next):
     asked_at = time.time()
     result = next(job)
     if result != "ran":
-        record.rpush(f"{type(job).__name__} refused", asked_at)
+        name = type(job).__name__
+        record.rpush(f"{name} refused", f"{asked_at} {queue.store.locks.owner(f'overlap:{name}')}")
     return result
 
 class Run(Job):
@@ -93,10 +94,10 @@ class Run(Job):
 
 class Polled(Run):
     def middleware(self):
-        return [look, WithoutOverlapping("k").expire_after(3).release_after(0.1).dont_count()]
+        return [look, WithoutOverlapping("Polled").shared().expire_after(3).release_after(0.1).dont_count()]
 
 class Parked(Run):
-    def middleware(self): return [look, WithoutOverlapping("k").expire_after(3).park()]
+    def middleware(self): return [look, WithoutOverlapping("Parked").shared().expire_after(3).park()]
 
 def send(jobs):
     Bus.bulk([cls(n) for n in range(jobs) for cls in (Polled, Parked)])
@@ -104,13 +105,14 @@ def send(jobs):
 
 EXPIRY = 3.0
 JOBS = 40 + int(8 * SIEGE)
-#: Seconds a loaded machine may take from the end of a run to the end of its lease, and from the question to the answer.
+#: Seconds that pass between the question of who was refused and its answer, on a loaded machine.
 SLACK = 1.0
 
 
 class Inside(NamedTuple):
     """One run."""
 
+    id: str
     pid: int
     began: float
     ended: float
@@ -134,13 +136,21 @@ class Siege:
         self.killed: list[Death] = []
         self.workers = start_both(project, stack)
 
+    def supervise(self) -> int:
+        """Start workers again that ended: Celery's do when their children are killed while they start."""
+        for place, worker in enumerate(self.workers):
+            if not worker.group_pids():
+                self.workers[place] = start(self._project, self._stack)
+        return JOBS
+
     def strike(self) -> None:
-        if self._chance.random() < 0.15:
+        self.supervise()
+        if self._chance.random() < 0.15 and all(is_ready(worker) for worker in self.workers):
             place = self._chance.randrange(len(self.workers))
             self._kill_worker(self.workers[place])
             self.workers[place] = start(self._project, self._stack)
             return
-        children = [pid for worker in self.workers for pid in worker.child_pids()]
+        children = [pid for worker in self.workers for pid in worker.group_pids() if pid != worker.pid]
         if not children:
             return
         pid, before = self._chance.choice(children), time.time()
@@ -164,7 +174,7 @@ def runs(notes: list[str], killed: list[Death]) -> list[Inside]:
             began = float(moment)
             deaths = [death.after for death in killed if death.pid == int(pid) and death.before >= began]
             open_[id, pid] = len(found)
-            found.append(Inside(int(pid), began, max(began, min(deaths)) if deaths else float("inf")))
+            found.append(Inside(id, int(pid), began, max(began, min(deaths)) if deaths else float("inf")))
         else:
             place = open_.pop((id, pid))
             found[place] = found[place]._replace(ended=float(moment))
@@ -181,18 +191,28 @@ def test_never_two_inside_nor_stuck_while_processes_are_killed(stage: Stage) -> 
             time.sleep(random.uniform(0.2, 0.6))
             siege.strike()
         for name in ("Polled", "Parked"):
-            wait_until(lambda name=name: stage.record.scard(f"{name} done") == JOBS, 60, f"every {name} is done")
+            wait_until(
+                lambda name=name: siege.supervise() == stage.record.scard(f"{name} done"), 60, f"{name} are done"
+            )
     for name in ("Polled", "Parked"):
         inside = runs(stage.record.lrange(name, 0, -1), siege.killed)
         pairs = list(pairwise(inside))
-        refusals = [float(moment) for moment in stage.record.lrange(f"{name} refused", 0, -1)]
-        stuck = [
-            (refused - earlier.ended, earlier, later)
-            for earlier, later in pairs
-            for refused in refusals
-            if earlier.ended < refused < later.began
-        ]
-        longest, *where = max(stuck, default=(0.0,))
-        print(f"{name}: {len(inside)} runs of {JOBS} jobs, {len(siege.killed)} killed, stuck {longest:.2f} s at most")
+        longest = longest_lease(stage.record.lrange(f"{name} refused", 0, -1), inside)
+        print(f"{name}: {len(inside)} runs of {JOBS} jobs, {len(siege.killed)} killed, held {longest:.2f} s at most")
         assert all(later.began >= earlier.ended for earlier, later in pairs)
-        assert longest <= EXPIRY + SLACK, f"between {where}; killed were {siege.killed}"
+        assert longest <= EXPIRY + SLACK
+
+
+def longest_lease(refusals: list[str], inside: list[Inside]) -> float:
+    """How long others were refused because of one owner that did not start again in between.
+
+    Who was killed on the way from the lock to its note held it as well: the runs alone do not show that.
+    """
+    longest, since, holder = 0.0, 0.0, ""
+    for refusal in sorted(refusals):
+        asked_at, owner = refusal.split()
+        started_again = any(run.id == owner and since < run.began < float(asked_at) for run in inside)
+        if owner != holder or started_again:
+            since, holder = float(asked_at), owner
+        longest = max(longest, float(asked_at) - since)
+    return longest

@@ -26,6 +26,9 @@ FAILS = raises(ValueError())
         (RateLimited("closed"), returns, 1, 0),
         (WithoutOverlapping("free"), returns, 1, 1),
         (WithoutOverlapping("held").shared(), returns, 1, 0),
+        (RateLimited("wide").park(), returns, 2, 0),  # whether others wait, too
+        (WithoutOverlapping("free").park(), returns, 1, 1),
+        (WithoutOverlapping("held").shared().park(), returns, 1, 0),
         (ThrottlesExceptions(9, 5), returns, 1, 1),
         (ThrottlesExceptions(99, 5), FAILS, 1, 1),
         (ThrottlesExceptions(0, 5).by("down"), FAILS, 1, 0),

@@ -101,8 +101,8 @@ def test_a_key_prefix_keeps_two_projects_in_one_database_apart(tmp_path: Path, r
 
 
 @pytest.fixture
-def sentinel(tmp_path: Path) -> Iterator[tuple[str, PrivateRedis, PrivateRedis]]:
-    """(broker URL, master, replica) below a sentinel that notices a lost master soon; the URL names another one too,
+def sentinel(tmp_path: Path) -> Iterator[tuple[str, redis.Redis, PrivateRedis, PrivateRedis]]:
+    """(broker URL, sentinel, its master and the replica) below a sentinel that notices a lost master soon; the URL names another one too,
     which is not there."""
     folders = [tmp_path / name for name in ("master", "replica", "sentinel")]
     for folder in folders:
@@ -121,7 +121,7 @@ def sentinel(tmp_path: Path) -> Iterator[tuple[str, PrivateRedis, PrivateRedis]]
         process = subprocess.Popen([SERVER_PROGRAM, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
         try:
             wait_until(lambda: _knows_its_replica(client), timeout=30)
-            yield f"laraq-sentinel://127.0.0.1:{port};laraq-sentinel://127.0.0.1:{free_port()}", master, replica
+            yield f"laraq-sentinel://127.0.0.1:{port};laraq-sentinel://127.0.0.1:{free_port()}", client, master, replica
         finally:
             process.kill()
             process.wait()
@@ -137,15 +137,17 @@ def _knows_its_replica(client: redis.Redis) -> bool:
 
 @pytest.mark.fault
 @pytest.mark.serial
-def test_sentinel_leads_to_the_new_master(tmp_path: Path, sentinel: tuple[str, PrivateRedis, PrivateRedis]) -> None:
-    url, master, replica = sentinel
+def test_sentinel_leads_to_the_new_master(
+    tmp_path: Path, sentinel: tuple[str, redis.Redis, PrivateRedis, PrivateRedis]
+) -> None:
+    url, client, master, replica = sentinel
     folder = tmp_path / "project"
     project = RedisProject(folder, replica.url, broker=url, master_name="laraq", socket_timeout=5)
     with project.worker():
         project.python("import proj; proj.note.delay('before')")
         wait_until(lambda: project.names("end") == ["before"], timeout=20)
         master.kill()
-        wait_until(lambda: project.queues.client.info("replication")["role"] == "master", timeout=30)
+        wait_until(lambda: client.sentinel_get_master_addr_by_name("laraq") == ("127.0.0.1", replica.port), timeout=30)
         project.python("import proj; proj.note.delay('after'); proj.note.apply_async(('later',), countdown=1)")
         wait_until(lambda: sorted(project.names("end")) == ["after", "before", "later"], timeout=30)
         wait_until(lambda: project.count().total == 0)

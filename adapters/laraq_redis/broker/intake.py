@@ -127,7 +127,10 @@ class Intake:
         """Listen, read, deliver, ask; whether anything was delivered. StoreError when the server is gone."""
         try:
             if self._wakeup is not None and self._wakeup.drain():
-                self.hint()
+                if self._asked:
+                    self._watched.clear()  # most likely our own doing; `_look` will see
+                else:
+                    self.hint()
             delivered = self._empty_inbox()
             while self._line.has_answer():
                 self._receive()
@@ -210,7 +213,7 @@ class Intake:
         names = [queue for feed in idle for queue in feed.queues]
         if self._wakeup is None or self._watched.issuperset(names) or self._asked:
             return False
-        seen = self._wakeup.look([self._queues.keys.of(queue) for queue in names])
+        seen = self._wakeup.look(tuple(self._queues.keys.of(queue) for queue in names))
         self._watched.update(names)
         changed = seen.pending or self._wakeup.drain()
         if seen.next_due is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket as Socket  # the class has an attribute called socket
 from ssl import SSLWantReadError
@@ -28,6 +28,11 @@ class Seen(NamedTuple):
     next_due: float | None
 
 
+class _Questions(NamedTuple):
+    packed: bytes
+    number: int
+
+
 class UntrackableError(Exception):
     """The server has no CLIENT TRACKING."""
 
@@ -43,11 +48,13 @@ class WakeUp:
         self._label = label
         self._reader = Reader()
         self._heard = False
+        self._asked_about: tuple[QueueKeys, ...] = ()
+        self._packed_questions = _Questions(b"", 0)
         self._connection: Any = None
         try:
             with self._errors():
                 self._connection = connect_resp3(pool)
-                (reply,) = self._ask([("CLIENT", "TRACKING", "ON")])
+                (reply,) = self._ask(self._packed(("CLIENT", "TRACKING", "ON")))
         except StoreError as error:
             # Before version 6 HELLO is unknown, which redis-py reports as a failed connection.
             if (
@@ -67,14 +74,10 @@ class WakeUp:
         found: Socket | None = None if self._connection is None else self._connection._sock
         return found
 
-    def look(self, queues: Sequence[QueueKeys]) -> Seen:
+    def look(self, queues: tuple[QueueKeys, ...]) -> Seen:
         """Look at the queues now, and hear of the next change."""
-        commands: list[tuple[str, ...]] = [("TIME",)]
-        for keys in queues:
-            commands += [("LLEN", name) for name in keys.lists]
-            commands.append(("ZRANGE", keys.delayed, "0", "0", "WITHSCORES"))
         with self._errors():
-            (seconds, micros), *replies = self._ask(commands)
+            (seconds, micros), *replies = self._ask(self._questions(queues))
         if refused := [reply for reply in replies if isinstance(reply, ErrorReply)]:
             raise StoreError(f"The store {self._label} refused: {refused[0]}")
         lengths = [reply for reply in replies if isinstance(reply, int)]
@@ -82,6 +85,18 @@ class WakeUp:
         first = min((float(score) for _, score in heads), default=None)
         now = int(seconds) * 1000 + int(micros) / 1000
         return Seen(any(lengths), None if first is None else max(first - now, 0) / 1000)
+
+    def _questions(self, queues: tuple[QueueKeys, ...]) -> _Questions:
+        if queues != self._asked_about:  # which is rare, and packing costs more than asking
+            commands: list[tuple[str, ...]] = [("TIME",)]
+            for keys in queues:
+                commands += [("LLEN", name) for name in keys.lists]
+                commands.append(("ZRANGE", keys.delayed, "0", "0", "WITHSCORES"))
+            self._asked_about, self._packed_questions = queues, self._packed(*commands)
+        return self._packed_questions
+
+    def _packed(self, *commands: tuple[str, ...]) -> _Questions:
+        return _Questions(b"".join(b"".join(self._connection.pack_command(*one)) for one in commands), len(commands))
 
     def drain(self) -> bool:
         """Whether anything has changed; StoreError when the connection is gone."""
@@ -101,13 +116,12 @@ class WakeUp:
             with contextlib.suppress(RedisError, OSError):
                 connection.disconnect()
 
-    def _ask(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        packed = b"".join(b"".join(self._connection.pack_command(*command)) for command in commands)
+    def _ask(self, questions: _Questions) -> list[Any]:
         sock = self._open_socket(PATIENCE)
-        sock.sendall(packed)
+        sock.sendall(questions.packed)
         replies: list[Any] = []
-        while len(replies) < len(commands):
-            replies += self._take(sock.recv(65536))
+        while len(replies) < questions.number:
+            replies += self._take(sock.recv(65536), skip_to_reply=not replies)
         return replies
 
     def _open_socket(self, patience: float) -> Socket:
@@ -116,12 +130,18 @@ class WakeUp:
         sock.settimeout(patience)
         return sock
 
-    def _take(self, data: bytes) -> list[Any]:
+    def _take(self, data: bytes, *, skip_to_reply: bool = False) -> list[Any]:
+        """The replies in `data`. With `skip_to_reply`, changes reported before the first of them are no news: they
+        happened before the server looked."""
         if not data:
             raise ConnectionResetError("Redis closed the connection")
-        values = list(self._reader.feed(data))
-        self._heard = self._heard or any(isinstance(value, Push) for value in values)
-        return [value for value in values if not isinstance(value, Push)]
+        replies = []
+        for value in self._reader.feed(data):
+            if not isinstance(value, Push):
+                replies.append(value)
+            elif replies or not skip_to_reply:
+                self._heard = True
+        return replies
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

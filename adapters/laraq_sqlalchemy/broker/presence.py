@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from laraq.transport import Heartbeat, Lease, Ledger
+from laraq.transport import Presence as LeasePresence
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
-
-logger = logging.getLogger(__name__)
 
 #: Seconds an expiring route lives without its consumer, unless its queue asks for more.
 ROUTE_TTL = 30.0
@@ -21,16 +17,19 @@ ROUTE_TTL = 30.0
 _SLOWEST_BEAT = ROUTE_TTL / 3
 
 
-class Presence:
-    """Leases and expiring routes of this process, renewed by one heartbeat over a connection of its own."""
+class Presence(LeasePresence):
+    """Keeps the expiring routes of this process as well."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         max_lease = options.get("max_lease")
-        self.ledger = Ledger(None if max_lease is None else float(max_lease))
-        self._store: BrokerStore = open_store(url, options)
-        self._on_lease_lost: Callable[[Lease], None] | None = options.get("on_lease_lost")
+        self._broker: BrokerStore = open_store(url, options)
         self._routes: dict[str, float] = {}
-        self.heartbeat = Heartbeat(self._beat, min(self._store.retry_after / 3, _SLOWEST_BEAT))
+        super().__init__(
+            self._broker,
+            min(self._broker.retry_after / 3, _SLOWEST_BEAT),
+            None if max_lease is None else float(max_lease),
+            options.get("on_lease_lost"),
+        )
 
     def keep_routes(self, queue: str, expires_in: float) -> None:
         """Renew the expiring routes to the queue from now on."""
@@ -40,41 +39,13 @@ class Presence:
         """Let them expire."""
         self._routes.pop(queue, None)
 
-    def _beat(self) -> bool:
-        leases = self.ledger.renewable()
-        for lease in self._store.extend(leases) if leases else ():
-            # What is only owed was lost to its own acknowledgement, sent in the meantime.
-            if self.ledger.drop(lease.tag) is not None:
-                self._lost(lease)
-        if self.ledger.flush_in(time.monotonic()) == 0.0:
-            self._flush()
+    def _keep_more(self) -> bool:
         routes = dict(self._routes)
         for expires_in in set(routes.values()):
-            self._store.renew([queue for queue in routes if routes[queue] == expires_in], expires_in)
+            self._broker.renew([queue for queue in routes if routes[queue] == expires_in], expires_in)
         if routes:
-            self._store.sweep()
-        busy = bool(len(self.ledger) or routes)
-        if not busy:
-            self._store.close()
-        return busy
-
-    def _flush(self) -> None:
-        acks = self.ledger.collect()
-        try:
-            self._store.step(acks, (), 0)
-        except BaseException:
-            self.ledger.repay(acks)
-            raise
-
-    def _lost(self, lease: Lease) -> None:
-        logger.warning(
-            "Lease lost: job %s of queue %r was handed to another worker while attempt %s ran here",
-            lease.id,
-            lease.queue,
-            lease.attempts,
-        )
-        if self._on_lease_lost is not None:
-            self._on_lease_lost(lease)
+            self._broker.sweep()
+        return bool(routes)
 
 
 _presences: dict[tuple[str, object], Presence] = {}

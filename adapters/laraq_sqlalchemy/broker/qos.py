@@ -1,75 +1,11 @@
-"""LeaseQoS: what one channel has delivered and not yet seen settled."""
+"""LeaseQoS: the core's deliveries as kombu's virtual channel wants them."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
 from kombu.transport import virtual
 
-from laraq_sqlalchemy.broker import running
-
-if TYPE_CHECKING:
-    from laraq_sqlalchemy.broker.channel import Channel
+from laraq.transport import Deliveries
 
 
-class LeaseQoS(virtual.QoS):
-    """Counts for the prefetch limit; who renews and acknowledges is the ledger, which outlives the channel.
-
-    kombu's own restores everything delivered when a channel closes, running jobs included, and writes what it
-    cannot restore to a file. Here a lease simply ends.
-    """
-
-    channel: Channel
-
-    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
-        # Not the inherited one: it registers a restore at interpreter exit.
-        self.channel = channel
-        self.prefetch_count = prefetch_count
-        self._delivered: OrderedDict[str, Any] = OrderedDict()
-        self._dirty: set[str] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def outstanding(self) -> int:
-        """Deliveries not yet settled."""
-        return len(self._delivered)
-
-    def can_consume(self) -> bool:
-        return not self.prefetch_count or self.outstanding < self.prefetch_count
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        self._delivered[delivery_tag] = message
-
-    def ack(self, delivery_tag: str) -> None:
-        self._settle(delivery_tag, self.channel.ledger.settle)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        self._settle(delivery_tag, self.channel.give_back if requeue else self.channel.ledger.settle)
-
-    def _settle(self, tag: str, how: Callable[[str], object]) -> None:
-        with self._lock:  # a pool's thread may settle while the loop closes the channel
-            self._delivered.pop(tag, None)
-            how(tag)
-        self.channel.on_settled()
-
-    def restore_unacked(self) -> None:
-        """Give every delivery of this channel back, its attempt used."""
-        for tag in list(self._delivered):
-            self._settle(tag, self.channel.give_back)
-
-    def restore_unacked_once(self, stderr: Any | None = None) -> None:
-        """The channel closes: give back what has not started, its attempt not used. What runs stays leased,
-        unless the worker ends, when it will never be settled."""
-        with self._lock:
-            tags = list(self._delivered)
-            self._delivered.clear()
-        if not running.worker_is_here():
-            self.channel.release(tags, counted=True)
-            return
-        started = running.started_tags()
-        self.channel.release([tag for tag in tags if tag not in started], counted=False)
-        if running.worker_is_ending():
-            self.channel.release([tag for tag in tags if tag in started], counted=True)
+class LeaseQoS(Deliveries, virtual.QoS):
+    """Nothing is left of kombu's but what a channel may ask of it."""
