@@ -22,6 +22,7 @@ SEND = """
     from datetime import UTC, datetime
     import proj
 
+    proj.add.delay(1, 1)  # connects, which takes a server 50 ms
     chance, count = random.Random(5), int(sys.argv[1])
     first = time.time() + 2 + count / 250
     with proj.app.producer_or_acquire() as producer:

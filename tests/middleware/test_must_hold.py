@@ -25,7 +25,7 @@ from tests.support.worker import WorkerProcess
 WINDOWS = int(os.environ.get("LARAQ_LIMIT_WINDOWS", "1"))
 SIEGE = float(os.environ.get("LARAQ_SIEGE_SECONDS", "4"))
 
-pytestmark = [pytest.mark.serial, pytest.mark.fault, pytest.mark.timeout(180 + 20 * WINDOWS + 4 * int(SIEGE))]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(180 + 20 * WINDOWS + 4 * int(SIEGE))]
 
 WINDOW, LIMIT = 10.0, 50
 
@@ -181,6 +181,7 @@ def runs(notes: list[str], killed: list[Death]) -> list[Inside]:
     return sorted(found, key=lambda run: run.began)
 
 
+@pytest.mark.serial
 def test_never_two_inside_nor_stuck_while_processes_are_killed(stage: Stage) -> None:
     project = stage.project(OVERLAPPING)
     with ExitStack() as stack:

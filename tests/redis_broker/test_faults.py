@@ -15,7 +15,7 @@ from tests.redis.private_server import PrivateRedis
 from tests.redis_broker.project import RedisProject
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.fault, pytest.mark.serial]
+pytestmark = pytest.mark.fault
 
 #: Kills under load; the issue asks for 50 once, every run does a few.
 ROUNDS = int(os.environ.get("LARAQ_KILL_ROUNDS", "3"))
@@ -28,6 +28,7 @@ def durable(tmp_path: Path) -> Iterator[PrivateRedis]:
         yield server
 
 
+@pytest.mark.serial
 def test_the_job_of_a_killed_worker_comes_back_when_its_lease_ends(project: RedisProject) -> None:
     with project.worker() as first:
         project.python("import proj; proj.note.delay('x', 60)")
@@ -52,6 +53,7 @@ def test_a_killed_child_gives_its_job_back_at_once(tmp_path: Path, redis_url: st
     assert second["at"] - first["at"] < 20
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_job_longer_than_its_lease_starts_once(tmp_path: Path, redis_url: str, pool: str) -> None:
     project = RedisProject(tmp_path, redis_url, retry_after=1)
@@ -122,6 +124,7 @@ def test_a_server_that_forgot_everything_is_worked_on_and_the_owed_acknowledgeme
     assert project.names("start") == ["long", *range(20)]
 
 
+@pytest.mark.serial
 def test_a_worker_frozen_past_its_lease_loses_it_and_says_so(project: RedisProject) -> None:
     with project.worker() as frozen:
         project.python("import proj; proj.note.delay('x', 7)")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from laraq.transport import Posting
@@ -19,7 +20,8 @@ class PublishBatch:
     def __init__(self, channel: Channel, max_size: int) -> None:
         self.channel = channel
         self._max_size = max_size
-        self._postings: list[Posting] = []
+        #: Each with the moment from which its delay counts: the store counts from the one it is written at.
+        self._postings: list[tuple[Posting, float]] = []
 
     def publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
         """Buffer what goes straight to a queue; exchanges are served at once, they may fan out."""
@@ -28,14 +30,18 @@ class PublishBatch:
             self.channel.basic_publish(message, exchange, routing_key, **kwargs)
             return
         self.channel._inplace_augment_message(message, exchange, routing_key)
-        self._postings.append(self.channel.posting(routing_key, message))
+        self._postings.append((self.channel.posting(routing_key, message), time.monotonic()))
         if len(self._postings) >= self._max_size:
             self.flush()
 
     def flush(self) -> None:
         """Write what is buffered; kept for another try when the store fails."""
         if self._postings:
-            self.channel.connection.store.put(self._postings)
+            now = time.monotonic()
+            self.channel.connection.store.put([
+                posting._replace(delay=max(posting.delay - (now - since), 0.0)) if posting.delay else posting
+                for posting, since in self._postings
+            ])  # fmt: skip
             self._postings = []
 
     def discard(self) -> None:
