@@ -41,8 +41,8 @@ register_redis()
 register_sqlalchemy()
 
 REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/7")
-POSTGRES = os.environ.get("POSTGRES_URL", "postgresql+psycopg://root@127.0.0.1:5432/laraq_h6")
-MARIADB = os.environ.get("MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306/laraq_h6")
+POSTGRES = os.environ.get("POSTGRES_URL", "postgresql+psycopg://root@127.0.0.1:5432/postgres")
+MARIADB = os.environ.get("MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306/laraq_bench")
 
 #: Name -> (broker URL with {dir} for a fresh directory, jobs in one drain).
 BROKERS = {
