@@ -29,6 +29,12 @@ def test_the_list_is_aligned_text_in_a_pipe(call: Call, fail: Fail) -> None:
     ]
 
 
+def test_the_list_shows_the_name_a_job_was_given(call: Call, fail: Fail) -> None:
+    payload = Payload("a", "laraq.callbacks.CallQueuedCallback", options={"display_name": "then of batch Import"})
+    fail("a", job=payload.job, payload=payload.to_dict())
+    assert "  then of batch Import  " in call("failed").stdout
+
+
 def test_no_failed_job_is_no_problem(call: Call) -> None:
     assert call("failed").stdout == "No failed jobs.\n"
     assert call("failed", "--json").stdout == "[]\n"
