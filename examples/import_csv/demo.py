@@ -126,8 +126,9 @@ def repair(batch: Batch, worker: Worker) -> None:
     print("\nSome of these rows are right: seven countries have no divisions, and nobody lives in Plymouth any more,")
     print("which a volcano has buried. Confirmed, and all jobs that failed are sent again:\n")
     call("retry-batch", batch.id)
-    # A job that is sent again leaves the failed store; then it succeeds, or comes back.
-    worker.wait_for(lambda: batch.fresh().failed_jobs == len(failures(batch)), "A retry", PATIENCE)
+    follow(batch, worker)
+    # The batch counts a job that fails again before its record is written.
+    worker.wait_for(lambda: batch.failed_jobs == len(failures(batch)), "A retry", PATIENCE)
 
 
 def summarize(batch: Batch, rows: int) -> int:
