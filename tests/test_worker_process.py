@@ -62,12 +62,12 @@ def test_a_kill_leaves_no_process_of_the_group(project: Project) -> None:
 
 
 @pytest.mark.fault
-def test_the_pool_outlives_a_killed_parent_and_is_still_cleaned_up(project: Project) -> None:
+def test_what_a_killed_parent_leaves_is_cleaned_up(project: Project) -> None:
     with project.worker() as worker:
         project.python("import proj; proj.hang.delay()")
         worker.wait_for_log("hanging")
         worker.kill_parent()
-        assert len(worker.group_pids()) == 1
+        assert worker.pid not in worker.group_pids()  # its child most often is: it sees to the pipe later
     assert worker.group_pids() == []
 
 
