@@ -23,6 +23,10 @@ from tests.support.waiting import wait_until
 #: Seconds a worker may take to import its project and reach the broker, two of them at once on two slow cores.
 START_PATIENCE = 60
 
+#: Seconds a warm shutdown may take. After another child was killed, a child of billiard 4.3 now and then misses the
+#: word that its last result has arrived, and waits 30 s for it (`billiard.pool: Worker._ensure_messages_consumed`).
+STOP_PATIENCE = 45
+
 #: What Celery logs once it consumes.
 READY = re.compile(r" ready\.$")
 
@@ -144,7 +148,7 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = STOP_PATIENCE) -> int:
         """Ask for a warm shutdown (SIGTERM: running jobs may end) and wait; return the exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait(timeout)
