@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -372,14 +372,15 @@ class BatchService:
             (link.payload.with_(created_at=now, context=context), link.delay, None) for link in links
         )
 
-    def _tell_once(self, event: Callable[[Batch], events.BatchEvent], mark: str, tally: Tally) -> None:
-        """The same, though the counts come to this again after a repair."""
-        if mark not in tally.sent and Events.heard(event) and self.store.mark(tally.id, mark):  # type: ignore[arg-type] # as below
-            self._tell(event, tally.id)
+    def _tell(self, event: type[events.BatchEvent], id: str) -> None:
+        """Emit an event about the batch, which is looked up only if somebody listens."""
+        if Events.heard(event) and (batch := self.find(id)) is not None:
+            Events.emit(event, batch)
 
-    def _tell(self, event: Callable[[Batch], events.BatchEvent], id: str) -> None:
-        if Events.heard(event) and (batch := self.find(id)) is not None:  # type: ignore[arg-type] # a class of events
-            Events.emit(event, batch)  # type: ignore[arg-type]
+    def _tell_once(self, event: type[events.BatchEvent], mark: str, tally: Tally) -> None:
+        """The same for what the counts come to again after a repair."""
+        if mark not in tally.sent and Events.heard(event) and self.store.mark(tally.id, mark):
+            self._tell(event, tally.id)
 
 
 def _nothing() -> None:

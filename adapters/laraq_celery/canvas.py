@@ -71,9 +71,11 @@ def follow(laraq: Laraq, app: Any) -> None:
 
     def on_success(sender: Any = None, **_: Any) -> None:
         if sender.app is app and not isinstance(sender, JobTask):
-            payload = _payload(sender.name, sender.request.id, sender.request.headers)
+            request = sender.request
+            payload = _payload(sender.name, request.id, request.headers)
             if payload is not None:
-                laraq.runner.succeeded(payload)
+                # What follows belongs to the family of the whole chain, not to one that begins here.
+                laraq.runner.succeeded(payload.with_(carrier={"root_id": request.root_id}))
 
     def on_failure(sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
         if sender is None or sender.app is not app or isinstance(sender, JobTask) or exception is None:

@@ -191,9 +191,9 @@ def test_a_batch_whose_sender_died_in_the_middle_ends_cancelled(redis_stage: Sta
         from laraq import batches
         sent(*()).add(jobs()).dispatch()
     """)
-    with project.worker():
-        (end,) = stage.wait_for("finally", timeout=40)
-    assert end["done"] <= 1000
+    with project.worker() as worker:
+        worker.wait_for_log("whoever sent its jobs died in the middle; it is cancelled")
+        stage.wait_for("finally", timeout=40)
     assert not stage.noted("then")
 
 

@@ -65,6 +65,7 @@ def test_links_of_every_kind_run_in_their_order(stage: Stage) -> None:
     assert noted[5:] == ["last"]
     assert [entry["root"] for entry in stage.noted("task")] == [head]
     assert [entry["parent"] for entry in stage.noted("task")] == [head], "Celery's tools see one family"
+    assert [entry["root"] for entry in stage.noted("task in the batch")] == [head], "behind an ordinary task, too"
 
 
 @pytest.mark.parametrize(("jobs", "ran", "error"), [
