@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from laraq.conditionable import Conditionable
 from laraq.current import current
 from laraq.errors import BatchNotFoundError, BatchTimeoutError, ConfigurationError
 from laraq.job import Job
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 
 
-class PendingBatch:
+class PendingBatch(Conditionable):
     """A batch that is being put together: `Bus.batch([...])`.
 
     Jobs may come from any iterable: one that makes them while they are sent needs no memory for all of them. A list
@@ -114,16 +115,6 @@ class PendingBatch:
         """Send the jobs when the open transaction commits; a rollback removes the batch."""
         self.waits_for_commit = True
         return self
-
-    def when(self, condition: object, then: Callable[[Self], object]) -> Self:
-        """Apply `then` to the batch if the condition holds."""
-        if condition:
-            then(self)
-        return self
-
-    def unless(self, condition: object, then: Callable[[Self], object]) -> Self:
-        """Apply `then` to the batch unless the condition holds."""
-        return self.when(not condition, then)
 
     def dispatch(self) -> Batch:
         """Create the batch and send its jobs.

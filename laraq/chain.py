@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from laraq import registry
 from laraq.callbacks import derived_id, describe, pack_callback, send_callback
 from laraq.closures import as_job
+from laraq.conditionable import Conditionable
 from laraq.context import Context
 from laraq.current import current
 from laraq.dispatcher import Dispatched, delay_of
@@ -47,7 +48,7 @@ class Rest:
     catchers: list[Any] = field(default_factory=list)
 
 
-class PendingChain:
+class PendingChain(Conditionable):
     """A chain that is being put together: `Bus.chain([...])`, or what follows `SomeJob.with_chain([...])`."""
 
     def __init__(self, jobs: Any, head: Callable[..., Any] | None = None) -> None:
@@ -104,16 +105,6 @@ class PendingChain:
         """Put one job, or several, behind."""
         self._rest.jobs += flat([jobs])
         return self
-
-    def when(self, condition: object, then: Callable[[Self], object]) -> Self:
-        """Apply `then` to the chain if the condition holds."""
-        if condition:
-            then(self)
-        return self
-
-    def unless(self, condition: object, then: Callable[[Self], object]) -> Self:
-        """Apply `then` to the chain unless the condition holds."""
-        return self.when(not condition, then)
 
     def dispatch(self, *args: Any, **fields: Any) -> Dispatched:
         """Send the first job, which carries the others. The arguments are the fields of a `with_chain` job.
