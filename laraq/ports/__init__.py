@@ -1,0 +1,46 @@
+"""The Protocols that adapters implement. Each docstring is the guarantee the core relies on."""
+
+from laraq.ports.batches import BatchCounts, Batches, BatchRecords
+from laraq.ports.cache import Cache, Cached
+from laraq.ports.connection import QueueConnection
+from laraq.ports.delayed import Delayed, DelayedMessage, Due
+from laraq.ports.failed import FailedJobs
+from laraq.ports.host import Host
+from laraq.ports.inspection import Inspection
+from laraq.ports.journal import Journal
+from laraq.ports.limits import Demand, Grant, Limits, Usage
+from laraq.ports.locks import Locks
+from laraq.ports.models import Models
+from laraq.ports.parking import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob, Parking
+from laraq.ports.store import Store
+from laraq.ports.transactions import Transactions
+
+__all__ = [
+    "CALL_AGAIN",
+    "HAND_OVER",
+    "LOOK",
+    "BatchCounts",
+    "BatchRecords",
+    "Batches",
+    "Cache",
+    "Cached",
+    "Delayed",
+    "DelayedMessage",
+    "Demand",
+    "Due",
+    "FailedJobs",
+    "Grant",
+    "Host",
+    "Inspection",
+    "Journal",
+    "Limits",
+    "Line",
+    "Locks",
+    "Models",
+    "ParkedJob",
+    "Parking",
+    "QueueConnection",
+    "Store",
+    "Transactions",
+    "Usage",
+]

@@ -1,0 +1,28 @@
+"""The journal of the worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from laraq.delivery import JournalEntry
+
+
+class Journal(Protocol):
+    """Which job each worker process runs and which it finished last: what a redelivered message is judged by."""
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
+
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Say True to exactly one caller for that start of that job, for a day at least."""
+
+    def erase(self, writer: str) -> None:
+        """Forget the writer; for processes that end cleanly."""
+
+    def prune(self, silent_for: timedelta) -> int:
+        """Forget writers that wrote nothing for that long; say how many."""
