@@ -9,12 +9,15 @@ from laraq.transport.lease import Lease
 from laraq.transport.ledger import ACK_LINGER, Ledger
 from laraq.transport.presence import Presence
 from laraq.transport.store import Job, Posting, QueueCount, Queues, Reservations, Route, Routes, Taken
+from laraq.transport.turns import Turns
+from laraq.transport.undecodable import UNDECODABLE, raw, undecodable
 
 __all__ = [
     "ACK_LINGER",
     "BATCH",
     "HINT_INTERVAL",
     "HINT_WINDOW",
+    "UNDECODABLE",
     "Appetite",
     "Ask",
     "Deliveries",
@@ -33,5 +36,8 @@ __all__ = [
     "Route",
     "Routes",
     "Taken",
+    "Turns",
     "credit",
+    "raw",
+    "undecodable",
 ]

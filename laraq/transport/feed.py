@@ -64,7 +64,8 @@ class Feed:
         self._ledger = ledger
         self._jitter = jitter
         self._acks_ride_along = acks_ride_along
-        self._in_flight = False
+        #: Whether a question is being asked.
+        self.in_flight = False
         self._hinted = False
         self._recheck_at = 0.0
         self._wake_at = 0.0
@@ -83,7 +84,7 @@ class Feed:
 
     def next(self, now: float, prefetch: int, outstanding: int) -> Ask | None:
         """What to ask now, None for nothing."""
-        if self._in_flight:
+        if self.in_flight:
             return None
         if self.appetite is Appetite.WAITING and now >= self._wake_at:
             self.appetite = Appetite.HUNGRY
@@ -93,7 +94,7 @@ class Feed:
         flush = self._ledger is not None and self._ledger.flush_in(now) == 0.0
         if not limit and not flush:
             return None
-        self._in_flight = True
+        self.in_flight = True
         self._hinted = self._hinted and not limit
         if self._ledger is None or not (flush or self._acks_ride_along):
             return Ask((), limit)
@@ -101,7 +102,7 @@ class Feed:
 
     def answered(self, ask: Ask, taken: Taken, now: float) -> None:
         """The store answered; its jobs are the caller's now."""
-        self._in_flight = False
+        self.in_flight = False
         if not ask.limit:
             return
         if taken.jobs:
@@ -118,14 +119,14 @@ class Feed:
 
     def failed(self, ask: Ask) -> None:
         """The store did not answer: what it did is unknown, so acknowledge again and ask again."""
-        self._in_flight = False
+        self.in_flight = False
         self.appetite = Appetite.HUNGRY
         if self._ledger is not None:
             self._ledger.repay(ask.acks)
 
     def wait(self, now: float, prefetch: int, outstanding: int) -> float | None:
         """Seconds until `next` may have something to ask; None: only after a call of another method."""
-        if self._in_flight:
+        if self.in_flight:
             return None
         waits: list[float] = []
         flush_in = self._ledger.flush_in(now) if self._ledger is not None else None

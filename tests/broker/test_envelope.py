@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from laraq.transport import Job, Lease
-from laraq_sqlalchemy.broker.envelope import seal, undecodable, unseal
+from laraq.transport import Job, Lease, undecodable
+from laraq_sqlalchemy.broker.envelope import seal, unseal
 
 
 def message(**headers: Any) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from laraq_redis.store import RedisStore
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 
@@ -17,7 +20,7 @@ SOURCE = """
 
     app = Celery("jobs", broker=os.environ["BROKER"])
     app.conf.update(broker_connection_retry_on_startup=True)
-    queue = Laraq(app, retry_after=2)
+    queue = Laraq(app, retry_after=2, store=os.environ["STORE"])
 
     class Kill(Job):
         tries = 3
@@ -42,7 +45,7 @@ SOURCE = """
 
 @pytest.fixture
 def project(tmp_path: Path, redis_url: str) -> Project:
-    return Project(tmp_path, {"jobs.py": SOURCE}, env={"BROKER": f"laraq-{redis_url}"})
+    return Project(tmp_path, {"jobs.py": SOURCE}, env={"BROKER": f"laraq-{redis_url}", "STORE": redis_url})
 
 
 def _starts(project: Project) -> list[str]:
@@ -85,3 +88,16 @@ def _look(project: Project) -> dict[str, object]:
     )
     found: dict[str, object] = json.loads(printed)
     return found
+
+
+def test_an_item_that_is_no_message_is_kept_as_a_failed_job_with_its_bytes(project: Project, redis_url: str) -> None:
+    garbage = [b"{", b"\xff\x00"]
+    with Redis.from_url(redis_url) as client:
+        client.lpush("celery", *garbage)
+    with project.worker("jobs"):
+        store = RedisStore.from_url(redis_url)
+        wait_until(lambda: len(store.failed.all()) == len(garbage), timeout=20)
+        failed = store.failed.all()
+        store.close()
+    assert {base64.b64decode(record.payload["raw"]) for record in failed} == set(garbage)
+    assert {(record.job, record.queue, record.attempts) for record in failed} == {("laraq.undecodable", "celery", 1)}

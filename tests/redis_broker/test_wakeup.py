@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,15 +13,16 @@ from laraq.transport import Posting
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.store import MOST_URGENT, RedisQueues
 from laraq_redis.broker.wakeup import WakeUp
+from tests.redis.private_server import PrivateRedis
 
 KEYS = Keys()
 
 
 @pytest.fixture
-def queues(redis_url: str) -> Iterator[RedisQueues]:
-    client = redis.Redis.from_url(redis_url)
-    yield RedisQueues(client, KEYS, 60)
-    client.close()
+def queues(tmp_path: Path) -> Iterator[RedisQueues]:
+    """On a server of its own: another test's FLUSHDB would be reported as a change of every key."""
+    with PrivateRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        yield RedisQueues(client, KEYS, 60)
 
 
 @pytest.fixture

@@ -159,14 +159,25 @@ def test_events_reach_a_receiver(project: RedisProject) -> None:
     assert printed.strip() == "['task-received', 'task-started', 'task-succeeded']"
 
 
+NO_MESSAGES = [
+    b"{",
+    b"[]",
+    b'{"headers": {}}',
+    b'{"headers": {"eta": 5}, "properties": {"delivery_info": {}}}',
+    b'{"body": "%", "headers": {}, "properties": {"delivery_info": {}, "body_encoding": "rot13"}}',
+    b"\xff\x00{",
+    b"[" * 100_000,
+]
+
+
 def test_an_item_that_is_no_message_is_put_aside_and_the_rest_goes_on(project: RedisProject) -> None:
     with project.worker():
-        for payload in ("{", "[]", '{"headers": {}}', '{"headers": {"eta": 5}, "properties": {"delivery_info": {}}}'):
+        for payload in NO_MESSAGES:
             project.queues.client.lpush("celery", payload)
         project.python("import proj; proj.note.delay('after')")
         wait_until(lambda: project.names("end") == ["after"], timeout=15)
         wait_until(lambda: project.count().total == 0)
-        assert project.count("laraq.undecodable").pending == 4
+        assert project.queues.client.lrange("laraq.undecodable", 0, -1)[::-1] == NO_MESSAGES
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])

@@ -19,7 +19,7 @@ from kombu.utils.json import dumps
 from redis import ConnectionPool, Redis
 
 from laraq.errors import StoreError
-from laraq.transport import Job, Lease, Ledger, Posting
+from laraq.transport import UNDECODABLE, Job, Lease, Ledger, Posting, undecodable
 from laraq_redis.broker.browser import KeyBrowser
 from laraq_redis.broker.envelope import seconds_to_wait, unseal, without_eta
 from laraq_redis.broker.intake import Intake
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Where messages go that cannot be read: nobody consumes it, `celery purge -Q` empties it.
-UNDECODABLE = "laraq.undecodable"
-
 #: Seconds between two looks for what stock workers on this Redis left unacknowledged.
 SWEEP_INTERVAL = 60.0
 
@@ -51,6 +48,9 @@ class Channel(kombu_redis.Channel):
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         self._intake: Intake | None = None
+        #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
+        #: aside in a queue. A worker that keeps such messages sets it.
+        self.delivers_undecodable = False
         #: Leases of jobs that are not due yet, put into their list by stock producers, with the seconds to wait.
         self._early: list[tuple[Lease, float]] = []
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
@@ -161,7 +161,7 @@ class Channel(kombu_redis.Channel):
 
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.poke()
+        self.connection.turns.poke()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
         """One job, or None; without `no_ack` it is leased like a consumed one."""
@@ -183,7 +183,7 @@ class Channel(kombu_redis.Channel):
         if self._intake is not None:
             self._intake.settled()
         if self.connection is not None:
-            self.connection.poke()
+            self.connection.turns.reconsider()
 
     def sockets(self) -> list[socket.socket]:
         """What becomes readable when there is something to do for `pump`."""
@@ -224,16 +224,14 @@ class Channel(kombu_redis.Channel):
         try:
             raw = unseal(job)
         except ValueError as error:
-            logger.error(
-                "Item %s of queue %r holds no message (%s): moved to queue %r",
-                job.lease.id,
-                job.lease.queue,
-                error,
-                UNDECODABLE,
-            )
+            lease = job.lease
+            if self.delivers_undecodable and leased:
+                logger.error("Item %s of queue %r holds %s", lease.id, lease.queue, error)
+                return undecodable(job)
+            logger.error("Item %s of queue %r holds %s; moved to queue %r", lease.id, lease.queue, error, UNDECODABLE)
             self.queues.put([Posting(UNDECODABLE, job.payload, MOST_URGENT)])
             if leased:
-                self.ledger.settle(job.lease.tag)
+                self.ledger.settle(lease.tag)
             return None
         if leased and self.connection.native_delay and (seconds := seconds_to_wait(raw)):
             self.ledger.drop(job.lease.tag)

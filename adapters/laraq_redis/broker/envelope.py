@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from kombu.utils import json as kombu_json
+from pydantic_core import from_json
 
 from laraq.transport import Job
 
@@ -37,19 +39,36 @@ def without_eta(message: dict[str, Any]) -> dict[str, Any]:
 
 def unseal(job: Job) -> dict[str, Any]:
     """The message of a reserved job, with its attempts; ValueError when it is none."""
-    payload = job.payload
-    message = kombu_json.loads(payload) if _TYPED in payload else json.loads(payload)
     try:
-        properties, headers = message["properties"], message["headers"]
-        info = properties["delivery_info"]
-        headers["attempts"] = job.lease.attempts
-        properties["delivery_tag"] = job.lease.tag
-        # A stock worker that had the job before may have said so.
-        info["redelivered"] = job.lease.attempts > 1 or bool(info.get("redelivered"))
-        seconds_to_wait(message)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"no kombu message: {error}") from error
-    return message  # type: ignore[no-any-return]  # checked above as far as it matters
+        return _unseal(job)
+    except Exception as error:  # whatever a foreign item makes of the decoders
+        raise ValueError(f"no kombu message: {type(error).__name__}: {error}") from error
+
+
+def _unseal(job: Job) -> dict[str, Any]:
+    message: dict[str, Any] = _loads(job.payload)
+    properties, headers = message["properties"], message["headers"]
+    info = properties["delivery_info"]
+    headers["attempts"] = job.lease.attempts
+    properties["delivery_tag"] = job.lease.tag
+    # A stock worker that had the job before may have said so.
+    info["redelivered"] = job.lease.attempts > 1 or bool(info.get("redelivered"))
+    seconds_to_wait(message)
+    if (encoding := properties.get("body_encoding")) is not None:
+        # Here and not in kombu's Message, whose errors would end the worker.
+        if encoding != "base64":
+            raise ValueError(f"body_encoding {encoding!r}")
+        message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
+    return message
+
+
+def _loads(payload: str) -> Any:
+    if _TYPED in payload:
+        return kombu_json.loads(payload)
+    try:
+        return from_json(payload)  # in half the time
+    except ValueError:
+        return json.loads(payload)  # half a surrogate pair is JSON to Python alone
 
 
 def as_stock(payload: str, attempts: int, due: float | None) -> str:

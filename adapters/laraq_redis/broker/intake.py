@@ -145,9 +145,11 @@ class Intake:
 
     def wait(self) -> float | None:
         """Seconds until `pump` may have work though nothing is readable; None: only after an event."""
+        if self._inbox:
+            return 0.0
         now = time.monotonic()
-        waits = [feed.wait(now, *self._load(feed)) for feed in self._feeds]
-        waits += [self._line.wait(now), 0.0 if self._inbox else None]
+        waits = [feed.wait(now, *self._load(feed)) for feed in self._feeds if not feed.in_flight]
+        waits.append(self._line.wait(now))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def close(self) -> list[Job]:

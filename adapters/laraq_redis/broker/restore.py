@@ -65,9 +65,9 @@ def _move(queues: RedisQueues, keys: QueueKeys, ids_in: str, jobs: Iterable[tupl
                 pipe.zrem(ids_in, id)  # somebody deleted a key of ours by hand
                 continue
             attempts, _, level = map(int, state.split(b":"))
-            text = payload.decode()
+            text: str | bytes = payload
             with contextlib.suppress(ValueError, LookupError, TypeError):  # what is no message goes as it is
-                text = as_stock(text, attempts, due)
+                text = as_stock(payload.decode(), attempts, due)
             script = load("broker_restore").sha
             pipe.evalsha(script, 4, ids_in, keys.jobs, keys.state, keys.lists[level], id, text, end)
         return sum(answer for answer in pipe.execute())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-from laraq.transport import Job, Lease, Posting, QueueCount, Taken
+from laraq.transport import Job, Lease, Posting, QueueCount, Taken, raw
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.scripts import Script, load
 from laraq_redis.connection import label, store_errors
@@ -82,12 +82,14 @@ class RedisQueues:
     @staticmethod
     def answer(queues: Sequence[str], limit: int, reply: Reply) -> Taken:
         """What the step script's reply says."""
-        micros, first, *found = reply
-        jobs = []
-        for told, payload in zip(found[::2], found[1::2], strict=True):
-            index, id, attempts = told.split(b":")
-            lease = Lease(int(id), queues[int(index)], int(attempts), micros)
-            jobs.append(Job(lease, payload.decode()))
+        micros, first, told, payloads = reply
+        jobs, start = [], 0
+        for each in told.split():
+            index, id, attempts, length = map(int, each.split(b":"))
+            end = start + length
+            lease = Lease(id, queues[index], attempts, micros)
+            jobs.append(Job(lease, payloads[start:end].decode(errors="surrogateescape")))
+            start = end
         next_due = None
         if first and len(jobs) < limit:
             next_due = max(int(first) - micros / 1000, 0) / 1000
@@ -127,7 +129,7 @@ class RedisQueues:
                 if posting.delay > 0:
                     pipe.eval(*self.later(posting.queue, [Later(posting.payload, level, posting.delay)]))
                 else:
-                    pipe.lpush(keys.lists[level], posting.payload)
+                    pipe.lpush(keys.lists[level], raw(posting.payload))
             pipe.execute()
 
     def put_later(self, queue: str, job: Later) -> None:

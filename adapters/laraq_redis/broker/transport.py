@@ -17,6 +17,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.eventio import ERR, READ
 
 from laraq.errors import ConfigurationError, StoreError
+from laraq.transport import Turns
 from laraq_redis.broker.channel import Channel as _Channel
 from laraq_redis.broker.channel import SentinelChannel
 from laraq_redis.broker.presence import RedisPresence
@@ -28,14 +29,7 @@ RETRY_AFTER = 90.0
 
 
 class Transport(kombu_redis.Transport):
-    """Everything a worker does here happens in callbacks of file descriptors and timers.
-
-    Work done in a callback of the hub's `on_tick` set would be forgotten for a turn: timers it sets and
-    writers it makes ready are not seen by the poll that follows. So whoever has news calls `poke`, which
-    makes a socket of our own readable, and the work is done when the hub reads it.
-
-    `cycle`, kombu's poller, is left with what it does for fan-out.
-    """
+    """`cycle`, kombu's poller, is left with what it does for fan-out."""
 
     Channel = _Channel
     client: Any
@@ -57,13 +51,9 @@ class Transport(kombu_redis.Transport):
         self.native_delay = bool(options.get("native_delay", True))
         #: Those of every channel so far; another one only where a fail-over URL led elsewhere.
         self.presences: set[RedisPresence] = set()
+        self.turns = Turns(self._pump, self._wait)
         self._consuming: set[_Channel] = set()
         self._loop: Any = None
-        self._timer: Any = None
-        self._timer_at = 0.0
-        self._poke: tuple[socket.socket, socket.socket] | None = None
-        self._poked = False
-        self._pumping = False
         #: By file descriptor, what the poller was told to watch.
         self._watched: dict[int, socket.socket] = {}
         self._ticks: set[Any] = set()
@@ -80,15 +70,12 @@ class Transport(kombu_redis.Transport):
 
     def start_consuming(self, channel: _Channel) -> None:
         """The channel has a consumer (another one, maybe)."""
-        if self._poke is None:
-            self._poke = socket.socketpair()
-            for end in self._poke:
-                end.setblocking(False)
+        self.turns.open()
         if channel not in self._consuming:
             self._consuming.add(channel)
             channel.presence.heartbeat.attach()
         self._watch()
-        self.poke()
+        self.turns.poke()
 
     def stop_consuming(self, channel: _Channel) -> None:
         """The channel closed."""
@@ -99,33 +86,17 @@ class Transport(kombu_redis.Transport):
             if not self._consuming:
                 self._leave()
 
-    def poke(self) -> None:
-        """Pump soon, in the thread of the event loop; callable from any thread."""
-        if self._poke is not None and not self._poked:
-            self._poked = True
-            with contextlib.suppress(OSError):
-                self._poke[1].send(b"\0")
-
-    def _quiet_poke(self) -> None:
-        self._poked = False
-        if self._poke is not None:
-            with contextlib.suppress(BlockingIOError):
-                self._poke[0].recv(64)
-
     def _leave(self) -> None:
-        self._cancel_timer()
-        if self._poke is not None:
-            poke, self._poke = self._poke, None
-            self._watch()
-            for end in poke:
-                end.close()
-            self._poked = False
+        self._watch(poked=False)
+        self.turns.close()
 
-    def _watch(self) -> None:
+    def _watch(self, *, poked: bool = True) -> None:
         """Have the poller watch the sockets of now: a new connection may have the number of an old one."""
         sockets = [found for channel in self._consuming for found in channel.sockets()]
-        if self._poke is not None:
-            sockets.append(self._poke[0])
+        if poked and self.turns.socket is not None:
+            sockets.append(self.turns.socket)
+        if sockets == list(self._watched.values()):
+            return  # as nearly always
         wanted = {found.fileno(): found for found in sockets}
         for fd in [fd for fd, found in self._watched.items() if wanted.get(fd) is not found]:
             del self._watched[fd]
@@ -135,11 +106,11 @@ class Transport(kombu_redis.Transport):
                 with contextlib.suppress(KeyError, ValueError, OSError):
                     self.cycle.poller.unregister(fd)
         for fd in wanted.keys() - self._watched.keys():
-            self._watched[fd] = wanted[fd]
             if self._loop is not None:
                 self._loop.add_reader(fd, self._on_readable, fd)
             else:
                 self.cycle.poller.register(fd, READ | ERR)
+        self._watched = wanted
 
     # In an event loop
 
@@ -149,51 +120,26 @@ class Transport(kombu_redis.Transport):
             with contextlib.suppress(KeyError, ValueError, OSError):
                 self.cycle.poller.unregister(fd)
         before = set(loop.on_tick)
-        super().register_with_event_loop(connection, loop)
+        super().register_with_event_loop(connection, _KnownReaders(loop))
         self._ticks = set(loop.on_tick) - before
         self._loop = loop
+        self.turns.join(loop)
         self._watch()
 
     def _on_readable(self, fd: int) -> None:
-        if self._poke is not None and self._watched.get(fd) is self._poke[0]:
-            self._quiet_poke()
-        self._work()
+        self._heard(fd)
+        self.turns.take()
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._work()
-
-    def _work(self) -> None:
-        if self._pumping:
-            return
-        self._pump()
-        wait = self._wait()
-        if wait is None:
-            self._cancel_timer()
-        elif wait <= 0:
-            self.poke()
-        else:
-            self._set_timer(wait)
-
-    def _set_timer(self, wait: float) -> None:
-        at = time.monotonic() + wait
-        if self._timer is not None and abs(self._timer_at - at) < 0.001:
-            return
-        self._cancel_timer()
-        self._timer_at = at
-        self._timer = self._loop.call_later(wait, self._on_timer)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _heard(self, fd: int) -> None:
+        if self._watched.get(fd) is self.turns.socket:
+            self.turns.quiet()
 
     # In a loop of the caller's
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Deliver what there is, or wait for it; TimeoutError after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._pump():
+        while not self.turns.work():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no event from the broker in time")
@@ -210,8 +156,8 @@ class Transport(kombu_redis.Transport):
             if fd not in self._watched:
                 with contextlib.suppress(Empty):
                     delivered = bool(self.cycle.handle_event(fd, event)) or delivered
-            elif self._poke is not None and self._watched[fd] is self._poke[0]:
-                self._quiet_poke()
+            else:
+                self._heard(fd)
         if not events and (refresh := getattr(self.cycle, "maybe_refresh_binding_expiry", None)):
             refresh()  # kombu 5.7 and later let bindings expire
         return delivered
@@ -219,19 +165,32 @@ class Transport(kombu_redis.Transport):
     # Pumping
 
     def _pump(self) -> bool:
-        self._pumping = True
         try:
             delivered = False
             for channel in list(self._consuming):
                 delivered = channel.pump() or delivered
             return delivered
         finally:
-            self._pumping = False
             self._watch()
 
     def _wait(self) -> float | None:
         waits = [wait for channel in self._consuming if (wait := channel.wait()) is not None]
         return min(waits, default=None)
+
+
+class _KnownReaders:
+    """The loop as kombu's part sees it, which adds its readers anew at each tick, a system call each."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def add_reader(self, fd: int, callback: Any, *args: Any) -> None:
+        # A new socket with an old number has been put into the poller by the cycle's `_register`.
+        if self._loop.readers.get(fd) != (callback, args):
+            self._loop.add_reader(fd, callback, *args)
 
 
 class TlsTransport(Transport):

@@ -3,7 +3,8 @@
 -- ARGV: milliseconds of a lease (0: hand out without one), limit, how many of the queues to reserve from, lists per
 --       queue; then for each queue with acknowledgements: its index from 0, how many, their ids.
 -- Returns this server's time in microseconds; the earliest due time or lease end of these queues in milliseconds,
--- '' when unknown; then for each job: 'index:id:attempts', payload.
+-- '' when unknown; 'index:id:attempts:length of its payload' of each job, with spaces between; all payloads, one behind
+-- the other, since a client reads one value faster than many.
 
 --- Due jobs moved to their lists in one step: bounds its latency.
 local PROMOTED = 100
@@ -27,15 +28,15 @@ while ARGV[at] do
   at = last + 1
 end
 
-local answer = {micros, ''}
+local first_due, told, sent = '', {}, {}
 local left, more = limit, false
 
 -- ids, payloads, attempts and levels of jobs that begin a lease now
 local function hand_out(index, key, ids, payloads, attempts, level)
   local scores, jobs, states = {}, {}, {}
   for i, id in ipairs(ids) do
-    answer[#answer + 1] = index .. ':' .. id .. ':' .. attempts[i]
-    answer[#answer + 1] = payloads[i]
+    told[#told + 1] = index .. ':' .. id .. ':' .. attempts[i] .. ':' .. #payloads[i]
+    sent[#sent + 1] = payloads[i]
     scores[2 * i - 1], scores[2 * i] = now + lease, id
     jobs[2 * i - 1], jobs[2 * i] = id, payloads[i]
     states[2 * i - 1], states[2 * i] = id, attempts[i] .. ':' .. stamp .. ':' .. level[i]
@@ -126,6 +127,6 @@ if left > 0 and limit > 0 then
       if head[2] and (not first or tonumber(head[2]) < first) then first = tonumber(head[2]) end
     end
   end
-  answer[2] = first and string.format('%.0f', first) or ''
+  first_due = first and string.format('%.0f', first) or ''
 end
-return answer
+return {micros, first_due, table.concat(told, ' '), table.concat(sent)}

@@ -17,9 +17,9 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from laraq.errors import StoreError
-from laraq.transport import Feed, Job, Ledger, Posting, Route
+from laraq.transport import UNDECODABLE, Feed, Job, Ledger, Posting, Route, undecodable
 from laraq_sqlalchemy.broker.browser import TableBrowser
-from laraq_sqlalchemy.broker.envelope import UNDECODABLE, seal, undecodable, unseal
+from laraq_sqlalchemy.broker.envelope import seal, unseal
 from laraq_sqlalchemy.broker.presence import ROUTE_TTL
 from laraq_sqlalchemy.broker.publishing import PublishBatch
 from laraq_sqlalchemy.broker.qos import LeaseQoS
@@ -163,7 +163,7 @@ class Channel(virtual.Channel):
 
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.poke()
+        self.connection.turns.poke()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
         """One job, or None; without `no_ack` it is leased like a consumed one."""
@@ -190,7 +190,7 @@ class Channel(virtual.Channel):
         """A delivery was settled: there is credit again, and an acknowledgement to send."""
         self._leased.settled(time.monotonic())
         if self.connection is not None:
-            self.connection.poke()
+            self.connection.turns.reconsider()
 
     def pump(self) -> bool:
         """Ask the store where that makes sense and hand over what it gives; whether it gave anything."""

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from kombu.utils import json as kombu_json
 
 from laraq.transport import Job, Posting
-
-#: The name of what holds no kombu message: as a job in the failed store, or as the queue it is put aside in.
-UNDECODABLE = "laraq.undecodable"
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.
@@ -64,27 +60,6 @@ def _unseal(job: Job, native_delay: bool) -> dict[str, Any]:
             raise ValueError(f"body_encoding {encoding!r}")
         message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
     return message
-
-
-def undecodable(job: Job) -> dict[str, Any]:
-    """A message that stands for a row without one, for a worker that has laraq attached.
-
-    Its body, the row, has a content type that nobody reads, so laraq takes it for a job whose message was garbled and
-    keeps it in the failed store. The id is the row's: a second delivery replaces the record of the first.
-    """
-    lease, payload = job.lease, job.payload
-    id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{lease.queue}/{lease.id}/{payload!r}"))
-    return {
-        "body": payload.encode() if isinstance(payload, str) else payload,  # SQLite also keeps bytes in a TEXT column
-        "content-type": "application/x-undecodable",
-        "content-encoding": "binary",
-        "headers": {"task": UNDECODABLE, "id": id, "root_id": id, "laraq": {"v": 1}, "attempts": lease.attempts},
-        "properties": {
-            "delivery_tag": lease.tag,
-            "delivery_info": {"exchange": "", "routing_key": lease.queue, "redelivered": lease.attempts > 1},
-            "correlation_id": id,
-        },
-    }
 
 
 def _seconds_until(eta: str | datetime) -> float:

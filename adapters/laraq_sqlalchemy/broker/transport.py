@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import socket
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError
+from laraq.transport import Turns
 from laraq_sqlalchemy.broker.channel import Channel as _Channel
 from laraq_sqlalchemy.broker.presence import Presence, presence
 from laraq_sqlalchemy.broker.routing import Routing
@@ -29,12 +29,7 @@ ALIAS = "laraq-db"
 
 
 class Transport(virtual.Transport):
-    """Everything the worker does here happens in callbacks of file descriptors and timers.
-
-    Work done in a callback of the hub's `on_tick` set would be forgotten for a turn: timers it sets and
-    writers it makes ready are not seen by the poll that follows. So whoever has news calls `poke`, which
-    makes a socket of our own readable, and the work is done when the hub reads it.
-    """
+    """What it does in a worker, and when, see `Turns`."""
 
     Channel = _Channel
     can_parse_url = True
@@ -66,15 +61,11 @@ class Transport(virtual.Transport):
         self.store: BrokerStore = open_store(client.hostname, options)
         self.presence: Presence = presence(client.hostname, options)
         self.routing = Routing(self.store)
+        self.turns = Turns(self._pump, self._wait)
         self._consuming: set[_Channel] = set()
         self._loop: Any = None
-        self._timer: Any = None
-        self._timer_at = 0.0
         self._wakeup: WakeUp | None = None
-        self._poke: tuple[socket.socket, socket.socket] | None = None
-        self._poked = False
         self._open = False
-        self._pumping = False
 
     @staticmethod
     def session_producer(app: Any, session: Any) -> Any:
@@ -146,13 +137,11 @@ class Transport(virtual.Transport):
         """The channel has a consumer (another one, maybe)."""
         if not self._consuming:
             self._wakeup = self.store.listen()
-            self._poke = socket.socketpair()
-            for end in self._poke:
-                end.setblocking(False)
+            self.turns.open()
             self.presence.heartbeat.attach()
             self._join_loop()
         self._consuming.add(channel)
-        self.poke()
+        self.turns.poke()
 
     def stop_consuming(self, channel: _Channel) -> None:
         """The channel closed."""
@@ -161,19 +150,6 @@ class Transport(virtual.Transport):
             if not self._consuming:
                 self._leave_loop()
                 self.presence.heartbeat.detach()
-
-    def poke(self) -> None:
-        """Pump soon, in the thread of the event loop; callable from any thread."""
-        if self._poke is not None and not self._poked:
-            self._poked = True
-            with contextlib.suppress(OSError):
-                self._poke[1].send(b"\0")
-
-    def _quiet_poke(self) -> None:
-        self._poked = False
-        if self._poke is not None:
-            with contextlib.suppress(BlockingIOError):
-                self._poke[0].recv(64)
 
     def _hear(self) -> None:
         if self._wakeup is not None:
@@ -191,93 +167,57 @@ class Transport(virtual.Transport):
             self._join_loop()
 
     def _join_loop(self) -> None:
-        if self._loop is None or self._poke is None:
+        if self._loop is None or self.turns.socket is None:
             return
-        self._loop.add_reader(self._poke[0], self._on_poke)
+        self.turns.join(self._loop)
+        self._loop.add_reader(self.turns.socket, self._on_poke)
         if self._wakeup is not None:
             self._loop.add_reader(self._wakeup, self._on_wakeup)
 
     def _leave_loop(self) -> None:
-        self._cancel_timer()
         if self._loop is not None:
-            for reader in (self._poke[0] if self._poke else None, self._wakeup):
-                if reader is not None:
-                    self._loop.remove(reader)
+            for reader in self._readers():
+                self._loop.remove(reader)
         if self._wakeup is not None:
             self._wakeup.close()
             self._wakeup = None
-        if self._poke is not None:
-            poke, self._poke = self._poke, None
-            for end in poke:
-                end.close()
-            self._poked = False
+        self.turns.close()
+
+    def _readers(self) -> list[Any]:
+        return [reader for reader in (self.turns.socket, self._wakeup) if reader is not None]
 
     def _on_poke(self) -> None:
-        self._quiet_poke()
-        self._work()
+        self.turns.quiet()
+        self.turns.take()
 
     def _on_wakeup(self) -> None:
         self._hear()
-        self._work()
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._work()
-
-    def _work(self) -> None:
-        if self._pumping:
-            return
-        self._pump()
-        wait = self._wait()
-        if wait is None:
-            self._cancel_timer()
-        elif wait <= 0:
-            self.poke()
-        else:
-            self._set_timer(wait)
-
-    def _set_timer(self, wait: float) -> None:
-        at = time.monotonic() + wait
-        if self._timer is not None and abs(self._timer_at - at) < 0.001:
-            return
-        self._cancel_timer()
-        self._timer_at = at
-        self._timer = self._loop.call_later(wait, self._on_timer)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.turns.take()
 
     # In a loop of the caller's
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Deliver what there is, or wait for it; TimeoutError after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._pump():
+        while not self.turns.work():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no event from the broker in time")
             waits = [wait for wait in (self._wait(), left) if wait is not None]
-            readers = [reader for reader in (self._poke[0] if self._poke else None, self._wakeup) if reader]
             # Rounded up: waking a moment too early would spin until the moment has come.
-            readable, _, _ = select.select(readers, (), (), min(waits, default=1.0) + 0.001)
-            if self._poke is not None and self._poke[0] in readable:
-                self._quiet_poke()
+            readable, _, _ = select.select(self._readers(), (), (), min(waits, default=1.0) + 0.001)
+            if self.turns.socket in readable:
+                self.turns.quiet()
             if self._wakeup is not None and self._wakeup in readable:
                 self._hear()
 
     # Pumping
 
     def _pump(self) -> bool:
-        self._pumping = True
-        try:
-            delivered = False
-            for channel in list(self._consuming):
-                delivered = channel.pump() or delivered
-            return delivered
-        finally:
-            self._pumping = False
+        delivered = False
+        for channel in list(self._consuming):
+            delivered = channel.pump() or delivered
+        return delivered
 
     def _wait(self) -> float | None:
         waits = [wait for channel in self._consuming if (wait := channel.wait()) is not None]

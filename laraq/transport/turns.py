@@ -1,0 +1,136 @@
+"""Turns: when a transport gets to work, in a worker's event loop or in a loop of the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class EventLoop(Protocol):
+    """What of kombu's hub is needed."""
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Any:
+        """Call back after so many seconds; the result has a `cancel`."""
+
+
+class Turns:
+    """Everything a transport does in a worker happens in callbacks of file descriptors and timers.
+
+    What a callback of the hub's `on_tick` set, or of a timer, leaves to the hub is forgotten for a while: timers,
+    writers and calls made ready, such as the acknowledgements of a solo pool, are not seen by the poll that follows.
+    So whoever has news calls `poke`, a timer too, which makes a socket of our own readable, and the turn is taken
+    when the hub reads it.
+    """
+
+    def __init__(self, pump: Callable[[], bool], wait: Callable[[], float | None]) -> None:
+        """`pump` does what can be done, and says whether anything was delivered. `wait` says in how many seconds it may
+        have work though nobody pokes; None: only after an event."""
+        self._pump = pump
+        self._wait = wait
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._poked = False
+        self._loop: EventLoop | None = None
+        self._loop_thread: int | None = None
+        self._timer: Any = None
+        self._timer_at = 0.0
+        #: The thread that is working now.
+        self._worker: int | None = None
+
+    def open(self) -> None:
+        """Be ready to be poked."""
+        if self._ends is None:
+            self._ends = socket.socketpair()
+            for end in self._ends:
+                end.setblocking(False)
+
+    def close(self) -> None:
+        """No more turns. The socket has to have left its poller."""
+        self._cancel_timer()
+        if self._ends is not None:
+            ends, self._ends = self._ends, None
+            for end in ends:
+                end.close()
+            self._poked = False
+
+    def join(self, loop: EventLoop) -> None:
+        """Set timers in this event loop, whose thread takes the turns."""
+        self._loop = loop
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """Readable after `poke`, until `quiet`; None while closed."""
+        return None if self._ends is None else self._ends[0]
+
+    def poke(self) -> None:
+        """Take a turn soon; callable from any thread."""
+        if self._ends is not None and not self._poked:
+            self._poked = True
+            with contextlib.suppress(OSError):
+                self._ends[1].send(b"\0")
+
+    def quiet(self) -> None:
+        """The socket was read."""
+        self._poked = False
+        if self._ends is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._ends[0].recv(64)
+
+    def reconsider(self) -> None:
+        """The next turn may be due sooner than planned; callable from any thread.
+
+        In the thread of the event loop that costs a look at the clock, where a poke costs a turn for each
+        acknowledgement.
+        """
+        me = threading.get_ident()
+        if self._poked or me == self._worker:
+            return  # a turn is on its way, or it is one, which ends with a plan
+        if self._loop is not None and me == self._loop_thread:
+            self._plan()
+        else:
+            self.poke()
+
+    def take(self) -> None:
+        """Work, then plan the next turn; what the event loop calls."""
+        self._loop_thread = threading.get_ident()
+        if self._worker is None:
+            self.work()
+            self._plan()
+
+    def work(self) -> bool:
+        """Work without a plan, for a loop of the caller's; whether anything was delivered."""
+        self._worker = threading.get_ident()
+        try:
+            return self._pump()
+        finally:
+            self._worker = None
+
+    def wait(self) -> float | None:
+        """Seconds until the next turn; None: only after an event."""
+        return self._wait()
+
+    def _plan(self) -> None:
+        wait = self._wait()
+        if wait is None:
+            return
+        if wait <= 0:
+            self.poke()
+            return
+        at = time.monotonic() + wait
+        if self._loop is None or (self._timer is not None and self._timer_at <= at + 0.001):
+            return  # a turn too early does no harm
+        self._cancel_timer()
+        self._timer_at = at
+        self._timer = self._loop.call_later(wait, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._plan()  # what it was set for may have moved
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
