@@ -208,6 +208,14 @@ class BatchService:
         """
         self._settle(payload, MemberState.FAILED, describe(error, discreet=discreet))
 
+    def has_succeeded(self, payload: Payload) -> bool:
+        """Whether the job is counted as one that succeeded; the journal need not note what its batch knows."""
+        return (
+            payload.batch_id is not None
+            and not payload.event
+            and self.store.state(payload.batch_id, payload.id) is MemberState.DONE
+        )
+
     def reconcile(self) -> None:
         """Finish what senders and workers have left behind when they died."""
         with self._laraq:

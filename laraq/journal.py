@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -47,13 +48,16 @@ class Finished:
 Judgement: TypeAlias = Start | Settled | Finished
 
 
-def judge(starts: int, entry: JournalEntry | None) -> Judgement:
-    """What a redelivered message means, whose payload tells of that many earlier starts, counted or not."""
+def judge(starts: int, entry: JournalEntry | None, succeeded: Callable[[], bool] = lambda: False) -> Judgement:
+    """What a redelivered message means, whose payload tells of that many earlier starts, counted or not.
+
+    `succeeded` is asked of a run that did not end: whether somebody else, its batch, knows that the job succeeded.
+    """
     if entry is None or entry.attempt <= starts:
         return Start(starts + 1)
     if entry.ended:
         return Settled(entry)
-    if entry.state is RunState.FINISHED:
+    if entry.state is RunState.FINISHED or succeeded():
         return Finished(entry)
     return Start(entry.attempt + 1, died=True)
 
@@ -74,9 +78,12 @@ class RunJournal:
         """Note that the job of that start succeeded, before what follows it is told."""
         self._note(JournalEntry(run_key, attempt, RunState.FINISHED))
 
-    def end(self, run_key: str, attempt: int, state: RunState) -> None:
-        """Note that the bookkeeping of that start is done."""
-        self._note(JournalEntry(run_key, attempt, state))
+    def end(self, run_key: str, attempt: int, state: RunState, *, known: bool = False) -> None:
+        """Note that the bookkeeping of that start is done.
+
+        When that is `known` without this journal, it is told with the next note: that saves a write.
+        """
+        self._note(JournalEntry(run_key, attempt, state), write=not known)
 
     def claim(self, run_key: str, attempt: int) -> bool:
         """Make this process the only one to make that start, after `begin`; when it is not, the start is unsaid.
@@ -102,7 +109,7 @@ class RunJournal:
                 self._entries.clear()
                 self._journal.erase(self._writer)
 
-    def _note(self, entry: JournalEntry) -> None:
+    def _note(self, entry: JournalEntry, *, write: bool = True) -> None:
         with self._lock:
             if self._pid != os.getpid():
                 self._reset()
@@ -113,7 +120,8 @@ class RunJournal:
                 oldest = next((key for key, known in entries.items() if known.ended), None)
                 if oldest is not None:
                     del entries[oldest]
-            self._journal.write(self._writer, tuple(entries.values()))
+            if write:
+                self._journal.write(self._writer, tuple(entries.values()))
 
     def _reset(self) -> None:
         self._pid = os.getpid()

@@ -70,13 +70,20 @@ class Run:
 
     @property
     def is_followed(self) -> bool:
-        """Whether it succeeded and has a chain or batch, which its message alone tells of."""
+        """Whether it succeeded and has a chain or batch, as its message tells: what it added itself to its chain
+        another start adds again."""
         payload = self.payload
         return (
             isinstance(self.verdict, Done)
-            and bool(payload.chain or (payload.batch_id and not payload.event))
+            and bool(payload.chain or self.is_counted)
             and payload.chain == self.delivery.payload.chain
         )
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it succeeded and its batch knows."""
+        payload = self.payload
+        return isinstance(self.verdict, Done) and payload.batch_id is not None and not payload.event
 
 
 class Runner:
@@ -121,6 +128,13 @@ class Runner:
                 leave(outer)
                 self._laraq.end_job()
         return run
+
+    def must_note_success(self, run: Run) -> bool:
+        """Whether the journal has to know that the job succeeded before what follows is told.
+
+        Not where its batch is what follows, and takes it in at once: that is as good a note.
+        """
+        return run.is_followed and not (run.payload.chain == {} and self._laraq.batches.store.settles_at_once)
 
     def settle(self, run: Run, *, record: bool = True, follow: Callable[[Payload], None] | None = None) -> None:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.

@@ -229,3 +229,20 @@ def test_a_forked_child_writes_under_a_name_of_its_own() -> None:
     os.close(write_end)
     with os.fdopen(read_end, "rb") as answer:
         assert answer.read() == b"1"
+
+
+def test_a_run_whose_success_somebody_else_knows_is_finished() -> None:
+    running = entry(2, RunState.RUNNING)
+    assert judge(1, running, lambda: True) == Finished(running)
+    assert judge(1, running, lambda: False) == Start(3, died=True)
+    assert judge(2, running, lambda: True) == Start(3), "an earlier start's entry says nothing of this message"
+
+
+def test_an_end_that_is_known_is_told_with_the_next_note() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.end("job", 1, RunState.DONE, known=True)
+    assert store.find("job") == entry(1, RunState.RUNNING)
+    journal.begin("other", 1)
+    assert store.find("job") == entry(1, RunState.DONE)

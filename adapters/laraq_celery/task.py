@@ -105,9 +105,9 @@ class JobTask(Task):
             time.sleep(STORE_DOWN_PAUSE)
             raise Reject(error, requeue=True) from error
         request.laraq_delivery = delivery
-        run = laraq.runner.run(delivery)
+        run = request.laraq_run = laraq.runner.run(delivery)
         try:
-            if run.is_followed and delivery.crash is None and not request.is_eager:
+            if laraq.runner.must_note_success(run) and delivery.crash is None and not request.is_eager:
                 laraq_journal(laraq).finish(delivery.payload.run_key, delivery.start)
             laraq.runner.settle(run)
         except (StoreError, DispatchError) as error:
@@ -153,7 +153,7 @@ class JobTask(Task):
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
         entry = laraq_journal(self.laraq).find(payload.run_key)
         starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
-        judged = journal.judge(starts, entry)
+        judged = journal.judge(starts, entry, lambda: bool(self.laraq.batches.has_succeeded(payload)))
         if crash is not None and not isinstance(judged, journal.Finished):
             return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload, crash
         match judged:
@@ -263,8 +263,10 @@ class JobTask(Task):
         delivery: Delivery | None = getattr(request, "laraq_delivery", None)
         if delivery is None or request.is_eager:
             return
+        run: Run | None = getattr(request, "laraq_run", None)
+        known = state is RunState.DONE and run is not None and run.is_counted
         try:
-            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.start, state)
+            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.start, state, known=known)
         except StoreError as error:
             # The outcome stands; at worst a lost acknowledgement starts the job once more.
             logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, delivery.payload.id, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -21,7 +22,7 @@ _PAGE = 500
 #: How many members are asked for in one round trip.
 _MEMBERS = 1000
 
-#: What `lua/batch.lua` answers, in this order.
+#: What `lua/batch.lua` answers, a line each, in this order.
 _TALLY = (
     *("total", "done", "failed", "dropped", "loads", "allow_failures", "wants", "sent"),
     *("closed", "cancelled_at", "finished_at"),
@@ -34,6 +35,8 @@ class RedisBatches:
     A query is answered by reading every batch that was created in time; a store of very many of them is an SQL one.
     A `mark` that redis-py sends twice, because the first answer was lost, is told that it was there.
     """
+
+    settles_at_once = True
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
         self._client = client
@@ -110,6 +113,12 @@ class RedisBatches:
         places = {job: int(place) for job, told_state, place, _ in told if told_state == state}
         return sorted(places, key=places.__getitem__)
 
+    def state(self, id: str, job: str) -> MemberState | None:
+        """How far one of its jobs is; None when it is none of them."""
+        with store_errors(self._label):
+            member: Any = self._client.hget(self._keys(id)[1], job)
+        return None if member is None else MemberState(_text(member).split()[0])
+
     def delete(self, query: BatchQuery) -> int:
         """Drop every batch that matches, its members too; say how many. One that changes meanwhile is spared."""
         seen = self.all(query)
@@ -170,7 +179,13 @@ def _events(names: Sequence[str]) -> str:
 
 
 def _tally(id: str, answer: Any) -> Tally | None:
-    return None if answer is None else Tally(id=id, **_counts(dict(zip(_TALLY, answer, strict=True))))
+    if answer is None:
+        return None
+    return Tally(id=id, **_counts({name: said for name, said in zip(_TALLY, _lines(answer), strict=True) if said}))
+
+
+def _lines(answer: bytes | str) -> list[str]:
+    return _text(answer).split("\n")
 
 
 def _record(id: str, found: dict[Any, Any]) -> BatchRecord:
@@ -188,16 +203,16 @@ def _counts(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: int(fields[name]) for name in ("total", "done", "failed", "dropped", "loads")},
         "allow_failures": int(fields["allow_failures"]) == 1,
-        "wants": frozenset(_names(fields["wants"])),
-        "sent": frozenset(_names(fields["sent"])) | ({CLOSED} if fields.get("closed") else set()),
+        "wants": _names(fields.get("wants", "")),
+        "sent": _names(fields.get("sent", "")) | ({CLOSED} if fields.get("closed") else set()),
         "cancelled_at": _moment(fields.get("cancelled_at")),
         "finished_at": _moment(fields.get("finished_at")),
     }
 
 
-def _names(events: bytes | str) -> list[str]:
-    names: list[str] = json.loads(f"[{_text(events)[1:]}]")
-    return names
+@lru_cache(maxsize=256)
+def _names(events: bytes | str) -> frozenset[str]:
+    return frozenset(json.loads(f"[{_text(events)[1:]}]"))
 
 
 def _text(value: bytes | str) -> str:

@@ -9,6 +9,7 @@ from laraq_redis.batches import RedisBatches
 from laraq_redis.cache import RedisCache
 from laraq_redis.connection import Client, label, open_client
 from laraq_redis.delayed import RedisDelayed
+from laraq_redis.direct import direct
 from laraq_redis.failed import RedisFailedJobs
 from laraq_redis.journal import RedisJournal
 from laraq_redis.limits import RedisLimits
@@ -94,5 +95,6 @@ class RedisStore:
     def close(self) -> None:
         """Let go of connections; the store may be used again and then reconnects."""
         self._journal.close()
+        direct(self.client).close()
         if self._owns_client:
             self.client.close()

@@ -6,13 +6,9 @@ import contextlib
 import socket
 import ssl
 import time
-from typing import Any
-
-from redis import RedisCluster
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from laraq_redis.connection import Client
+from laraq_redis.direct import connection_for
 
 #: Seconds after which a silent connection is not trusted: the server, or a box on the way, may have dropped it and
 #: the next write would vanish unnoticed. Redis itself drops idle clients after one second at the earliest.
@@ -36,10 +32,8 @@ class Wire:
     def __init__(self, client: Client, key: str) -> None:
         """Connect; raises redis-py's errors."""
         self._head = b"*4\r\n$4\r\nHSET\r\n$%d\r\n%b\r\n" % (len(key.encode()), key.encode())
-        self._connection = _connection_for(client, key)
+        self._connection = connection_for(client, key)
         self._connection.connect()
-        # redis-py connects (TLS, ACL, database, Sentinel); its sending and parsing would cost twice what the system
-        # calls do. `_sock` is no public name, but kombu's transport has relied on it for as long.
         self._socket: socket.socket = self._connection._sock
         #: Most answers that may be due after a `set`; TLS cannot look for one without waiting.
         self._allowed = 0 if isinstance(self._socket, ssl.SSLSocket) else DUE
@@ -83,15 +77,3 @@ class Wire:
     def close(self) -> None:
         """Close this process's end; the connection of a parent process stays open."""
         self._connection.disconnect()
-
-
-def _connection_for(client: Client, key: str) -> Any:
-    node: Any = client
-    if isinstance(client, RedisCluster):
-        cluster: Any = client
-        node = cluster.get_redis_connection(cluster.get_node_from_key(key))
-    pool = node.connection_pool
-    # RESP2 and no `maint_notifications_*`: a pushed message could come between the answers. Tried once: whoever it
-    # fails has the client to try again. Made without the pool, whose `max_connections` are for those who return them.
-    settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
-    return pool.connection_class(**{**settings, "protocol": 2, "retry": Retry(NoBackoff(), 0)})

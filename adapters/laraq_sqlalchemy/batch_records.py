@@ -49,6 +49,13 @@ class SqlBatchRecords:
         wanted = select(_members.job).where(*of_it, there).order_by(_members.place)
         return self._database.read(lambda connection: connection.scalars(wanted).all())
 
+    def state(self, id: str, job: str) -> MemberState | None:
+        """How far one of its jobs is; None when it is none of them."""
+        there = select(_columns.id).where(*is_there(id)).exists()
+        wanted = select(_members.state).where(_members.batch_id == id, _members.job == job, there)
+        found = self._direct.run(wanted, {}, lambda result: result.scalar_one_or_none())
+        return None if found is None else STATES[found]
+
     def delete(self, query: BatchQuery) -> int:
         """Drop every batch that matches, its members too, a thousand at a time; say how many.
 

@@ -42,6 +42,9 @@ class SqlBatches(SqlBatchRecords):
     on SQLite. Every change locks the row of its batch before anything else, so that no two of one batch deadlock.
     """
 
+    #: The row of the batch is locked, and many workers may want it.
+    settles_at_once = False
+
     def __init__(self, database: Database, direct: Direct) -> None:
         super().__init__(database, direct)
         self._join_new = insert_new(database.dialect, batch_jobs)

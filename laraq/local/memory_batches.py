@@ -63,6 +63,8 @@ class _Batch:
 class MemoryBatches:
     """Batches in a dict. They are gone when the process ends, and a forked child has its own copy."""
 
+    settles_at_once = True
+
     def __init__(self) -> None:
         self._batches: dict[str, _Batch] = {}
         self._lock = threading.Lock()
@@ -148,6 +150,12 @@ class MemoryBatches:
         with self._lock:
             batch = self._batches.get(id)
             return [] if batch is None else [job for job, each in batch.members.items() if each is state]
+
+    def state(self, id: str, job: str) -> MemberState | None:
+        """How far one of its jobs is; None when it is none of them."""
+        with self._lock:
+            batch = self._batches.get(id)
+            return None if batch is None else batch.members.get(job)
 
     def delete(self, query: BatchQuery) -> int:
         """Drop every batch that matches, its members too; say how many."""

@@ -15,6 +15,10 @@ class BatchCounts(Protocol):
     opens the batch again. Every change takes the mark CLOSED away. What is not there (any more) is None.
     """
 
+    #: Whether `settle` is done, or in the hands of a server that does it whatever becomes of this process, a moment
+    #: after it is called; False where it may wait for other processes.
+    settles_at_once: bool
+
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
         """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays.
 
@@ -55,6 +59,9 @@ class BatchRecords(Protocol):
 
     def jobs(self, id: str, state: MemberState) -> Sequence[str]:
         """The ids of its jobs in that state, in the order they were added."""
+
+    def state(self, id: str, job: str) -> MemberState | None:
+        """How far one of its jobs is; None when it is none of them."""
 
     def delete(self, query: BatchQuery) -> int:
         """Drop every batch that matches, its members too, without holding locks for long; say how many."""

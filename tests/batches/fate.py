@@ -47,7 +47,9 @@ class Fate:
         return call
 
 
-def fated(line: Line, die_at: int, after: bool) -> Fate:
+def fated(line: Line, die_at: int, after: bool, *, at_once: bool = False) -> Fate:
+    """`at_once`: the batch itself is the note of a success, so that who dies before it is told has died in its run."""
+    line.laraq.batches.store.settles_at_once = at_once
     fate = Fate(die_at, after)
     fate.over(line.laraq.batches.store, *STORE_STEPS)
     fate.over(line, "push")

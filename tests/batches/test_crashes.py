@@ -14,23 +14,26 @@ from tests.support.line import Line
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("at_once", [False, True], ids=["success is noted", "the batch is the note"])
 @pytest.mark.parametrize("after", [False, True], ids=["before the step", "after the step"])
-def test_a_worker_may_die_at_any_step_of_the_bookkeeping(after: bool) -> None:
+def test_a_worker_may_die_at_any_step_of_the_bookkeeping(after: bool, at_once: bool) -> None:
     die_at, steps = 0, 1
     while die_at < steps:
         die_at += 1
         log.clear()
         with Line.attached() as line:
-            jobs = [Note(1), [Note(2), Breaks(0), Note(3)], Note(4), Bus.chain([Note(5), Note(6)])]
+            jobs = [Twice(1), [Note(2), Breaks(0), Note(3)], Twice(4), Bus.chain([Note(5), Twice(6)])]
             batch = watched(jobs).allow_failures(on_failure).dispatch()
-            fate = fated(line, die_at, after)
+            fate = fated(line, die_at, after, at_once=at_once)
             work_through(line, fate)
             line.laraq.batches.reconcile()
             line.work()
             steps = fate.steps
             assert counts(batch) == (7, 5, 1, True), die_at
             seen = Counter(entry for entry in log if not str(entry).startswith(("break", "catch", "failure")))
-            assert seen == Counter([1, 2, 4, 5, 6, "before", "finally", *["progress"] * 6]), die_at
+            again = seen - Counter([1, 2, 4, 5, 6, "before", "finally", *["progress"] * 6])
+            assert seen - again == Counter([1, 2, 4, 5, 6, "before", "finally", *["progress"] * 6]), die_at
+            assert not again or (at_once and not after and sorted(again) in ([1], [4], [6])), die_at
             assert sorted(str(entry).split()[0] for entry in log if " " in str(entry)) == ["break", "catch", "failure"]
             found = line.laraq.batches.store.find(batch.id)
             assert found is not None
@@ -90,6 +93,10 @@ def test_a_job_may_die_at_any_step_of_adding(after: bool) -> None:
             assert counts(batch) == (len(ran) + 1, len(ran) + 1, 0, True), die_at
             assert (log.count("then"), log.count("finally")) == (1, 1), die_at
             assert log.count("progress") == len(ran) + 1, die_at
+
+
+class Twice(Note):
+    tries = 2
 
 
 class _Loader(Job):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -66,7 +67,9 @@ class Line:
         attempt, crash = payload.attempts + 1, None
         if redelivered:
             self._journal = RunJournal(self.laraq.store.journal)  # its process died, this is another one
-            match judge(payload.attempts + payload.uncounted, self._journal.find(payload.run_key)):
+            entry = self._journal.find(payload.run_key)
+            succeeded = partial(self.laraq.batches.has_succeeded, payload)
+            match judge(payload.attempts + payload.uncounted, entry, succeeded):
                 case Settled():
                     return None
                 case Finished(entry):
@@ -80,12 +83,12 @@ class Line:
             if (redelivered or start > 1 or payload.once) and not self._journal.claim(key, start):
                 return None
         run = self.laraq.runner.run(delivery)
-        if run.is_followed and crash is None:
+        if self.laraq.runner.must_note_success(run) and crash is None:
             self._journal.finish(key, start)
         self.laraq.runner.settle(run)
         if isinstance(run.verdict, Release):
             self.push(run.payload.with_(attempts=delivery.attempt), run.verdict.delay)
-        self._journal.end(key, start, RunState.DONE)
+        self._journal.end(key, start, RunState.DONE, known=run.is_counted)
         return run
 
     def step(self) -> Run | None:

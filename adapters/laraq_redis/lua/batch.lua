@@ -5,9 +5,14 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- The counts as one text, a line each: a client reads one value faster than many.
 local function tally()
-  return redis.call('HMGET', KEYS[1], 'total', 'done', 'failed', 'dropped', 'loads', 'allow_failures', 'wants', 'sent',
-    'closed', 'cancelled_at', 'finished_at')
+  local counts = redis.call('HMGET', KEYS[1], 'total', 'done', 'failed', 'dropped', 'loads', 'allow_failures', 'wants',
+    'sent', 'closed', 'cancelled_at', 'finished_at')
+  for i, value in ipairs(counts) do
+    counts[i] = value or ''
+  end
+  return table.concat(counts, '\n')
 end
 
 local function count(name, by)

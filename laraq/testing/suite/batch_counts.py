@@ -65,6 +65,7 @@ class BatchCountsSuite:
         assert batches.add("b", "load", ["j"], LONG) is None
         assert batches.end_load("b", FIRST_LOAD) is None
         assert batches.settle("b", "j1", DONE) is None
+        assert batches.state("b", "j1") is None
         assert batches.cancel("b") is None
         assert batches.mark("b", "then") is False
         assert batches.mark("b", CLOSED) is False
@@ -190,6 +191,12 @@ class BatchCountsSuite:
             assert settled(batches, "j1", outcome, id=id) == (told.tally, False)
             assert list(batches.jobs(id, after)) == (["j1", "j2"] if after is PENDING else ["j1"])
             assert counts(told.tally) == (2, after is DONE, after is FAILED, after is DROPPED)
+
+    def test_the_state_of_a_job_is_its_own(self, batches: Batches) -> None:
+        make(batches, "j1", "j2", "j3", allow_failures=True)
+        batches.settle("b", "j1", DONE)
+        batches.settle("b", "j2", FAILED)
+        assert [batches.state("b", job) for job in ("j1", "j2", "j3", "j4")] == [DONE, FAILED, PENDING, None]
 
     def test_a_job_that_was_no_member_becomes_one(self, batches: Batches) -> None:
         for outcome in MemberState:

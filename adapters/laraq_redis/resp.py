@@ -1,4 +1,4 @@
-"""Reader: what a Redis server says in RESP3, in whatever pieces it comes."""
+"""Reader: what a Redis server says, in RESP2 or RESP3, in whatever pieces it comes."""
 
 from __future__ import annotations
 
