@@ -44,10 +44,10 @@ REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/7")
 POSTGRES = os.environ.get("POSTGRES_URL", "postgresql+psycopg://root@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306/laraq_bench")
 
-#: Name -> (broker URL with {dir} for a fresh directory, jobs in one drain).
+#: Name -> (broker URL with {dir} for a fresh directory, jobs in one drain: some seconds' worth for each).
 BROKERS = {
-    "redis": (REDIS, 3000),
-    "laraq-redis": (f"laraq-{REDIS}", 6000),
+    "redis": (REDIS, 4000),
+    "laraq-redis": (f"laraq-{REDIS}", 12000),
     "sqla-sqlite": ("sqla+sqlite:///{dir}/sqla.db", 500),
     "sqla-postgres": (f"sqla+{POSTGRES}", 500),
     "laraq-sqlite": ("laraq-db+sqlite:///{dir}/laraq.db", 6000),

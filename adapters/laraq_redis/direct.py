@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakMethod, ref
 from redis import RedisCluster
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from laraq_redis.connection import Client
@@ -42,6 +42,8 @@ class Direct:
         if self._lock.acquire(blocking=False):
             try:
                 return self._ask(packed("EVALSHA", script.sha, len(keys), *keys, *arguments), keys[0])
+            except NoScriptError:
+                pass  # redis-py sends it as a whole
             except (OSError, RedisError):
                 self._hang_up()
             except BaseException:
@@ -73,7 +75,7 @@ class Direct:
                 raise ConnectionResetError("Redis closed the connection")
             for answer in self._reader.feed(got):
                 if isinstance(answer, ErrorReply):
-                    raise RedisError(answer)
+                    raise NoScriptError(answer) if answer.startswith("NOSCRIPT") else RedisError(answer)
                 return answer
 
     def _hang_up(self) -> None:

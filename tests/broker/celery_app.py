@@ -76,7 +76,8 @@ class BrokerProject(Project):
     def marks(self, kind: str) -> list[Mapping[str, Any]]:
         """What `mark` wrote, of one kind: start or end."""
         path = self.folder / "marks"
-        lines = path.read_text().splitlines() if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last may be in the middle of being written
         return [mark for mark in map(json.loads, lines) if kind in mark]
 
     def names(self, kind: str) -> list[Any]:

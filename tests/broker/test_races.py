@@ -43,6 +43,8 @@ def test_the_victim_of_a_deadlock_tries_again(url: str, open_stores: Open) -> No
     other = create_engine(url)
     lock = text("UPDATE laraq_jobs SET payload = 'other' WHERE id = :id")
     with other.connect() as connection, ThreadPoolExecutor() as pool:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET deadlock_timeout = '15s'"))  # the victim is who looks for the deadlock first
         # The more a transaction has changed, the less MariaDB likes to take it back.
         filler = [{"n": n} for n in range(500)]
         connection.execute(

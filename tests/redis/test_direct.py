@@ -35,12 +35,16 @@ def test_answers_are_as_redis_py_gives_them(client: redis.Redis) -> None:
     direct.close()
 
 
-def test_a_script_the_server_has_forgotten_is_sent_again(client: redis.Redis) -> None:
-    direct, script = Direct(client), echo(client)
-    assert direct.ask(script, ["k"], ["1"]) == b"1"
-    client.script_flush()
-    assert direct.ask(script, ["k"], ["2"]) == b"2"
-    direct.close()
+def test_a_script_the_server_has_forgotten_is_sent_again_and_the_connection_kept(tmp_path: Path) -> None:
+    with PrivateRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        direct, script = Direct(client), echo(client)
+        assert direct.ask(script, ["k"], ["1"]) == b"1"
+        kept = direct._connection
+        client.script_flush()
+        assert direct.ask(script, ["k"], ["2"]) == b"2"
+        assert direct.ask(script, ["k"], ["3"]) == b"3"
+        assert direct._connection is kept
+        direct.close()
 
 
 def test_an_error_of_the_script_is_redis_pys(client: redis.Redis) -> None:

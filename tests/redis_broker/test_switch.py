@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,11 @@ def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
         project.stop_holding("held")
         with project.worker(env=project.stock, concurrency=4):
             wait_until(lambda: set(project.names("end")) >= {*range(400), "held"}, timeout=40)
-    assert project.names("start").count("held") == 2
-    assert sorted(name for name in project.names("start") if name != "held") == list(range(400))
+    starts = Counter(project.names("start"))
+    assert starts.pop("held") == 2
+    assert starts.keys() == set(range(400))
+    # A stock worker that stops restores what it has finished and not yet acknowledged.
+    stock = {mark["start"] for mark in project.marks("start") if mark["scheme"] == "redis"}
+    assert {name for name, times in starts.items() if times > 1} <= stock
     kinds = {mark["scheme"] for mark in project.marks("end")}
     assert kinds == {"redis", "laraq-redis"}
