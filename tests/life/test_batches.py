@@ -236,8 +236,8 @@ def catch(batch, error): note_callback("catch")
 def finally_(batch): note_callback("finally")
 """
 
-JOBS = int(os.environ.get("LARAQ_BATCH_JOBS", "1500"))
-KILLS = int(os.environ.get("LARAQ_BATCH_KILLS", "3"))
+JOBS = int(os.environ.get("LARAQ_BATCH_JOBS", "1000"))
+KILLS = int(os.environ.get("LARAQ_BATCH_KILLS", "2"))
 
 
 @pytest.mark.serial

@@ -1,4 +1,7 @@
-"""Two thousand jobs of every kind while workers are killed: each uuid ends exactly once."""
+"""Jobs of every kind while workers are killed: each uuid ends exactly once.
+
+LARAQ_MIXED_JOBS (up to 2000) and LARAQ_MIXED_KILLS make it longer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from tests.support.worker import WorkerProcess
 
 pytestmark = [pytest.mark.serial, pytest.mark.fault, pytest.mark.timeout(400)]
 
-JOBS, KILLS = 2000, 5
+JOBS = int(os.environ.get("LARAQ_MIXED_JOBS", "1000"))
+KILLS = int(os.environ.get("LARAQ_MIXED_KILLS", "3"))
 
 MIXED = """
 app.conf.worker_prefetch_multiplier = 1

@@ -51,7 +51,7 @@ def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
     producer = project.start_python(
         """
         import proj, time
-        for n in range(400):
+        for n in range(250):
             proj.note.apply_async((n, 0.01), countdown=2 if n % 10 == 0 else None)
             time.sleep(0.02)
         proj.note.apply_async(("tomorrow",), countdown=86400)
@@ -59,11 +59,11 @@ def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
         project.stock,
     )
     with project.worker(env=project.stock) as first, project.worker(env=project.stock) as second:
-        wait_until(lambda: len(project.names("end")) > 40, timeout=30)
+        wait_until(lambda: len(project.names("end")) > 30, timeout=30)
         assert first.terminate() == 0
         with project.worker() as third, project.worker() as fourth:
             assert second.terminate() == 0
-            wait_until(lambda: len(project.names("end")) > 200, timeout=30)
+            wait_until(lambda: len(project.names("end")) > 120, timeout=30)
             assert third.terminate() == 0
             project.python("import proj; proj.note.delay('held', 60)")
             wait_until(lambda: "held" in project.names("start"), timeout=15)
@@ -75,10 +75,10 @@ def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
         assert (project.count().reserved, project.count().delayed) == (0, 0)
         project.stop_holding("held")
         with project.worker(env=project.stock, concurrency=4):
-            wait_until(lambda: set(project.names("end")) >= {*range(400), "held"}, timeout=40)
+            wait_until(lambda: set(project.names("end")) >= {*range(250), "held"}, timeout=40)
     starts = Counter(project.names("start"))
     assert starts.pop("held") == 2
-    assert starts.keys() == set(range(400))
+    assert starts.keys() == set(range(250))
     # A stock worker that stops restores what it has finished and not yet acknowledged.
     stock = {mark["start"] for mark in project.marks("start") if mark["scheme"] == "redis"}
     assert {name for name, times in starts.items() if times > 1} <= stock
