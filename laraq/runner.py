@@ -62,6 +62,8 @@ class Run:
     job: Any = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     verdict: Verdict = field(default_factory=Done)
+    #: Whether `settle` had it wait in the store instead of its queue.
+    parked: bool = False
     #: The payload as the next start must see it.
     payload: Payload = field(init=False)
 
@@ -136,11 +138,19 @@ class Runner:
         """
         return run.is_followed and not (run.payload.chain == {} and self._laraq.batches.store.settles_at_once)
 
-    def settle(self, run: Run, *, record: bool = True, follow: Callable[[Payload], None] | None = None) -> None:
+    def settle(
+        self,
+        run: Run,
+        *,
+        record: bool = True,
+        follow: Callable[[Payload], None] | None = None,
+        park: Callable[[Run, Obstacle], bool] | None = None,
+    ) -> None:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
 
         `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
-        run inside of this call (sync). Raises StoreError or DispatchError when the books cannot be kept.
+        run inside of this call (sync). `park` keeps a job until an obstacle is gone, and says whether it could; without
+        it the job goes back to its queue. Raises StoreError or DispatchError when the books cannot be kept.
         """
         with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
@@ -149,8 +159,12 @@ class Runner:
                 case Done(result):
                     self._go_on(run.payload, follow)
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
-                case Release(obstacle=Obstacle()):
-                    Events.emit(events.JobParked, run.delivery, run.job)
+                case Release(delay, obstacle=Obstacle() as obstacle):
+                    run.parked = park is not None and park(run, obstacle)
+                    if run.parked:
+                        Events.emit(events.JobParked, run.delivery, run.job)
+                    else:
+                        Events.emit(events.JobReleased, run.delivery, run.job, delay)
                 case Release(delay, None):
                     Events.emit(events.JobReleased, run.delivery, run.job, delay)
                 case Release(delay, error):

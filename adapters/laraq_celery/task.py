@@ -109,7 +109,7 @@ class JobTask(Task):
         try:
             if laraq.runner.must_note_success(run) and delivery.crash is None and not request.is_eager:
                 laraq_journal(laraq).finish(delivery.payload.run_key, delivery.start)
-            laraq.runner.settle(run)
+            laraq.runner.settle(run, park=None if request.is_eager else self._park)
         except (StoreError, DispatchError) as error:
             return self._settle_later(run, error)
         match run.verdict:
@@ -181,13 +181,12 @@ class JobTask(Task):
 
     def _release(self, run: Run, release: Release) -> Retry:
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
-        delivery, free = run.delivery, not release.counted
-        changes = {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
-        header = run.payload.with_(**changes, parked={}).to_header()
-        if delivery.error is not None:  # a header this code cannot read goes back as it came
-            header = {**(self.request.headers or {}).get("laraq", {}), **changes, "returns": run.payload.returns}
-        if release.obstacle is not None and not self.request.is_eager and self._park(run, release.obstacle, changes):
+        if run.parked:
             return Retry(message=PARKED)
+        changes = _starts(run)
+        header = run.payload.with_(**changes, parked={}).to_header()
+        if run.delivery.error is not None:  # a header this code cannot read goes back as it came
+            header = {**(self.request.headers or {}).get("laraq", {}), **changes, "returns": run.payload.returns}
         signature = self._republish(release.delay, {"laraq": header})
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
@@ -201,7 +200,7 @@ class JobTask(Task):
         crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {verdict.error}"}
         raise Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
 
-    def _park(self, run: Run, obstacle: Obstacle, changes: Mapping[str, Any]) -> bool:
+    def _park(self, run: Run, obstacle: Obstacle) -> bool:
         """Keep the job in the store until the obstacle is gone; False when it has to go back to its queue."""
         delivery, request = run.delivery, self.request
         again = self._again(0, {}).options
@@ -211,7 +210,7 @@ class JobTask(Task):
         carrier = {**again, **family, "headers": headers, "add_to_parent": False}
         default = self.laraq.settings.default
         payload = run.payload.with_(
-            **changes,
+            **_starts(run),
             queue=delivery.queue or None,
             connection=None if delivery.connection == default else delivery.connection,
             carrier={name: value for name, value in carrier.items() if value is not None and name != "task_id"},
@@ -320,6 +319,12 @@ def carrier_of(request: Any) -> dict[str, Any]:
         "parent_id": request.parent_id,
     }
     return {name: value for name, value in kept.items() if value}
+
+
+def _starts(run: Run) -> dict[str, int]:
+    """How often the job was started, as its next message says."""
+    delivery, free = run.delivery, isinstance(run.verdict, Release) and not run.verdict.counted
+    return {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
 
 
 def _raisable(error: BaseException) -> Exception:

@@ -107,14 +107,17 @@ def test_who_was_lost_hands_the_lock_to_the_next(queue: Laraq, deliver: Deliver)
     assert seen == ["next"]
 
 
-def test_parking_is_told_as_such(queue: Laraq) -> None:
+@pytest.mark.parametrize(("park", "event"), [(True, "JobParked"), (False, "JobReleased"), (None, "JobReleased")])
+def test_parking_is_told_as_such_where_it_succeeds(queue: Laraq, park: bool | None, event: str) -> None:
     told: list[str] = []
     queue.store.locks.acquire("overlap:k", "another", 60)
     cls = work(WithoutOverlapping("k").shared().park())
     payload = queue.dispatcher.payload(cls(), "1")
     with Events.listening(events.Event, lambda event: told.append(type(event).__name__)):
-        queue.runner.settle(queue.runner.run(Delivery(payload, 1, "default", "default")))
-    assert told == ["JobProcessing", "JobParked", "JobAttempted"]
+        run = queue.runner.run(Delivery(payload, 1, "default", "default"))
+        queue.runner.settle(run, park=None if park is None else lambda run, obstacle: park)
+    assert told == ["JobProcessing", event, "JobAttempted"]
+    assert run.parked is bool(park)
 
 
 def test_there_is_no_warning_of_a_single_try(deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:
