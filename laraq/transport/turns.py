@@ -119,9 +119,11 @@ class Turns:
         if wait <= 0:
             self.poke()
             return
-        at = time.monotonic() + wait
-        if self._loop is None or (self._timer is not None and self._timer_at <= at + 0.001):
-            return  # a turn too early does no harm
+        now = time.monotonic()
+        at = now + wait
+        # A turn too early does no harm. A timer that is overdue may never come: a hub forgets its timers at times.
+        if self._loop is None or (self._timer is not None and now <= self._timer_at <= at + 0.001):
+            return
         self._cancel_timer()
         self._timer_at = at
         self._timer = self._loop.call_later(wait, self._on_timer)

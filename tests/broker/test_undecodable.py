@@ -21,7 +21,7 @@ JOBS = """
     from celery import Celery
     from laraq import Job, Laraq
 
-    options = {"retry_after": 3, "poll": 30}
+    options = {"retry_after": 3, "poll": 1}
     app = Celery("proj", broker="laraq-db+" + os.environ["DATABASE"], broker_transport_options=options)
     queue = Laraq(app, store=os.environ["DATABASE"])
 
