@@ -78,7 +78,7 @@ class Channel(kombu_redis.Channel):
         return RedisQueues(_client(self.pool), self.keys, self.connection.retry_after)
 
     def _open_queues(self) -> RedisQueues:
-        sentinels = self._sentinel_manager
+        sentinels = getattr(self, "_sentinel_manager", None)  # kombu has it since 5.7
         try:
             pool = self._get_pool()
         finally:
