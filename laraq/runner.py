@@ -11,7 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ from laraq.options import apply, epoch, read
 from laraq.payload import CIPHER, Payload
 from laraq.persistence import persistently
 from laraq.retries import Backoff, RetryPolicy
+from laraq.run import Run
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -51,41 +52,6 @@ logger = logging.getLogger("laraq.runner")
 #: How often a message of an unknown class or a newer version goes back before it fails: long enough for a deploy.
 UNKNOWN_TRIES = 10
 _UNKNOWN_BACKOFF = Backoff(base=5, cap=120, jitter=0.1)
-
-
-@dataclass(slots=True)
-class Run:
-    """One delivery on its way through `run` and `settle`."""
-
-    delivery: Delivery
-    #: None when the message could not become a job.
-    job: Any = None
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
-    verdict: Verdict = field(default_factory=Done)
-    #: Whether `settle` had it wait in the store instead of its queue.
-    parked: bool = False
-    #: The payload as the next start must see it.
-    payload: Payload = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.payload = self.delivery.payload
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether it succeeded and has a chain or batch, as its message tells: what it added itself to its chain
-        another start adds again."""
-        payload = self.payload
-        return (
-            isinstance(self.verdict, Done)
-            and bool(payload.chain or self.is_counted)
-            and payload.chain == self.delivery.payload.chain
-        )
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether it succeeded and its batch knows."""
-        payload = self.payload
-        return isinstance(self.verdict, Done) and payload.batch_id is not None and not payload.event
 
 
 class Runner:
@@ -136,7 +102,7 @@ class Runner:
 
         Not where its batch is what follows, and takes it in at once: that is as good a note.
         """
-        return run.is_followed and not (run.payload.chain == {} and self._laraq.batches.store.settles_at_once)
+        return run.is_followed and (bool(run.payload.chain) or not self._laraq.batches.store.settles_at_once)
 
     def settle(
         self,

@@ -17,7 +17,7 @@ from laraq.delivery import Delivery, Done, Fail, Release
 from laraq.errors import ConfigurationError, JobDefinitionError, PayloadError, TamperedPayloadError
 from laraq.options import WorkerOptions
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 log: list[Any] = []

@@ -13,7 +13,7 @@ from laraq import Backoff, Job, Laraq
 from laraq.delivery import Delivery, Fail, Release
 from laraq.options import TRAVELLING, WorkerOptions, apply, delay_seconds, epoch, read, seconds, travelling
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

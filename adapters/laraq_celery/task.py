@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import Task, states
@@ -17,7 +18,7 @@ from laraq import journal
 from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
 from laraq.errors import DispatchError, JobFailure, LaraqError, PayloadError, StoreError
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 from laraq_celery import soft_limit
 
 logger = logging.getLogger("laraq.task")
@@ -153,7 +154,7 @@ class JobTask(Task):
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
         entry = laraq_journal(self.laraq).find(payload.run_key)
         starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
-        judged = journal.judge(starts, entry, lambda: bool(self.laraq.batches.has_succeeded(payload)))
+        judged = journal.judge(starts, entry, partial(self.laraq.batches.has_succeeded, payload))
         if crash is not None and not isinstance(judged, journal.Finished):
             return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload, crash
         match judged:

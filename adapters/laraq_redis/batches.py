@@ -181,11 +181,8 @@ def _events(names: Sequence[str]) -> str:
 def _tally(id: str, answer: Any) -> Tally | None:
     if answer is None:
         return None
-    return Tally(id=id, **_counts({name: said for name, said in zip(_TALLY, _lines(answer), strict=True) if said}))
-
-
-def _lines(answer: bytes | str) -> list[str]:
-    return _text(answer).split("\n")
+    lines = _text(answer).split("\n")
+    return Tally(id=id, **_counts({name: said for name, said in zip(_TALLY, lines, strict=True) if said}))
 
 
 def _record(id: str, found: dict[Any, Any]) -> BatchRecord:

@@ -42,10 +42,9 @@ class Direct:
         if self._lock.acquire(blocking=False):
             try:
                 return self._ask(packed("EVALSHA", script.sha, len(keys), *keys, *arguments), keys[0])
-            except NoScriptError:
-                pass  # redis-py sends it as a whole
-            except (OSError, RedisError):
-                self._hang_up()
+            except (OSError, RedisError) as error:
+                if not isinstance(error, NoScriptError):  # of which redis-py sends the whole
+                    self._hang_up()
             except BaseException:
                 self._hang_up()  # a signal may have come in the middle of the command
                 raise

@@ -1,5 +1,6 @@
 """The transport core: what every broker of laraq's own does the same way, whatever its store."""
 
+from laraq.transport.body import open_body
 from laraq.transport.credit import BATCH, credit
 from laraq.transport.deliveries import Deliveries
 from laraq.transport.feed import Appetite, Ask, Feed, Polling
@@ -38,6 +39,7 @@ __all__ = [
     "Taken",
     "Turns",
     "credit",
+    "open_body",
     "raw",
     "undecodable",
 ]

@@ -108,10 +108,6 @@ class Turns:
         finally:
             self._worker = None
 
-    def wait(self) -> float | None:
-        """Seconds until the next turn; None: only after an event."""
-        return self._wait()
-
     def _plan(self) -> None:
         wait = self._wait()
         if wait is None:

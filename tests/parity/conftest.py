@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from laraq import Events, Job, Laraq, events
 from laraq.delivery import Crash, Delivery
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 
 Deliver: TypeAlias = Callable[..., Run]
 

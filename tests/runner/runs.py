@@ -10,7 +10,7 @@ from laraq import Job, Laraq
 from laraq.delivery import Crash, Delivery, Done, Fail, Release
 from laraq.errors import ManuallyFailedError
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 
 OVER = "done"
 GONE = "deleted"

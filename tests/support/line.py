@@ -15,7 +15,7 @@ from laraq import Laraq
 from laraq.delivery import Crash, Delivery, Release, RunState
 from laraq.journal import Finished, RunJournal, Settled, Start, judge
 from laraq.payload import Payload
-from laraq.runner import Run
+from laraq.run import Run
 
 
 @dataclass

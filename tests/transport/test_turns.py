@@ -124,6 +124,21 @@ def test_what_work_begun_by_a_timer_leaves_to_the_loop_is_not_forgotten(loop: Lo
     assert called[0] < loop.work.turns[-1] + 0.5
 
 
+def test_a_timer_that_the_hub_forgot_is_set_again(loop: Loop) -> None:
+    """Celery clears the timers of its hub when a connection is lost."""
+    started(loop)
+    loop.work.due = time.monotonic() + 0.05
+    loop.hub.call_soon(loop.turns.reconsider)
+    loop.run_until(lambda: loop.hub._ready == set())
+    loop.hub.timer.clear()
+    time.sleep(0.1)
+    due = loop.work.due = time.monotonic() + 0.05
+    loop.hub.call_soon(loop.turns.reconsider)
+    loop.hub.call_later(5, lambda: None)
+    loop.run_until(lambda: loop.work.due is None, seconds=2)
+    assert due <= loop.work.turns[-1] < due + 0.5
+
+
 def test_a_closed_one_takes_no_poke() -> None:
     turns = Turns(lambda: False, lambda: None)
     turns.poke()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 from kombu.utils import json as kombu_json
 from pydantic_core import from_json
 
-from laraq.transport import Job
+from laraq.transport import Job, open_body
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.
@@ -54,11 +53,7 @@ def _unseal(job: Job) -> dict[str, Any]:
     # A stock worker that had the job before may have said so.
     info["redelivered"] = job.lease.attempts > 1 or bool(info.get("redelivered"))
     seconds_to_wait(message)
-    if (encoding := properties.get("body_encoding")) is not None:
-        # Here and not in kombu's Message, whose errors would end the worker.
-        if encoding != "base64":
-            raise ValueError(f"body_encoding {encoding!r}")
-        message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
+    open_body(message)
     return message
 
 

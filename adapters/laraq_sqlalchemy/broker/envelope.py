@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from laraq.transport import Job, Posting
+from laraq.transport import Job, Posting, open_body
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.
@@ -54,11 +53,7 @@ def _unseal(job: Job, native_delay: bool) -> dict[str, Any]:
     headers["attempts"] = job.lease.attempts
     if native_delay and headers.get("eta"):
         headers["eta"] = None
-    if (encoding := properties.get("body_encoding")) is not None:
-        # Here and not in kombu's Message, whose errors would end the worker.
-        if encoding != "base64":
-            raise ValueError(f"body_encoding {encoding!r}")
-        message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
+    open_body(message)
     return message
 
 

@@ -1,0 +1,45 @@
+"""Run: one delivery on its way through a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from laraq.delivery import Delivery, Done, Verdict
+from laraq.payload import Payload
+from laraq.retries import RetryPolicy
+
+
+@dataclass(slots=True)
+class Run:
+    """What `Runner.run` finds out about a delivery, and `Runner.settle` keeps the books of."""
+
+    delivery: Delivery
+    #: None when the message could not become a job.
+    job: Any = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    verdict: Verdict = field(default_factory=Done)
+    #: Whether `settle` had it wait in the store instead of its queue.
+    parked: bool = False
+    #: The payload as the next start must see it.
+    payload: Payload = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.payload = self.delivery.payload
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it succeeded and has a chain or batch, as its message tells: what it added itself to its chain
+        another start adds again."""
+        payload = self.payload
+        return (
+            isinstance(self.verdict, Done)
+            and bool(payload.chain or self.is_counted)
+            and payload.chain == self.delivery.payload.chain
+        )
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it succeeded and its batch knows."""
+        payload = self.payload
+        return isinstance(self.verdict, Done) and payload.batch_id is not None and not payload.event
