@@ -43,6 +43,7 @@ class Deliveries:
         self._delivered: OrderedDict[str, Any] = OrderedDict()
         self._dirty: set[str] = set()
         self._lock = threading.Lock()
+        running.await_results()
 
     @property
     def outstanding(self) -> int:
@@ -91,5 +92,6 @@ class Deliveries:
         else:
             sure, used = running.tags_in_pool()
             kept |= sure
+            running.hold_results()
         self.channel.release([tag for tag in tags if tag in used], counted=True)
         self.channel.release([tag for tag in tags if tag not in used and tag not in kept], counted=False)

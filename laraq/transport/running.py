@@ -7,6 +7,10 @@ its worker runs, the module is loaded.
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+#: What the children of a process pool were running when a connection was lost.
+_awaited: list[Any] = []
 
 
 def worker_is_here() -> bool:
@@ -34,15 +38,32 @@ def tags_in_pool() -> tuple[set[str], set[str]]:
     if state is None:
         return sure, unsure
     for request in tuple(state.reserved_requests):
-        reference = getattr(request, "_apply_result", None)
-        if reference is None or request in state.active_requests:
+        result = _result(request)
+        if result is None or request in state.active_requests:
             continue
-        result = reference()
         if not hasattr(result, "_write_to"):
             sure.add(request.message.delivery_tag)
         elif result._write_to is not None or getattr(result, "_scheduled_for", None) is not None:
             unsure.add(request.message.delivery_tag)
     return sure, unsure
+
+
+def hold_results() -> None:
+    """A connection is lost: see to it that the pool's results of what runs now outlive that."""
+    state = sys.modules.get("celery.worker.state")
+    running = () if state is None else tuple(state.active_requests)
+    _awaited[:] = [result for result in map(_result, running) if hasattr(result, "_write_to")]
+
+
+def await_results() -> None:
+    """There is a new connection: have the pool wait for them.
+
+    Celery before 5.6 has forgotten them (`asynpool: AsynPool.flush`), so their end would go unseen: neither would they
+    be acknowledged, nor their leases end.
+    """
+    _awaited[:] = [result for result in _awaited if not result.ready()]
+    for result in _awaited:
+        result._cache.setdefault(result._job, result)
 
 
 def worker_is_ending() -> bool:
@@ -51,3 +72,9 @@ def worker_is_ending() -> bool:
     if state is None:
         return False
     return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+
+
+def _result(request: Any) -> Any:
+    """The pool's result that will tell of the request's end, if it has one."""
+    reference = getattr(request, "_apply_result", None)
+    return None if reference is None else reference()

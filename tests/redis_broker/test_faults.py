@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -77,6 +78,35 @@ def test_a_cut_connection_does_not_repeat_the_running_job(project: RedisProject,
         wait_until(lambda: "after" in project.names("end"), timeout=25)
         assert "EMERGENCY" not in worker.log
     assert project.names("start") == ["long", "after"]
+
+
+#: What Celery 5.5 does when a connection is lost: its pool forgets what it runs (`AsynPool.flush`).
+FORGETFUL = """
+    from celery.concurrency.asynpool import AsynPool
+    from proj import app
+
+    stock = AsynPool.flush
+
+    def flush(pool):
+        stock(pool)
+        pool._cache.clear()
+
+    AsynPool.flush = flush
+"""
+
+
+def test_the_end_of_a_job_is_seen_although_the_pool_forgets_it_with_the_connection(project: RedisProject) -> None:
+    (project.folder / "forgetful.py").write_text(dedent(FORGETFUL))
+    with project.worker("forgetful", concurrency=2):
+        project.python("import proj; proj.note.delay('short', 4); proj.note.delay('long', 60)")
+        wait_until(lambda: len(project.names("start")) == 2, timeout=15)
+        for _ in range(2):  # the second finds what the first left behind
+            project.queues.client.client_kill_filter(_type="normal", skipme=True)
+            time.sleep(0.5)  # a worker that is not connected yet has no connection to lose
+        wait_until(lambda: project.count().total == 1, timeout=15)
+        project.stop_holding("long")
+        wait_until(lambda: project.count().total == 0)
+    assert sorted(project.names("start")) == ["long", "short"]
 
 
 def test_cuts_under_load_neither_lose_nor_repeat(project: RedisProject) -> None:
