@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("laraq.batches")
 
-#: Jobs that are made members by one statement and sent in one go.
-CHUNK = 1000
+#: Jobs that are made members by one statement and sent in one go; fewer at first, so that workers begin at once.
+FIRST_CHUNK, CHUNK = 100, 1000
 
 #: Seconds a load may pause before its sender is taken for dead.
 LOAD_SECONDS = 120.0
@@ -396,8 +396,10 @@ def _nothing() -> None:
 
 
 def _chunks(members: Iterator[Member]) -> Iterator[Chunk]:
-    while chunk := list(islice(members, CHUNK)):
+    size = FIRST_CHUNK
+    while chunk := list(islice(members, size)):
         yield chunk
+        size = CHUNK
 
 
 def _ids(chunk: Chunk) -> list[str]:

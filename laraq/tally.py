@@ -98,7 +98,8 @@ def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]
 
 def due(tally: Tally, outcome: MemberState | None = None) -> list[str]:
     """The events whose callbacks are to be sent now, in the order of `EVENTS`."""
-    return [event for event in EVENTS if event in (happened(tally, outcome) & tally.wants) - tally.sent]
+    unsent = (happened(tally, outcome) & tally.wants) - tally.sent
+    return [event for event in EVENTS if event in unsent] if unsent else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

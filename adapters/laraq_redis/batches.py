@@ -22,7 +22,7 @@ _PAGE = 500
 #: How many members are asked for in one round trip.
 _MEMBERS = 1000
 
-#: What `lua/batch.lua` answers, a line each, in this order.
+#: What `lua/batch.lua` answers, a line each, empty for none, in this order.
 _TALLY = (
     *("total", "done", "failed", "dropped", "loads", "allow_failures", "wants", "sent"),
     *("closed", "cancelled_at", "finished_at"),
@@ -179,45 +179,58 @@ def _events(names: Sequence[str]) -> str:
 
 
 def _tally(id: str, answer: Any) -> Tally | None:
-    if answer is None:
-        return None
-    lines = _text(answer).split("\n")
-    return Tally(id=id, **_counts({name: said for name, said in zip(_TALLY, lines, strict=True) if said}))
+    return None if answer is None else Tally(id=id, **_counts(*_text(answer).split("\n")))
 
 
 def _record(id: str, found: dict[Any, Any]) -> BatchRecord:
-    fields = {_text(name): value for name, value in found.items()}
+    fields = {_text(name): _text(value) for name, value in found.items()}
     return BatchRecord(
         id=id,
-        **_counts(fields),
-        name=_text(fields["name"]),
+        **_counts(*(fields.get(name, "") for name in _TALLY)),
+        name=fields["name"],
         options=json.loads(fields["options"]),
         created_at=_moment(fields["created_at"]),
     )
 
 
-def _counts(fields: dict[str, Any]) -> dict[str, Any]:
+def _counts(
+    total: str,
+    done: str,
+    failed: str,
+    dropped: str,
+    loads: str,
+    allow_failures: str,
+    wants: str,
+    sent: str,
+    closed: str,
+    cancelled_at: str,
+    finished_at: str,
+) -> dict[str, Any]:
     return {
-        **{name: int(fields[name]) for name in ("total", "done", "failed", "dropped", "loads")},
-        "allow_failures": int(fields["allow_failures"]) == 1,
-        "wants": _names(fields.get("wants", "")),
-        "sent": _names(fields.get("sent", "")) | ({CLOSED} if fields.get("closed") else set()),
-        "cancelled_at": _moment(fields.get("cancelled_at")),
-        "finished_at": _moment(fields.get("finished_at")),
+        "total": int(total),
+        "done": int(done),
+        "failed": int(failed),
+        "dropped": int(dropped),
+        "loads": int(loads),
+        "allow_failures": allow_failures == "1",
+        "wants": _names(wants),
+        "sent": _names(sent) | {CLOSED} if closed else _names(sent),
+        "cancelled_at": _moment(cancelled_at),
+        "finished_at": _moment(finished_at),
     }
 
 
 @lru_cache(maxsize=256)
-def _names(events: bytes | str) -> frozenset[str]:
-    return frozenset(json.loads(f"[{_text(events)[1:]}]"))
+def _names(events: str) -> frozenset[str]:
+    return frozenset(json.loads(f"[{events[1:]}]"))
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _moment(milliseconds: bytes | str | None) -> datetime | None:
-    return None if milliseconds is None else _EPOCH + timedelta(milliseconds=int(milliseconds))
+def _moment(milliseconds: str) -> datetime | None:
+    return _EPOCH + timedelta(milliseconds=int(milliseconds)) if milliseconds else None
 
 
 def _milliseconds(moment: datetime) -> int:

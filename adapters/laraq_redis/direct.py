@@ -103,11 +103,8 @@ def direct(client: Client) -> Direct:
 
 def packed(*command: Any) -> bytes:
     """A command as it goes to the server."""
-    parts = [b"*%d\r\n" % len(command)]
-    for part in command:
-        value = part if isinstance(part, bytes) else str(part).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
-    return b"".join(parts)
+    values = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b"*%d\r\n" % len(values) + b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
 
 
 def connection_for(client: Client, key: str) -> Any:

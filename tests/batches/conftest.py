@@ -39,6 +39,7 @@ def told() -> Iterator[list[str]]:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laraq.batches.FIRST_CHUNK", 2)
     monkeypatch.setattr("laraq.batches.CHUNK", 2)
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from laraq import Bus, Job
-from laraq.batches import CHUNK
+from laraq.batches import CHUNK, FIRST_CHUNK
 from laraq.errors import DispatchError
 from laraq.payload import Payload
 from tests.batches.conftest import on_stores
@@ -18,8 +18,8 @@ from tests.support.line import Line
 
 
 def test_the_jobs_of_a_batch_are_sent_in_one_go(line: Line) -> None:
-    Bus.batch(Note(number) for number in range(2 * CHUNK + 5)).dispatch()
-    assert line.bulks == [CHUNK, CHUNK, 5]
+    Bus.batch(Note(number) for number in range(FIRST_CHUNK + 2 * CHUNK + 5)).dispatch()
+    assert line.bulks == [FIRST_CHUNK, CHUNK, CHUNK, 5]
 
 
 class Counting:

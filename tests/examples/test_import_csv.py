@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen, check_output
 from zlib import crc32
@@ -48,7 +49,14 @@ def refusals(geonameid: str) -> int:
 def demo(folder: Path, *options: str, url: str | None = None) -> Iterator[Popen[str]]:
     """`laraq demo` in a pipe, its files below `folder`, broker and store at the URL; gone when the block ends."""
     with Popen(
-        [*LARAQ, "demo", *options], env=environment(folder, url), cwd=folder, stdout=PIPE, stderr=STDOUT, text=True
+        [*LARAQ, "demo", *options],
+        env=environment(folder, url),
+        cwd=folder,
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        # A shell has what it runs in the background ignore Ctrl-C, and so would the demo.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             yield process

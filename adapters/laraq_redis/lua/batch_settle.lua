@@ -1,10 +1,10 @@
 -- Note how a job ended, and that others will never run. Returns the tally and 1 if the state of the job changed.
 -- ARGV: id, job, outcome, jobs that will never run.
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return false
-end
 local id, job, outcome = ARGV[1], ARGV[2], ARGV[3]
 local member = redis.call('HGET', KEYS[2], job)
+if not member and redis.call('EXISTS', KEYS[1]) == 0 then
+  return false
+end
 local before = member and member:match('^%a+')
 local stays = before == 'done' or before == outcome or (before == 'failed' and outcome == 'dropped')
 if not member then
@@ -21,7 +21,7 @@ if not stays then
     count(outcome, 1)
   end
   if outcome == 'failed' and redis.call('HGET', KEYS[1], 'allow_failures') == '0' then
-    redis.call('HSETNX', KEYS[1], 'cancelled_at', now)
+    redis.call('HSETNX', KEYS[1], 'cancelled_at', now())
   end
 end
 local gone = 0
@@ -32,8 +32,9 @@ for i = 4, #ARGV do
     gone = gone + 1
   end
 end
-count('dropped', gone)
-if stays and gone == 0 then
+if gone > 0 then
+  count('dropped', gone)
+elseif stays then
   return {tally(), 0}
 end
 return {changed(id), stays and 0 or 1}
