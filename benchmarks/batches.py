@@ -1,8 +1,8 @@
 """Fan-out and fan-in: a batch beside Celery's `group` + `chord` of no-op tasks, from dispatch to the callback's run.
 
-    python benchmarks/batches.py [--jobs 5000] [--rounds 3] [--only stock ours]
+    python benchmarks/batches.py [--jobs 5000] [--rounds 3] [--concurrency 2] [--only stock ours]
 
-Each round runs every contestant once, with a fresh `celery worker -c 2`, prefetch multiplier 16, late acknowledgement
+Each round runs every contestant once, with a fresh `celery worker`, prefetch multiplier 16, late acknowledgement
 on both sides; the ratio to the chord of the same round counts, 1.00 is the chord, which keeps its results in the same
 Redis. `stock`: broker redis://. `ours`: broker laraq-redis://. The store of a batch is named behind it. The commands
 to a Redis store are counted with RabbitMQ as the broker, so that nothing else is counted.
@@ -86,7 +86,7 @@ CONTESTANTS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def measure(broker: str, store: str, send: str, jobs: int) -> tuple[float, float]:
+def measure(broker: str, store: str, send: str, jobs: int, concurrency: int = 2) -> tuple[float, float]:
     """Seconds from dispatch to callback, and those of the dispatch alone, of a worker that idles at the start."""
     with tempfile.TemporaryDirectory() as folder:
         env = {
@@ -99,8 +99,8 @@ def measure(broker: str, store: str, send: str, jobs: int) -> tuple[float, float
         client.flushdb()
         prepare = "import batches; batches.laraq.migrate(); batches.laraq.store.journal.erase('none')"
         subprocess.run([sys.executable, "-c", prepare], env=env, check=True)
-        command = [sys.executable, "-m", "celery", "-A", "batches", "worker", "-c", "2", "-l", "ERROR",
-                   "--without-gossip", "--without-mingle", "--without-heartbeat"]  # fmt: skip
+        command = [sys.executable, "-m", "celery", "-A", "batches", "worker", "-c", str(concurrency),
+                   "-l", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"]  # fmt: skip
         worker = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         script = f"import batches, time; {warm(send)}; a = time.time(); batches.{send}({jobs}); print(a, time.time())"
         try:
@@ -154,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--concurrency", type=int, default=2, help="Children of each worker.")
     parser.add_argument("--only", nargs="*", help="Contestants whose names begin like this; the chord always runs.")
     options = parser.parse_args()
     chosen = [
@@ -162,7 +163,7 @@ def main() -> None:
     ]  # fmt: skip
     rounds = []
     for _ in range(options.rounds):
-        rounds.append({name: measure(*CONTESTANTS[name], options.jobs) for name in chosen})
+        rounds.append({name: measure(*CONTESTANTS[name], options.jobs, options.concurrency) for name in chosen})
         print({name: f"{whole:.2f} s, sent in {sent:.2f} s" for name, (whole, sent) in rounds[-1].items()}, flush=True)
     for name in chosen:
         ratios = [each["chord"][0] / each[name][0] for each in rounds]
