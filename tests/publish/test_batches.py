@@ -54,7 +54,7 @@ def test_each_broker_is_served_its_own_way(
         redis_url: RedisLists,
         amqp_url: Confirms,
         f"laraq-db+{sqlite_url}": TransportBatch,
-        f"laraq-{redis_url}": TransportBatch,
+        f"laraq-{redis_url}": RedisLists,
         "memory://": OneByOne,
     }
     found = {}

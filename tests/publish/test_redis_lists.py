@@ -105,8 +105,24 @@ def test_a_queue_that_expires_is_kept_alive_by_each_message(
     assert client.llen("celery") == 3
 
 
+def test_what_laraq_redis_delays_is_not_put_on_the_list(
+    redis_url: str, client: redis.Redis, open_ways: OpenWays
+) -> None:
+    ways = open_ways(f"laraq-{redis_url}")
+    due, later = [ways.payload(Import(n)) for n in range(40)], [ways.payload(Import(n)) for n in range(40, 50)]
+    mixed = [(payload, 0.0) for payload in due]
+    for place, payload in enumerate(later):
+        mixed.insert(3 * place, (payload, 60.0))
+    assert ways.short_way.bulk(mixed, None)
+    waiting = [json.loads(one)["headers"]["id"] for one in client.lrange("celery", 0, -1)]
+    assert waiting[::-1] == [payload.id for payload in due]
+    assert client.zcard("laraq:celery:delayed") == 10
+    assert not ways.refuses(ways.payload())
+    assert client.llen("celery") == 41
+
+
 def test_a_transport_with_lists_of_its_own_is_left_alone(redis_url: str, open_ways: OpenWays) -> None:
-    for url, behind in ((redis_url, True), (f"laraq-{redis_url}", False), ("memory://", False)):
+    for url, behind in ((redis_url, True), (f"laraq-{redis_url}", True), ("memory://", False)):
         with open_ways(url).app.connection_or_acquire() as connection:
             assert redis_lists.are_behind(connection.default_channel) is behind
 

@@ -19,8 +19,9 @@ WINDOW = 1000
 class Batch(Protocol):
     """Messages on their way to the broker."""
 
-    #: How many of them the broker is known to have.
-    taken: int
+    @property
+    def taken(self) -> int:
+        """How many of them the broker is known to have."""
 
     def add(self, ready: Ready) -> None:
         """Send the message, now or with those that follow."""
@@ -38,9 +39,12 @@ def open_batch(connection: Connection, retry_policy: dict[str, Any]) -> Batch:
     if confirms.are_offered(channel):
         return confirms.Confirms(connection, WINDOW, retry_policy)
     if getattr(channel, "supports_batch_publish", True):
+        collects = hasattr(channel, "create_publish_batch")
         if redis_lists.are_behind(channel):
-            return redis_lists.RedisLists(connection, WINDOW)
-        if hasattr(channel, "create_publish_batch"):
+            collected = collects and getattr(channel, "keeps_delayed", False)
+            delayed = TransportBatch(connection, channel, WINDOW) if collected else None
+            return redis_lists.RedisLists(connection, WINDOW, delayed)
+        if collects:
             return TransportBatch(connection, channel, WINDOW)
     return OneByOne(connection, retry_policy)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from kombu.connection import Connection
@@ -14,6 +14,9 @@ from kombu.transport import virtual
 
 from laraq_celery.publish.encoding import encode, encode_plain
 from laraq_celery.publish.message import Ready
+
+if TYPE_CHECKING:
+    from laraq_celery.publish.batches import Batch
 
 #: Bytes of messages that wait at most, whatever their number.
 SIZE = 4_000_000
@@ -23,13 +26,14 @@ _clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def are_behind(channel: Any) -> bool:
-    """Whether this is the stock transport: messages are values of lists, and nobody changed how they get there."""
+    """Whether messages are values of lists, and nobody changed how they get there: the stock transport, and one of ours
+    (`keeps_delayed`) as far as a message is due."""
     transport = sys.modules.get("kombu.transport.redis")
     if transport is None or not isinstance(channel, transport.Channel):
         return False
     kind, stock = type(channel), transport.Channel
     return (
-        kind._put is stock._put
+        (kind._put is stock._put or hasattr(kind, "keeps_delayed"))
         and kind._q_for_pri is stock._q_for_pri
         and kind._create_client is stock._create_client
         and kind.basic_publish is virtual.Channel.basic_publish
@@ -37,8 +41,18 @@ def are_behind(channel: Any) -> bool:
 
 
 def fits(channel: Any, ready: Ready) -> bool:
-    """Whether the message just goes on a list: through no exchange, and to no queue that each message keeps alive."""
-    return not ready.prebuilt.exchange and ready.prebuilt.routing_key not in getattr(channel, "_expires", ())
+    """Whether the message just goes on a list: through no exchange, to no queue that each message keeps alive, and not
+    after a while."""
+    return (
+        not ready.prebuilt.exchange
+        and ready.prebuilt.routing_key not in getattr(channel, "_expires", ())
+        and not is_delayed(channel, ready)
+    )
+
+
+def is_delayed(channel: Any, ready: Ready) -> bool:
+    """Whether the channel keeps the message elsewhere until it is due."""
+    return bool(ready.headers["eta"]) and getattr(channel, "keeps_delayed", False)
 
 
 def push(channel: Any, ready: Ready) -> None:
@@ -50,42 +64,62 @@ def push(channel: Any, ready: Ready) -> None:
 class RedisLists:
     """Collects messages and puts each list's on it with one command, all lists in one round trip."""
 
-    def __init__(self, connection: Connection, window: int) -> None:
-        self.taken = 0
+    def __init__(self, connection: Connection, window: int, delayed: Batch | None = None) -> None:
+        """`delayed` takes the messages that wait elsewhere until they are due."""
+        self._taken = 0
         self._connection = connection
         self._channel = connection.default_channel
         self._window = window
+        self._delayed = delayed
         self._lists: dict[str, list[bytes | str]] = {}
         self._waiting = self._size = 0
 
+    @property
+    def taken(self) -> int:
+        """How many the broker is known to have."""
+        return self._taken + (self._delayed.taken if self._delayed is not None else 0)
+
     def add(self, ready: Ready) -> None:
         """Collect it. Sent at once is what may fan out, and what has more done for it than to be put on a list."""
+        if self._delayed is not None and is_delayed(self._channel, ready):
+            self._delayed.add(ready)
+            return
         ready.declare(self._connection, self._channel)
         if not fits(self._channel, ready):
-            self.flush()  # keep the order
+            self._flush_lists()  # keep the order
             ready.publish(self._channel)
-            self.taken += 1
+            self._taken += 1
             return
         key, value = _entry(self._channel, ready)
         self._lists.setdefault(key, []).append(value)
         self._waiting += 1
         self._size += len(value)
         if self._waiting >= self._window or self._size >= SIZE:
-            self.flush()
+            self._flush_lists()
 
     def flush(self) -> None:
         """Put them on their lists. An error leaves open which of the lists were served: it is not tried again."""
+        self._flush_lists()
+        if self._delayed is not None:
+            self._delayed.flush()
+
+    def close(self) -> None:
+        """Drop what is collected."""
+        self._forget()
+        if self._delayed is not None:
+            self._delayed.close()
+
+    def _flush_lists(self) -> None:
         if not self._lists:
             return
         pipeline = _client(self._channel).pipeline(transaction=False)
         for key, values in self._lists.items():
             pipeline.lpush(key, *values)
         pipeline.execute()
-        self.taken += self._waiting
-        self.close()
+        self._taken += self._waiting
+        self._forget()
 
-    def close(self) -> None:
-        """Drop what is collected."""
+    def _forget(self) -> None:
         self._lists = {}
         self._waiting = self._size = 0
 

@@ -92,6 +92,12 @@ class Channel(kombu_redis.Channel):
 
     # Publishing
 
+    @property
+    def keeps_delayed(self) -> bool:
+        """Whether a message with an ETA waits in a place of its own; one that is due goes on the list of stock kombu,
+        which `laraq_celery.publish.redis_lists` does without asking."""
+        return self.connection.native_delay
+
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         delay = seconds_to_wait(message) if self.connection.native_delay else 0.0
         if delay <= 0:
