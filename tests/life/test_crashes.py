@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
 import pytest
+from kombu import Connection
 
 from tests.life.conftest import Stage
+from tests.support.project import Project
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
@@ -240,28 +243,53 @@ def give_back(stage: Stage) -> None:
 
 def unfinished_messages(stage: Stage) -> int:
     if stage.broker_url.startswith("redis"):
+        return messages_left(stage)
+    return wait_until(lambda: messages_left(stage), message="the broker has taken the message back")
+
+
+def messages_left(stage: Stage) -> int:
+    if stage.broker_url.startswith("redis"):
         return int(stage.record.hlen("unacked")) + int(stage.record.llen("celery"))
-    from kombu import Connection
-
     with Connection(stage.broker_url) as connection:
+        return int(connection.default_channel.queue_declare("celery", passive=True).message_count)
 
-        def ready() -> int:
-            return int(connection.default_channel.queue_declare("celery", passive=True).message_count)
 
-        return wait_until(ready, message="the broker has taken the message back")
+LONG = """
+    class Long(Job):
+        def handle(self):
+            note("start")
+            time.sleep(4)
+            note("end")
+
+    Queue.after(lambda event: note("processed"))
+"""
 
 
 def test_a_job_runs_once_though_its_broker_connection_is_cut(stage: Stage) -> None:
     """The broker sends the message of a running job again; it is kept for that run (strategy.py)."""
-    project = stage.project("""
-        class Long(Job):
-            def handle(self):
-                note("start")
-                time.sleep(4)
-                note("end")
+    the_connection_is_cut_during_a_run(stage, stage.project(LONG))
 
-        Queue.after(lambda event: note("processed"))
-    """)
+
+def test_a_job_runs_once_though_its_pool_forgets_it_with_the_connection(stage: Stage) -> None:
+    """As Celery's did before 5.6 (steps/keep_results.py)."""
+    project = stage.project(
+        LONG
+        + """
+    from celery.concurrency.asynpool import AsynPool
+
+    stock = AsynPool.flush
+
+    def flush(pool):
+        stock(pool)
+        pool._cache.clear()
+
+    AsynPool.flush = flush
+"""
+    )
+    the_connection_is_cut_during_a_run(stage, project)
+
+
+def the_connection_is_cut_during_a_run(stage: Stage, project: Project) -> None:
     with project.worker() as worker:
         project.python("import proj; proj.Long.dispatch()")
         stage.wait_for("start")
@@ -272,8 +300,7 @@ def test_a_job_runs_once_though_its_broker_connection_is_cut(stage: Stage) -> No
         assert worker.terminate() == 0
     assert len(stage.noted("start")) == 2
     assert stage.failed() == []
-    if stage.broker_url.startswith("redis"):
-        assert stage.record.hlen("unacked") == 0
+    assert messages_left(stage) == 0
 
 
 def cut_connections(stage: Stage, pid: int) -> None:
@@ -282,11 +309,16 @@ def cut_connections(stage: Stage, pid: int) -> None:
 
     import psutil
 
-    for connection in psutil.Process(pid).net_connections(kind="tcp"):
-        if connection.raddr and connection.raddr.port in (5672, 6379):
-            # A duplicate of the socket, shut down from outside of the process.
-            with socket.socket(fileno=_descriptor_of(pid, connection.fd)) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
+    # Duplicates of the sockets, shut down from outside of the process; all of them first, for the first cut that it
+    # notices makes it close the others.
+    copies = [
+        socket.socket(fileno=_descriptor_of(pid, connection.fd))
+        for connection in psutil.Process(pid).net_connections(kind="tcp")
+        if connection.raddr and connection.raddr.port in (5672, 6379)
+    ]
+    for copy in copies:
+        with copy, contextlib.suppress(OSError):  # closed already, over there
+            copy.shutdown(socket.SHUT_RDWR)
 
 
 def _descriptor_of(pid: int, fd: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from laraq_celery.steps.fast_reap import FastReap
 from laraq_celery.steps.heartbeat import Looping
+from laraq_celery.steps.keep_results import KeepResults
 from laraq_celery.steps.parked import ParkedJobs
 from laraq_celery.steps.reconcile import Reconcile
 from laraq_celery.steps.stock_broker import StockBroker
@@ -15,5 +16,5 @@ from laraq_celery.steps.unknown import UnknownJobs
 
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
-    app.steps["worker"].add(FastReap)
+    app.steps["worker"].update({FastReap, KeepResults})
     app.steps["consumer"].update({Looping, ParkedJobs, Reconcile, StockBroker, StopWhen, UnknownJobs})
