@@ -33,7 +33,7 @@ types: env ## mypy, strict
 # once more, alone: a loaded machine is no defect, a second failure is.
 pytest: env services ## the tests alone
 	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
-	$(BIN)/pytest -n 6 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
+	$(BIN)/pytest -n 4 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
 	$(BIN)/pytest -n 2 --dist loadgroup -m serial --durations 15 || failed=1; \
 	if [ $$failed = 1 ]; then \
 		echo "What failed is run once more, alone:"; \

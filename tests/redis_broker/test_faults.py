@@ -29,6 +29,13 @@ def durable(tmp_path: Path) -> Iterator[PrivateRedis]:
         yield server
 
 
+@pytest.fixture
+def secluded(tmp_path: Path) -> Iterator[RedisProject]:
+    """On a server whose connections nobody else is hurt to lose."""
+    with PrivateRedis(tmp_path) as server:
+        yield RedisProject(tmp_path, server.url)
+
+
 @pytest.mark.serial
 def test_the_job_of_a_killed_worker_comes_back_when_its_lease_ends(project: RedisProject) -> None:
     with project.worker() as first:
@@ -66,18 +73,18 @@ def test_a_job_longer_than_its_lease_starts_once(tmp_path: Path, redis_url: str,
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_cut_connection_does_not_repeat_the_running_job(project: RedisProject, pool: str) -> None:
-    with project.worker(pool=pool) as worker:
-        project.python("import proj; proj.note.delay('long', 6)")
-        wait_until(lambda: project.names("start"), timeout=15)
+def test_a_cut_connection_does_not_repeat_the_running_job(secluded: RedisProject, pool: str) -> None:
+    with secluded.worker(pool=pool) as worker:
+        secluded.python("import proj; proj.note.delay('long', 6)")
+        wait_until(lambda: secluded.names("start"), timeout=15)
         for kind in ("normal", "pubsub"):
-            project.queues.client.client_kill_filter(_type=kind, skipme=True)
-        wait_until(lambda: project.names("end"), timeout=25)
-        wait_until(lambda: project.count().total == 0)
-        project.python("import proj; proj.note.delay('after')")
-        wait_until(lambda: "after" in project.names("end"), timeout=25)
+            secluded.queues.client.client_kill_filter(_type=kind, skipme=True)
+        wait_until(lambda: secluded.names("end"), timeout=25)
+        wait_until(lambda: secluded.count().total == 0)
+        secluded.python("import proj; proj.note.delay('after')")
+        wait_until(lambda: "after" in secluded.names("end"), timeout=25)
         assert "EMERGENCY" not in worker.log
-    assert project.names("start") == ["long", "after"]
+    assert secluded.names("start") == ["long", "after"]
 
 
 #: What Celery 5.5 does when a connection is lost: its pool forgets what it runs (`AsynPool.flush`).
@@ -95,31 +102,31 @@ FORGETFUL = """
 """
 
 
-def test_the_end_of_a_job_is_seen_although_the_pool_forgets_it_with_the_connection(project: RedisProject) -> None:
-    (project.folder / "forgetful.py").write_text(dedent(FORGETFUL))
-    with project.worker("forgetful", concurrency=2):
-        project.python("import proj; proj.note.delay('short', 4); proj.note.delay('long', 60)")
-        wait_until(lambda: len(project.names("start")) == 2, timeout=15)
+def test_the_end_of_a_job_is_seen_although_the_pool_forgets_it_with_the_connection(secluded: RedisProject) -> None:
+    (secluded.folder / "forgetful.py").write_text(dedent(FORGETFUL))
+    with secluded.worker("forgetful", concurrency=2):
+        secluded.python("import proj; proj.note.delay('short', 4); proj.note.delay('long', 60)")
+        wait_until(lambda: len(secluded.names("start")) == 2, timeout=15)
         for _ in range(2):  # the second finds what the first left behind
-            project.queues.client.client_kill_filter(_type="normal", skipme=True)
+            secluded.queues.client.client_kill_filter(_type="normal", skipme=True)
             time.sleep(0.5)  # a worker that is not connected yet has no connection to lose
-        wait_until(lambda: project.count().total == 1, timeout=15)
-        project.stop_holding("long")
-        wait_until(lambda: project.count().total == 0)
-    assert sorted(project.names("start")) == ["long", "short"]
+        wait_until(lambda: secluded.count().total == 1, timeout=15)
+        secluded.stop_holding("long")
+        wait_until(lambda: secluded.count().total == 0)
+    assert sorted(secluded.names("start")) == ["long", "short"]
 
 
-def test_cuts_under_load_neither_lose_nor_repeat(project: RedisProject) -> None:
-    with project.worker(concurrency=2, args=["--prefetch-multiplier", "4"]) as worker:
-        project.python("import proj\nfor n in range(400): proj.note.delay(n, 0.005)")
+def test_cuts_under_load_neither_lose_nor_repeat(secluded: RedisProject) -> None:
+    with secluded.worker(concurrency=2, args=["--prefetch-multiplier", "4"]) as worker:
+        secluded.python("import proj\nfor n in range(400): proj.note.delay(n, 0.005)")
         for share in (0.25, 0.5, 0.75):
-            wait_until(lambda share=share: len(project.names("end")) > 400 * share, timeout=30)  # type: ignore[misc]  # a default binds the loop's value
-            project.queues.client.client_kill_filter(_type="normal", skipme=True)
-        wait_until(lambda: len(set(project.names("end"))) == 400, timeout=60)
-        wait_until(lambda: project.count().total == 0, timeout=15)
+            wait_until(lambda share=share: len(secluded.names("end")) > 400 * share, timeout=30)  # type: ignore[misc]  # a default binds the loop's value
+            secluded.queues.client.client_kill_filter(_type="normal", skipme=True)
+        wait_until(lambda: len(set(secluded.names("end"))) == 400, timeout=60)
+        wait_until(lambda: secluded.count().total == 0, timeout=15)
         assert "EMERGENCY" not in worker.log
     # What was on its way to a child at that very moment: Celery forgets it, and ordinary tasks have no journal.
-    assert len(project.names("start")) - 400 <= 3 * 2
+    assert len(secluded.names("start")) - 400 <= 3 * 2
 
 
 @pytest.mark.timeout(180)

@@ -18,6 +18,8 @@ from laraq.testing.suite.forking import Child, eventually, in_children
 LONG = 60.0
 #: Seconds of a lease, or of a window, whose end a test waits for.
 SHORT = 0.4
+#: Seconds of a window in which several jobs are parked, on a slow machine too, and whose end a test waits for.
+WINDOW = 1.0
 #: Seconds of a window that ends once in 31 years.
 AGES = 1e9
 #: How many compete.
@@ -228,13 +230,13 @@ class ParkingSuite:
     # Limits
 
     def test_as_many_are_called_as_the_window_has_room_for(self, store: Store) -> None:
-        use_up(store, "limit", 5, SHORT)
+        use_up(store, "limit", 5, WINDOW)
         for owner in "abcdefg":
-            assert not store.parking.park(limited(owner, 5, SHORT))
+            assert not store.parking.park(limited(owner, 5, WINDOW))
         called = eventually(lambda: store.parking.call(LIMIT))
         assert owners(called) == "abcde"
         assert store.parking.count(LIMIT) == 2
-        assert called[0].demands == (Demand("limit", 5, SHORT, 1),)
+        assert called[0].demands == (Demand("limit", 5, WINDOW, 1),)
 
     def test_the_rest_is_called_in_the_next_windows(self, store: Store) -> None:
         use_up(store, "limit", 2, SHORT)
@@ -256,9 +258,9 @@ class ParkingSuite:
         assert left == pytest.approx(store.limits.usage("limit").ends_in, abs=0.05)
 
     def test_a_job_takes_its_own_cost_of_the_room(self, store: Store) -> None:
-        use_up(store, "limit", 5, SHORT)
+        use_up(store, "limit", 5, WINDOW)
         for owner, cost in (("a", 3), ("b", 3), ("c", 1)):
-            store.parking.park(limited(owner, 5, SHORT, cost))
+            store.parking.park(limited(owner, 5, WINDOW, cost))
         assert owners(eventually(lambda: store.parking.call(LIMIT))) == "a"
 
     def test_all_limits_must_have_room(self, store: Store) -> None:
