@@ -22,6 +22,7 @@ class Worker:
     def __init__(self, url: str, queue: str, **options: Any) -> None:
         self.connection = Connection(url, transport_options=options)
         self.channel: Any = self.connection.channel()
+        self.channel.qos.restore_visible(interval=1)  # as kombu's loop does when a worker connects
         self.queue = queue
         self.leases = RedisLeases(self.channel)
 

@@ -39,12 +39,17 @@ class RedisLeases:
         self._channel = channel
         options = channel.connection.client.transport_options or {}
         if visibility_timeout is not None and "visibility_timeout" not in options:
-            channel.visibility_timeout = visibility_timeout
+            self._set("visibility_timeout", visibility_timeout)
         if "unacked_mutex_expire" not in options:
-            channel.unacked_mutex_expire = min(channel.unacked_mutex_expire, SWEEP_LOCK)
+            self._set("unacked_mutex_expire", min(channel.unacked_mutex_expire, SWEEP_LOCK))
         self.timeout = float(channel.visibility_timeout)
         self.interval = min(self.timeout / RENEWALS, SWEEP)
         self._renew_at = time.monotonic()
+
+    def _set(self, name: str, value: float) -> None:
+        setattr(self._channel, name, value)
+        # Looked up once, and kombu's loop sweeps as soon as the worker is connected.
+        vars(self._channel.qos).pop(name, None)
 
     @staticmethod
     def lacking(channel: Any) -> str:
