@@ -29,8 +29,8 @@ lint: env ## ruff and the import contracts
 types: env ## mypy, strict
 	$(BIN)/mypy
 
-# Tests that measure time have the machine to themselves, after all others; both parts always run. What fails is run
-# once more, alone: a loaded machine is no defect, a second failure is.
+# Tests that measure time or kill come after all others, two at a time: they mostly wait. Both parts always run. What
+# fails is run once more, alone: a loaded machine is no defect, a second failure is.
 pytest: env services ## the tests alone
 	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
 	$(BIN)/pytest -n 4 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
