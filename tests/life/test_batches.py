@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
+from laraq_redis import RedisStore
 from laraq_sqlalchemy import SqlStore
 from tests.life.conftest import Stage
 from tests.life.test_crashes import give_back
@@ -243,14 +244,14 @@ KILLS = int(os.environ.get("LARAQ_BATCH_KILLS", "2"))
 @pytest.mark.serial
 @pytest.mark.fault
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize("database", ["postgres", "sqlite", "redis"])
 def test_counts_hold_while_children_and_workers_die(
     stage: Stage, database: str, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue(f"{database}_url")
     os.environ["BATCHES"] = url
     request.addfinalizer(lambda: os.environ.pop("BATCHES"))
-    store = SqlStore.from_url(url)
+    store = (RedisStore if database == "redis" else SqlStore).from_url(url)
     store.migrate()
     chance = random.Random(11)
     project = stage.project(KILLED)
