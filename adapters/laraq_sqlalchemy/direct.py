@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
-from sqlalchemy import Connection, CursorResult, Executable, TextClause, text
+from sqlalchemy import Connection, CursorResult, Executable, TextClause, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from laraq_sqlalchemy.clock import NOW
@@ -35,11 +36,14 @@ class Direct:
     """Keeps connections of a database in autocommit mode, as many as threads needed at once.
 
     A pooled one would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with which it
-    goes back to the pool.
+    goes back to the pool. They end with `close`, or with those of the pool when its engine is disposed.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pid = os.getpid()
+        dispose = WeakMethod(self._on_dispose)
+        event.listen(database.engine, "engine_disposed", lambda engine: _call(dispose))
         self._idle: list[Connection] = []
         self._of_parents: list[Connection] = []
         os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._leave_parent)))
@@ -71,7 +75,8 @@ class Direct:
     def close(self) -> None:
         """Close the connections; the next statement opens another."""
         while self._idle:
-            self._idle.pop().close()
+            with suppress(DBAPIError):  # the server may have hung up
+                self._idle.pop().close()
 
     @property
     def flavour(self) -> str:
@@ -111,8 +116,13 @@ class Direct:
             connection.detach()
         self._idle.append(connection)
 
+    def _on_dispose(self) -> None:
+        if self._pid == os.getpid():  # a child disposes of what it inherited (database.py), the parent still uses it
+            self.close()
+
     def _leave_parent(self) -> None:
         """In a forked child: the connection stays the parent's, and is kept so that nothing closes it."""
+        self._pid = os.getpid()
         self._of_parents.extend(self._idle)
         self._idle = []
 

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, func, select
 
 from laraq.delivery import JournalEntry, RunState
 from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.direct import Direct
 from laraq_sqlalchemy.tables import claims, journal
 from laraq_sqlalchemy.upsert import insert_new, upsert
 
@@ -25,8 +26,9 @@ class SqlJournal:
     `prune` compares moments that the writers took with the clock of its own machine.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, direct: Direct) -> None:
         self._database = database
+        self._direct = direct
         rows = None
         if database.dialect == "postgresql":
             # Asynchronous commit: the death of the writer undoes nothing, only a crash of the server does. Said within
@@ -40,7 +42,7 @@ class SqlJournal:
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
         """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
         values = {"writer": writer, "entries": json.dumps(entries), "written_at": datetime.now(UTC)}
-        self._database.execute(self._write, values)
+        self._direct.run(self._write, values, lambda result: None)
 
     def find(self, run_key: str) -> JournalEntry | None:
         """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""

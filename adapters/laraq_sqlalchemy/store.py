@@ -36,8 +36,8 @@ class SqlStore:
         self.label = self.database.label
         self._owns_engine = False
         self._failed = SqlFailedJobs(self.database)
-        self._journal = SqlJournal(self.database)
         self._direct = Direct(self.database)
+        self._journal = SqlJournal(self.database, self._direct)
         self._batches = SqlBatches(self.database, self._direct)
         self._locks = SqlLocks(self.database, self._direct)
         self._limits = SqlLimits(self.database, self._direct)

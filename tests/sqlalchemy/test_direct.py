@@ -12,6 +12,8 @@ from sqlalchemy import create_engine, event, func, select, text
 
 from laraq.errors import StoreError
 from laraq.ports import Demand
+from laraq.testing.suite.forking import in_children
+from laraq.testing.suite.journal import running
 from laraq_sqlalchemy import SqlStore
 from laraq_sqlalchemy.direct import KEPT, Direct, LostRaceError
 from tests.sqlalchemy.test_database import cut_connections
@@ -174,3 +176,18 @@ def test_a_table_with_another_constraint_is_no_endless_loop(postgres_url: str) -
     with pytest.raises(StoreError, match=r"table laraq_limits is as `laraq migrate` makes it"):
         store.limits.take([Demand("key", 5, 60)])
     store.close()
+
+
+def test_kept_connections_end_when_the_engine_of_the_user_is_disposed(sql_url: str) -> None:
+    engine = create_engine(sql_url)
+    store = SqlStore(engine)
+    store.migrate()
+    store.journal.write("host:1", [running("job-1")])
+    assert store._direct._idle
+    in_children([lambda: store.journal.write("host:2", [running("job-2")])])
+    assert store._direct._idle, "a child has disposed of its copy of the engine, not of this one"
+    engine.dispose()
+    assert not store._direct._idle
+    assert store.journal.find("job-2") == running("job-2")
+    store.close()
+    engine.dispose()
