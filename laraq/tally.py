@@ -121,6 +121,16 @@ class Settled(NamedTuple):
     changed: bool
 
 
+class Success(NamedTuple):
+    """A job of a batch that succeeded, as others than the one who ran it tell."""
+
+    job: str
+    #: `Payload.run_key`.
+    key: str
+    #: What the callbacks it leads to inherit (`laraq.context`).
+    context: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class BatchQuery:
     """Which batches are meant; every given part narrows the choice."""

@@ -47,6 +47,7 @@ class RedisBatches:
         self._add = script.load(client, "batch", "batch_add")
         self._end_load = script.load(client, "batch", "batch_end_load")
         self._settle = script.load(client, "batch", "batch_settle")
+        self._succeed = script.load(client, "batch", "batch_succeed")
         self._cancel = script.load(client, "batch", "batch_cancel")
         self._mark = script.load(client, "batch", "batch_mark")
         self._delete = script.load(client, "batch_delete")
@@ -80,8 +81,13 @@ class RedisBatches:
         """Note how a job ended (`MemberState.after`), and that pending `dropped` will never run."""
         with store_errors(self._label):
             answer: Any = self._settle(self._keys(id), [id, job, outcome.value, *dropped])
-        tally = _tally(id, answer and answer[0])
-        return None if tally is None else Settled(tally, bool(answer[1]))
+        return _settled(id, answer)
+
+    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
+        """`settle` of jobs that all succeeded, in one step."""
+        with store_errors(self._label):
+            answer: Any = self._succeed(self._keys(id), [id, *dict.fromkeys(jobs)])
+        return _settled(id, answer)
 
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
@@ -176,6 +182,11 @@ class RedisBatches:
 def _events(names: Sequence[str]) -> str:
     """A JSON list without brackets. Each name begins with its comma: what stands for one is no part of another."""
     return "".join(f",{json.dumps(name)}" for name in names)
+
+
+def _settled(id: str, answer: Any) -> Settled | None:
+    tally = _tally(id, answer and answer[0])
+    return None if tally is None else Settled(tally, bool(answer[1]))
 
 
 def _tally(id: str, answer: Any) -> Tally | None:

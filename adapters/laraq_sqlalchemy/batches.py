@@ -114,6 +114,13 @@ class SqlBatches(SqlBatchRecords):
             return self._settle_in_one(flavour, id, job, outcome, never)
         return self._database.write(partial(self._settle_in_steps, id=id, job=job, outcome=outcome, never=never))
 
+    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
+        """`settle` of jobs that all succeeded, in one transaction."""
+        each = [*dict.fromkeys(jobs)]
+        if self._database.dialect == "postgresql":
+            return self._succeed_in_one(id, each)
+        return self._database.write(partial(self._succeed_in_steps, id=id, jobs=each))
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
         mine = update(batches).where(*is_there(id), _columns.cancelled_at.is_(None))
@@ -150,10 +157,7 @@ class SqlBatches(SqlBatchRecords):
         batch = self._lock(connection, id)
         if batch is None:
             return None
-        states = {
-            name: STATES[state]
-            for name, state in connection.execute(_STATES, {"of_batch": id, "of_jobs": [job, *never]})
-        }
+        states = self._states(connection, id, [job, *never])
         was = states.pop(job, None)
         becomes = outcome if was is None else was.after(outcome)
         gone = [each for each, state in states.items() if state is MemberState.PENDING]
@@ -178,6 +182,48 @@ class SqlBatches(SqlBatchRecords):
             dropped=moves[MemberState.DROPPED],
         )
         return Settled(after, becomes is not was)
+
+    def _succeed_in_one(self, id: str, jobs: list[str]) -> Settled | None:
+        succeed = statement("succeed", "postgresql", tally=", ".join(column.name for column in TALLY))
+        parameters, changed = {"id": id, "jobs": json.dumps(jobs)}, False
+        for _ in range(_RACES):
+            answer = self._direct.run(succeed, parameters, lambda result: result.one_or_none())
+            if answer is None:
+                return None
+            changed = changed or answer.changed
+            if answer.known == len(jobs):
+                return Settled(tally(answer), changed)
+        raise StoreError(f"{_RACES} times in a row other processes settled the same jobs of batch {id}. Try again.")
+
+    def _succeed_in_steps(self, connection: Connection, id: str, jobs: list[str]) -> Settled | None:
+        batch = self._lock(connection, id)
+        if batch is None:
+            return None
+        states = self._states(connection, id, jobs)
+        strangers = [job for job in jobs if job not in states]
+        news = [job for job, state in states.items() if state is not MemberState.DONE]
+        if not strangers and not news:
+            return Settled(tally(batch), changed=False)
+        if strangers:
+            connection.execute(_JOIN, _rows(id, "", strangers, batch.places, MemberState.DONE))
+        if news:
+            connection.execute(_TELL, _told(id, news, MemberState.DONE))
+        before = Counter(states[job] for job in news)
+        after = _count(
+            connection,
+            batch,
+            places=len(strangers),
+            total=len(strangers),
+            done=len(strangers) + len(news),
+            failed=-before[MemberState.FAILED],
+            dropped=-before[MemberState.DROPPED],
+        )
+        return Settled(after, changed=True)
+
+    def _states(self, connection: Connection, id: str, jobs: list[str]) -> dict[str, MemberState]:
+        """Of those that are members."""
+        found = connection.execute(_STATES, {"of_batch": id, "of_jobs": jobs})
+        return {name: STATES[state] for name, state in found}
 
     def _marking(self, id: str, event: str) -> Update:
         if event == CLOSED:

@@ -117,6 +117,17 @@ class MemoryBatches:
             failed = changed and after is MemberState.FAILED
             return Settled(batch.changed(cancel=failed and not batch.record.allow_failures), changed)
 
+    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
+        """`settle` of jobs that all succeeded, in one step."""
+        with self._lock:
+            batch = self._batches.get(id)
+            if batch is None:
+                return None
+            news = {job for job in jobs if batch.members.get(job) is not MemberState.DONE}
+            for job in jobs:
+                batch.put(job, MemberState.DONE)
+            return Settled(batch.changed() if news else batch.record, bool(news))
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
         with self._lock:

@@ -41,6 +41,9 @@ class BatchCounts(Protocol):
         that does not allow failures. PENDING opens the batch again for a job that failed or was dropped.
         """
 
+    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
+        """`settle` of jobs that all succeeded, in one step; `changed`: whether that was news of one of them."""
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
 

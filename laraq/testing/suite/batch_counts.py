@@ -65,6 +65,7 @@ class BatchCountsSuite:
         assert batches.add("b", "load", ["j"], LONG) is None
         assert batches.end_load("b", FIRST_LOAD) is None
         assert batches.settle("b", "j1", DONE) is None
+        assert batches.succeed("b", ["j1", "j2"]) is None
         assert batches.state("b", "j1") is None
         assert batches.cancel("b") is None
         assert batches.mark("b", "then") is False
@@ -208,6 +209,40 @@ class BatchCountsSuite:
             assert "stranger" in batches.jobs(id, outcome)
             assert settled(batches, "stranger", outcome, id=id).changed is False
 
+    def test_several_succeed_in_one_step(self, batches: Batches) -> None:
+        make(batches, "pending", "done", "failed", "dropped", "other", allow_failures=True)
+        batches.settle("b", "done", DONE)
+        batches.settle("b", "failed", FAILED, ["dropped"])
+        told = succeeded(batches, "pending", "done", "failed", "dropped", "stranger", "pending")
+        assert told.changed is True
+        assert counts(told.tally) == (6, 5, 0, 0)
+        assert record(batches).done == 5
+        assert list(batches.jobs("b", DONE)) == ["pending", "done", "failed", "dropped", "stranger"]
+        again = succeeded(batches, "stranger", "pending", "done")
+        assert (again.changed, counts(again.tally)) == (False, (6, 5, 0, 0))
+        assert added(batches, "late").total == 7
+        assert list(batches.jobs("b", PENDING)) == ["other", "late"]
+
+    def test_the_last_to_succeed_finish_the_batch(self, batches: Batches) -> None:
+        make(batches, "j1", "j2", "j3", loaded=False)
+        assert succeeded(batches, "j1", "j2").tally.finished_at is None
+        assert succeeded(batches, "j3").tally.finished_at is None, "more may be added"
+        assert ended(batches).finished_at is not None
+        batches.mark("b", CLOSED)
+        moment = record(batches).finished_at
+        assert succeeded(batches, "j1", "j3").tally.finished_at == moment
+        assert CLOSED in record(batches).sent
+        late = succeeded(batches, "stranger").tally
+        assert (late.finished_at, late.sent) == (moment, frozenset())
+
+    def test_success_cancels_nothing_and_counts_in_a_cancelled_batch(self, batches: Batches) -> None:
+        make(batches, "j1", "j2", "j3")
+        assert succeeded(batches, "j1").tally.cancelled_at is None
+        batches.settle("b", "j2", FAILED)
+        told = succeeded(batches, "j2", "j3").tally
+        assert told.cancelled_at is not None
+        assert (counts(told), told.complete) == ((3, 3, 0, 0), True)
+
     def test_pending_jobs_are_dropped_with_a_failure(self, batches: Batches) -> None:
         make(batches, "head", "done", "failed", "tail1", "tail2", "other", allow_failures=True)
         batches.settle("b", "done", DONE)
@@ -300,6 +335,7 @@ class BatchCountsSuite:
         [
             lambda batches: batches.settle("b", "j1", DONE),
             lambda batches: batches.settle("b", "stranger", DONE),
+            lambda batches: batches.succeed("b", ["j1"]),
             lambda batches: batches.settle("b", "j1", PENDING),
             lambda batches: batches.cancel("b"),
             lambda batches: (batches.add("b", "load", [], LONG), batches.end_load("b", "load")),
@@ -375,6 +411,13 @@ def ended(batches: Batches, load: str = FIRST_LOAD, *, keep: bool = True) -> Tal
 def settled(batches: Batches, job: str, outcome: MemberState = DONE, *dropped: str, id: str = "b") -> Settled:
     """The answer to an outcome."""
     answer = batches.settle(id, job, outcome, dropped)
+    assert answer is not None
+    return answer
+
+
+def succeeded(batches: Batches, *jobs: str) -> Settled:
+    """The answer to successes."""
+    answer = batches.succeed("b", jobs)
     assert answer is not None
     return answer
 

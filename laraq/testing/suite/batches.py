@@ -86,6 +86,26 @@ class SharedBatchesSuite(BatchesSuite):
         assert len(set(moments.column()) - {0}) == 1
         assert wins.totals() == [1]
 
+    def test_processes_tell_of_the_same_successes_at_once_and_each_counts_once(self, batches: Batches) -> None:
+        size = self.members // 10
+        batches.create(BatchRecord(id="b"), jobs(size), LONG)
+        batches.end_load("b", FIRST_LOAD)
+        news = Board(PROCESSES)
+
+        def tell(child: int) -> None:
+            mine = [*jobs(size), *(f"stranger {number}" for number in range(10))]
+            Random(child).shuffle(mine)  # noqa: S311  # no secret
+            for start in range(0, len(mine), 7):
+                answer = batches.succeed("b", mine[start : start + 7])
+                assert answer is not None
+                if answer.changed and answer.tally.finished_at is not None:
+                    news.add(child)
+
+        in_children([partial(tell, child) for child in range(PROCESSES)])
+        assert counts(record(batches)) == (size + 10, size + 10, 0, 0)
+        assert is_whole(batches)
+        assert news.totals()[0] >= 1
+
     def test_killed_processes_leave_whole_states_and_the_next_ones_finish(self, batches: Batches) -> None:
         size = self.members // 10
         create(batches, size)
@@ -147,6 +167,7 @@ class SharedBatchesSuite(BatchesSuite):
         acts: list[Callable[[str, str, list[str]], object]] = [
             lambda id, job, others: batches.settle(id, job, CHANCE.choice(list(MemberState)), others),
             lambda id, job, others: batches.settle(id, f"new {job}", FAILED, others),
+            lambda id, job, others: batches.succeed(id, [*others, f"new {job}"]),
             lambda id, job, others: batches.add(id, job, [*others, f"new {job}"], LONG),
             lambda id, job, others: batches.end_load(id, job, keep=False),
             lambda id, job, others: batches.cancel(id),
