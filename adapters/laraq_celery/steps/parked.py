@@ -7,14 +7,13 @@ callers that died.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from functools import cache
 from typing import Any
 
 from celery.bootsteps import StartStopStep
 
 from laraq.errors import LaraqError
+from laraq_celery.forks import quiet_lock, watch_forks
 
 logger = logging.getLogger("laraq.parking")
 
@@ -27,30 +26,7 @@ STORE_DOWN = 5.0
 #: Seconds in which many jobs that are parked wake the thread once.
 BREATH = 0.05
 
-#: Seconds for which a fork waits until the thread has nothing under way.
-PATIENCE = 2.0
-
-#: Held while the thread talks to the store and the broker, and across every fork: a child forked in the middle would
-#: inherit a locked mutex of their libraries.
-_between_looks = threading.Lock()
-
-
-@cache
-def _watch_forks() -> None:
-    """Called when the broker is connected: hooks run in the reverse order of their registration, and a fork that held
-    a mutex of the transport (`laraq_sqlalchemy.broker.presence`) while it waits for the thread would wait for ever.
-    For transports that are imported later still it gives up after a while.
-    """
-    held: list[bool] = []
-
-    def before() -> None:
-        held.append(_between_looks.acquire(timeout=PATIENCE))
-
-    def after() -> None:
-        if held.pop():
-            _between_looks.release()
-
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+_between_looks = quiet_lock()
 
 
 class ParkedJobs(StartStopStep):
@@ -64,7 +40,7 @@ class ParkedJobs(StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Look now, and then when something is due; a new connection begins anew."""
-        _watch_forks()
+        watch_forks()
         self._stopped = threading.Event()
         lot = consumer.app.laraq.parking
         threading.Thread(target=_send_due, args=(lot, self._stopped), name="laraq-parked", daemon=True).start()

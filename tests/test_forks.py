@@ -1,4 +1,4 @@
-"""The thread of steps/parked.py beside a pool that forks."""
+"""Threads of a worker's parent beside a pool that forks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import time
 import pytest
 
 from laraq.testing.suite.forking import Child
-from laraq_celery.steps import parked
+from laraq_celery import forks
 
 
 def test_a_fork_waits_for_the_thread_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a fork that holds what the thread waits for would stop the worker."""
-    monkeypatch.setattr(parked, "PATIENCE", 0.3)
-    parked._watch_forks()
+    monkeypatch.setattr(forks, "PATIENCE", 0.3)
+    lock = forks.quiet_lock()
+    forks.watch_forks()
     holding, over = threading.Event(), threading.Event()
 
     def look() -> None:
-        with parked._between_looks:
+        with lock:
             holding.set()
             over.wait(10)
 
