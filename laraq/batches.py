@@ -22,6 +22,7 @@ from laraq.batch import Batch, PendingBatch
 from laraq.callbacks import derived_id, describe, pack_callback, send_callback
 from laraq.chain import PendingChain, wanted
 from laraq.context import Context
+from laraq.current import Surroundings
 from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError
 from laraq.events import Events
 from laraq.link import Link
@@ -34,6 +35,7 @@ from laraq.tally import (
     BatchQuery,
     BatchRecord,
     MemberState,
+    Success,
     Tally,
     due,
 )
@@ -201,6 +203,19 @@ class BatchService:
         """
         self._settle(payload, MemberState.DONE)
 
+    def succeeded_together(self, id: str, successes: Sequence[Success]) -> None:
+        """Jobs of one batch succeeded, told by another than the one who ran them, in one step.
+
+        Raises StoreError, DispatchError; may be repeated.
+        """
+        with Surroundings(self._laraq, successes[-1].context):
+            settled = self.store.succeed(id, [success.job for success in successes])
+            if settled is None:
+                return
+            if settled.changed and settled.tally.done + settled.tally.failed <= len(successes):
+                self._tell_once(events.BatchStarted, "started", settled.tally)
+            self._advance(settled.tally, MemberState.DONE, [success.key for success in successes])
+
     def failed(self, payload: Payload, error: BaseException, *, discreet: bool = False) -> None:
         """A job of a batch failed for good, and the links behind it will not run.
 
@@ -240,16 +255,19 @@ class BatchService:
                 self._tell_once(events.BatchStarted, "started", tally)
             if outcome is MemberState.FAILED and tally.failed == 1 and not tally.allow_failures:
                 self._tell_once(events.BatchCancelled, "cancelled", tally)
-        self._advance(tally, outcome, payload.run_key, error)
+        self._advance(tally, outcome, [payload.run_key], error)
 
     def _advance(
         self,
         tally: Tally | None,
         outcome: MemberState | None = None,
-        key: str = "",
+        keys: Sequence[str] = (),
         error: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send the callbacks that are due, then what follows the batch when it is complete."""
+        """Send the callbacks that are due, then what follows the batch when it is complete.
+
+        `keys`: of the jobs with this outcome.
+        """
         if tally is None:
             return
         coming = due(tally, outcome)
@@ -261,7 +279,8 @@ class BatchService:
         if record is None:
             return
         for event in coming:
-            self._fire(record, event, key, error if event in ("catch", "failure") else None)
+            for key in keys if event in EVENTS_OF_JOBS else ("",):
+                self._fire(record, event, key, error if event in ("catch", "failure") else None)
             if event not in EVENTS_OF_JOBS:
                 self.store.mark(record.id, event)
         if breaks and error is not None:

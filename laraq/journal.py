@@ -78,12 +78,18 @@ class RunJournal:
         """Note that the job of that start succeeded, before what follows it is told."""
         self._note(JournalEntry(run_key, attempt, RunState.FINISHED))
 
+    def hand_over(self, run_key: str, attempt: int) -> None:
+        """`finish` of a start whose end another process tells, within milliseconds. It goes along with the next note,
+        which saves a write: who is killed before that, and before the other has told, died in the run.
+        """
+        self._note(JournalEntry(run_key, attempt, RunState.FINISHED), over=True, write=False)
+
     def end(self, run_key: str, attempt: int, state: RunState, *, known: bool = False) -> None:
         """Note that the bookkeeping of that start is done.
 
         When that is `known` without this journal, it is told with the next note: that saves a write.
         """
-        self._note(JournalEntry(run_key, attempt, state), write=not known)
+        self._note(JournalEntry(run_key, attempt, state), over=True, write=not known)
 
     def claim(self, run_key: str, attempt: int) -> bool:
         """Make this process the only one to make that start, after `begin`; when it is not, the start is unsaid.
@@ -95,6 +101,7 @@ class RunJournal:
             return True
         with self._lock:
             self._entries.pop(run_key, None)
+            self._under_way.discard(run_key)
             self._journal.write(self._writer, tuple(self._entries.values()))
         return False
 
@@ -105,19 +112,23 @@ class RunJournal:
     def close(self) -> None:
         """Forget this process; for one that ends with nothing running."""
         with self._lock:
-            if self._pid == os.getpid() and self._entries and all(entry.ended for entry in self._entries.values()):
+            if self._pid == os.getpid() and self._entries and not self._under_way:
                 self._entries.clear()
                 self._journal.erase(self._writer)
 
-    def _note(self, entry: JournalEntry, *, write: bool = True) -> None:
+    def _note(self, entry: JournalEntry, *, over: bool = False, write: bool = True) -> None:
         with self._lock:
             if self._pid != os.getpid():
                 self._reset()
-            entries = self._entries
-            entries.pop(entry.run_key, None)
-            entries[entry.run_key] = entry
+            entries, key = self._entries, entry.run_key
+            entries.pop(key, None)
+            entries[key] = entry
+            if over:
+                self._under_way.discard(key)
+            else:
+                self._under_way.add(key)
             if len(entries) > KEPT:
-                oldest = next((key for key, known in entries.items() if known.ended), None)
+                oldest = next((key for key in entries if key not in self._under_way), None)
                 if oldest is not None:
                     del entries[oldest]
             if write:
@@ -128,3 +139,5 @@ class RunJournal:
         self._writer = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:12]}"
         #: By run key, oldest first.
         self._entries: dict[str, JournalEntry] = {}
+        #: Run keys of those that this process has not done with.
+        self._under_way: set[str] = set()

@@ -68,6 +68,9 @@ class Payload:
     #: What the carrier needs to send the job again as it was (Celery: links, chord, ids, priority ...).
     carrier: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    def __str__(self) -> str:
+        return f"{self.job}[{self.id}]"
+
     @property
     def run_key(self) -> str:
         """Identifies this life of the job in the journal: a retried job starts a new one."""

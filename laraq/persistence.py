@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from laraq.errors import DispatchError, StoreError
-from laraq.payload import Payload
 
 logger = logging.getLogger("laraq.runner")
 
@@ -15,15 +14,15 @@ logger = logging.getLogger("laraq.runner")
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 
 
-def persistently(tell: Callable[[], None], payload: Payload) -> None:
+def persistently(tell: Callable[[], None], what: object) -> None:
     """Call it until it succeeds, for half a minute; every step it consists of may be repeated.
 
-    Raises the last StoreError or DispatchError.
+    `what` names who is followed by it. Raises the last StoreError or DispatchError.
     """
     for pause in PAUSES:
         try:
             return tell()
         except (StoreError, DispatchError) as error:
-            logger.warning("What follows %s[%s] waits for %s s: %s", payload.job, payload.id, pause, error)
+            logger.warning("What follows %s waits for %s s: %s", what, pause, error)
             time.sleep(pause)
     return tell()

@@ -21,6 +21,8 @@ class Run:
     verdict: Verdict = field(default_factory=Done)
     #: Whether `settle` had it wait in the store instead of its queue.
     parked: bool = False
+    #: Whether another process tells its batch of the success.
+    handed_over: bool = False
     #: The payload as the next start must see it.
     payload: Payload = field(init=False)
 
@@ -39,7 +41,12 @@ class Run:
         )
 
     @property
+    def is_only_counted(self) -> bool:
+        """Whether it succeeded, and all that follows is that its batch learns of it."""
+        return self.is_counted and not self.payload.chain and not self.delivery.payload.chain
+
+    @property
     def is_counted(self) -> bool:
-        """Whether it succeeded and its batch knows."""
+        """Whether it succeeded and its batch counts it."""
         payload = self.payload
         return isinstance(self.verdict, Done) and payload.batch_id is not None and not payload.event

@@ -111,19 +111,21 @@ class Runner:
         record: bool = True,
         follow: Callable[[Payload], None] | None = None,
         park: Callable[[Run, Obstacle], bool] | None = None,
+        tell_batch: bool = True,
     ) -> None:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
 
         `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
         run inside of this call (sync). `park` keeps a job until an obstacle is gone, and says whether it could; without
-        it the job goes back to its queue. Raises StoreError or DispatchError when the books cannot be kept.
+        it the job goes back to its queue. Without `tell_batch` somebody else tells a success to its batch
+        (`BatchService.succeeded_together`). Raises StoreError or DispatchError when the books cannot be kept.
         """
         with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
                 self._unlock(run)
             match run.verdict:
                 case Done(result):
-                    self._go_on(run.payload, follow)
+                    self._go_on(run.payload, follow, tell_batch=tell_batch)
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
                 case Release(delay, obstacle=Obstacle() as obstacle):
                     run.parked = park is not None and park(run, obstacle)
@@ -322,11 +324,13 @@ class Runner:
             # The outcome stands, and the lock ends by itself.
             logger.warning("The unique lock of %s[%s] was not freed: %s", run.payload.job, run.payload.id, error)
 
-    def _go_on(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
+    def _go_on(
+        self, payload: Payload, follow: Callable[[Payload], None] | None = None, *, tell_batch: bool = True
+    ) -> None:
         """What comes after a job that succeeded: the next link, then its batch learns of it."""
         if payload.chain:
             persistently(lambda: self._laraq.chains.proceed(payload, follow), payload)
-        if payload.batch_id and not payload.event:
+        if tell_batch and payload.batch_id and not payload.event:
             persistently(lambda: self._laraq.batches.succeeded(payload), payload)
 
     def _break_off(self, payload: Payload, error: BaseException) -> None:

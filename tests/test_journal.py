@@ -246,3 +246,38 @@ def test_an_end_that_is_known_is_told_with_the_next_note() -> None:
     assert store.find("job") == entry(1, RunState.RUNNING)
     journal.begin("other", 1)
     assert store.find("job") == entry(1, RunState.DONE)
+
+
+def test_a_success_that_was_handed_over_is_told_with_the_next_note() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.hand_over("job", 1)
+    assert store.find("job") == entry(1, RunState.RUNNING)
+    journal.begin("other", 1)
+    assert store.find("job") == entry(1, RunState.FINISHED)
+
+
+def test_what_was_handed_over_makes_room_and_is_no_reason_to_stay() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    for number in range(2 * KEPT):
+        journal.begin(f"job-{number}", 1)
+        journal.hand_over(f"job-{number}", 1)
+    journal.begin("last", 1)
+    assert [store.find(f"job-{number}") is None for number in (0, KEPT, 2 * KEPT - 1)] == [True, True, False]
+    journal.hand_over("last", 1)
+    journal.close()
+    assert store.find("last") is None
+
+
+def test_a_job_that_is_started_again_after_it_was_handed_over_runs() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    journal.hand_over("job", 1)
+    journal.begin("job", 2)
+    for number in range(2 * KEPT):
+        journal.begin(f"job-{number}", 1)
+        journal.end(f"job-{number}", 1, RunState.DONE)
+    assert store.find("job") == entry(2, RunState.RUNNING)

@@ -16,6 +16,7 @@ from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.delays import Delays
 from laraq_celery.ordinary import record_failures
+from laraq_celery.outcomes import Outcomes
 from laraq_celery.queue import CeleryQueue
 from laraq_celery.signals import connect
 from laraq_celery.task import UNKNOWN, JobTask, UnknownJobTask, task_for
@@ -38,6 +39,8 @@ class CeleryHost:
         self.app = app if app is not None else _embedded_app(laraq)
         #: The jobs of the app's own broker that wait in the store.
         self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
+        #: In a worker whose parent tells batches of their jobs, and in its children.
+        self.outcomes: Outcomes | None = None
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq

@@ -15,6 +15,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from laraq.options import seconds
+from laraq.tally import Success
 from laraq_celery.task import CRASH, PARKED
 
 logger = logging.getLogger("laraq.request")
@@ -39,7 +40,21 @@ class JobRequest(Request):
     #: The consumer that received it; set on a subclass by strategy.py.
     consumer: Any = None
     time_limits: tuple[float | None, float | None] = (None, None)
+    #: The batch whose `success` its parent tells; empty for none.
+    batch_id = ""
     _crash_seen = False
+    _succeeded = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Celery gives each task a subclass with an `on_success` of its own (`create_request_cls`).
+        if (of_celery := vars(cls).get("on_success")) is not None:
+
+            def on_success(self: JobRequest, result: Any, **rest: Any) -> Any:
+                self._succeeded = not result[0]
+                return of_celery(self, result, **rest)
+
+            cls.on_success = on_success
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -48,6 +63,30 @@ class JobRequest(Request):
             if timeout is not None:
                 hard = timeout or NO_LIMIT
                 self.time_limits = (hard + SETTLING_SECONDS, hard - min(GRACE_SECONDS, hard * GRACE_SHARE))
+
+    @property
+    def success(self) -> Success:
+        """What its batch is told."""
+        header = self._request_dict["laraq"]
+        retried = header.get("retried")
+        return Success(self.id, f"{self.id}+{retried}" if retried else self.id, header.get("context") or {})
+
+    def acknowledge(self) -> None:
+        """A success that only its batch has to hear of waits until the batch knows."""
+        if self._succeeded:
+            self._succeeded = False
+            header, outcomes = self._request_dict.get("laraq"), self._app.laraq.host.outcomes
+            # All that `Outcomes.takes` leaves to the parent, and a few that the child has told: that changes nothing.
+            if (
+                outcomes is not None
+                and isinstance(header, dict)
+                and header.get("batch_id")
+                and not (header.get("event") or header.get("chain") or CRASH in self._request_dict)
+            ):
+                self.batch_id = header["batch_id"]
+                outcomes.add(self)
+                return
+        super().acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """A lost child is settled by another one; everything a child reported itself goes Celery's way."""

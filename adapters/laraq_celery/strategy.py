@@ -30,7 +30,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **rest: Any) -> Any:
         if direct:
             ack, reject = message.ack_log_error, message.reject_log_error
-        if message.delivery_info.get("redelivered") and _adopt(message, ack, reject):
+        if message.delivery_info.get("redelivered") and _adopt(app, message, ack, reject):
             return None
         try:
             return receive(message, body, ack, reject, callbacks, **rest)
@@ -42,13 +42,16 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     return handler
 
 
-def _adopt(message: Any, ack: Any, reject: Any) -> bool:
+def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
     """A connection was cut while the job runs here and the broker sends its message again: it belongs to that run.
 
     The run acknowledges the new copy; the old delivery tag is void.
     """
     id = message.headers.get("id")
     running = next((request for request in state.active_requests if request.id == id), None)
+    outcomes = app.laraq.host.outcomes
+    if running is None and outcomes is not None:
+        running = outcomes.of(id)
     if running is None or not isinstance(running, JobRequest) or running.acknowledged:
         return False
     logger.info("Job %s[%s] still runs here; its message came again and is kept for it", running.name, id)

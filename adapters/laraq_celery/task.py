@@ -108,9 +108,9 @@ class JobTask(Task):
         request.laraq_delivery = delivery
         run = request.laraq_run = laraq.runner.run(delivery)
         try:
-            if laraq.runner.must_note_success(run) and delivery.crash is None and not request.is_eager:
-                laraq_journal(laraq).finish(delivery.payload.run_key, delivery.start)
-            laraq.runner.settle(run, park=None if request.is_eager else self._park)
+            handed_over = self._note_success(run)
+            park = None if request.is_eager else self._park
+            laraq.runner.settle(run, park=park, tell_batch=not handed_over)
         except (StoreError, DispatchError) as error:
             return self._settle_later(run, error)
         match run.verdict:
@@ -123,6 +123,11 @@ class JobTask(Task):
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery's callbacks are out and the result is stored: now the run is over for good."""
+        run: Run | None = getattr(self.request, "laraq_run", None)
+        if run is not None and run.handed_over and status != states.SUCCESS:
+            # The job's result could not be kept, and its parent hears of a failure.
+            self.laraq.runner.succeeded(run.payload)
+            run.handed_over = False
         self._end(RunState.DONE if status == states.SUCCESS else RunState.FAILED)
 
     def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
@@ -177,6 +182,19 @@ class JobTask(Task):
         if again and not run_journal.claim(key, start):
             logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore
+
+    def _note_success(self, run: Run) -> bool:
+        """Note what must be known before what follows is told; whether the worker's parent tells it."""
+        laraq, delivery, outcomes = self.laraq, run.delivery, self.laraq.host.outcomes
+        if delivery.crash is not None or self.request.is_eager:
+            return False
+        key = delivery.payload.run_key
+        run.handed_over = outcomes is not None and self.acks_late and outcomes.takes(run)
+        if run.handed_over:
+            laraq_journal(laraq).hand_over(key, delivery.start)
+        elif laraq.runner.must_note_success(run):
+            laraq_journal(laraq).finish(key, delivery.start)
+        return run.handed_over
 
     # -- what goes back -----------------------------------------------------------------------------------------
 
@@ -264,6 +282,8 @@ class JobTask(Task):
         if delivery is None or request.is_eager:
             return
         run: Run | None = getattr(request, "laraq_run", None)
+        if run is not None and run.handed_over:
+            return  # its parent goes on
         known = state is RunState.DONE and run is not None and run.is_counted
         try:
             laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.start, state, known=known)

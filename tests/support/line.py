@@ -91,6 +91,15 @@ class Line:
         self._journal.end(key, start, RunState.DONE, known=run.is_counted)
         return run
 
+    def hand_over(self, payload: Payload) -> None:
+        """Run a message whose batch somebody else is to tell (laraq_celery/outcomes.py), in a process that goes on."""
+        delivery = Delivery(payload, payload.attempts + 1, payload.queue or "line", self.name)
+        self._journal.begin(payload.run_key, delivery.start)
+        run = self.laraq.runner.run(delivery)
+        self._journal.hand_over(payload.run_key, delivery.start)
+        self.laraq.runner.settle(run, tell_batch=False)
+        self._journal.begin("the next job", 1)
+
     def step(self) -> Run | None:
         """Start the job that waits longest."""
         payload, _ = self.waiting.pop(0)

@@ -11,10 +11,11 @@ from laraq_celery.steps.parked import ParkedJobs
 from laraq_celery.steps.reconcile import Reconcile
 from laraq_celery.steps.stock_broker import StockBroker
 from laraq_celery.steps.stop_when import StopWhen
+from laraq_celery.steps.tell_batches import TellBatches
 from laraq_celery.steps.unknown import UnknownJobs
 
 
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
-    app.steps["worker"].update({FastReap, KeepResults})
+    app.steps["worker"].update({FastReap, KeepResults, TellBatches})
     app.steps["consumer"].update({Looping, ParkedJobs, Reconcile, StockBroker, StopWhen, UnknownJobs})
