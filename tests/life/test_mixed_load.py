@@ -102,12 +102,12 @@ def lost_four_times(starts: Counter[str]) -> set[str]:
     return {"success", "retry", "release", "crash"} if any(count == 4 for count in starts.values()) else set()
 
 
-def wait_for_a_full_worker(stage: Stage, worker: WorkerProcess) -> None:
+def wait_for_a_full_worker(stage: Stage, worker: WorkerProcess, holds: int = 4) -> None:
     """On Redis, stop the worker at a moment when no fetch is under way.
 
     kombu's Redis transport loses a message when the worker dies between BRPOP's reply and the write to `unacked`
-    (docs/guarantees.md); that is not what this test is about. A worker whose four children have their messages there
-    has no credit to fetch another, and all of `unacked` is its own, for what the one before held was given back.
+    (docs/guarantees.md); that is not what this test is about. A worker that `holds` as many as it may has no credit to
+    fetch another, and all of `unacked` is its own, for what the one before held was given back.
     """
     if not stage.broker_url.startswith("redis"):
         return
@@ -115,9 +115,9 @@ def wait_for_a_full_worker(stage: Stage, worker: WorkerProcess) -> None:
     def stopped_when_full() -> bool:
         os.kill(worker.pid, signal.SIGSTOP)
         time.sleep(0.05)  # what it has sent is with the server by then
-        if stage.record.hlen("unacked") == 4:
+        if stage.record.hlen("unacked") == holds:
             return True
         os.kill(worker.pid, signal.SIGCONT)
         return False
 
-    wait_until(stopped_when_full, 30, "every child has its job")
+    wait_until(stopped_when_full, 30, "the worker holds all it may")
