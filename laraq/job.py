@@ -159,7 +159,10 @@ class Job:
         return None
 
     def interrupted(self, signal: int) -> None:
-        """Called in the running process when the worker is told to stop while this job runs."""
+        """Called in the running process when the worker is told to stop while this job runs, which goes on.
+
+        In pools of processes and in the solo pool. (Laravel 13.7: Illuminate/Contracts/Queue/Interruptible.php)
+        """
 
     # -- inside handle ------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from celery.utils.imports import cwd_in_path
 from laraq import aio, events
 from laraq.errors import StoreError
 from laraq.events import Events
+from laraq_celery.interruption import Interruption
 from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
@@ -26,15 +28,18 @@ JOURNAL_KEPT = timedelta(days=7)
 
 def connect(laraq: Laraq, app: Any) -> None:
     """Follow the worker of this app; several apps in one process each have their own Laraq."""
+    interruption: Interruption | None = None
 
     def import_modules(**_: Any) -> None:
         with cwd_in_path():  # as Celery imports its own
             laraq.discover()
 
     def worker_init(sender: Any, **_: Any) -> None:
+        nonlocal interruption
         if sender.app is app:
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()
+            interruption = Interruption()
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
@@ -43,8 +48,14 @@ def connect(laraq: Laraq, app: Any) -> None:
             _say_what_the_pool_cannot(app, sender.pool)
             _prune_journal(laraq)
 
-    def worker_shutting_down(sender: Any = None, **_: Any) -> None:
+    def worker_process_init(**_: Any) -> None:
+        if interruption is not None:
+            interruption.listen()
+
+    def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
         Events.emit(events.WorkerStopping, str(sender or ""))
+        if interruption is not None and sig in signal.Signals.__members__:
+            interruption.tell(int(signal.Signals[sig]))
 
     def worker_process_shutdown(**_: Any) -> None:
         aio.close()
@@ -54,6 +65,7 @@ def connect(laraq: Laraq, app: Any) -> None:
     signals.import_modules.connect(import_modules, sender=app, weak=False)
     signals.worker_init.connect(worker_init, weak=False)
     signals.worker_ready.connect(worker_ready, weak=False)
+    signals.worker_process_init.connect(worker_process_init, weak=False)
     signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
 

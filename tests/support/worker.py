@@ -153,6 +153,10 @@ class WorkerProcess:
         self._process.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send its parent process a signal."""
+        self._process.send_signal(number)
+
     def wait(self, timeout: float = 30) -> int:
         """Wait until the worker ends by itself; return the exit status, negative for a signal."""
         try:

@@ -1,0 +1,57 @@
+"""Interruption: a running job hears that its worker was told to stop (`Job.interrupted`; Laravel's `Interruptible`).
+
+The signal goes to the worker's parent, the job runs in a child. The parent leaves the number of the signal in memory
+that both share and sends the child another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+from contextlib import suppress
+
+from celery.worker import state
+
+from laraq.job import running
+from laraq_celery.request import JobRequest
+
+logger = logging.getLogger("laraq")
+
+#: What the child gets. Celery's children leave it alone, unless somebody debugs with `CELERY_RDBSIG`.
+TO_CHILD = signal.SIGUSR2
+
+
+class Interruption:
+    """Made by the worker's parent before the pool forks."""
+
+    def __init__(self) -> None:
+        self._parent = os.getpid()
+        self._number = mmap.mmap(-1, 1)
+
+    def listen(self) -> None:
+        """In a new pool child."""
+        if os.getpid() != self._parent and signal.getsignal(TO_CHILD) is signal.SIG_DFL:
+            signal.signal(TO_CHILD, lambda signum, frame: _tell_running(self._number[0]))
+
+    def tell(self, number: int) -> None:
+        """In the parent, for the first signal that asks it to stop: every job that runs hears of it."""
+        self._number[0] = number
+        for request in [*state.active_requests]:
+            pid = getattr(request, "worker_pid", None)
+            if pid == self._parent:
+                _tell_running(number)  # a solo pool: this is the job's own thread
+            elif pid and isinstance(request, JobRequest):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, TO_CHILD)
+
+
+def _tell_running(number: int) -> None:
+    job = running()
+    if job is None:
+        return
+    try:
+        job.interrupted(number)
+    except Exception:  # it runs in the middle of `handle`, which goes on
+        logger.exception("interrupted() of job %s[%s] raised", job.job_name(), job.id)
