@@ -8,6 +8,9 @@ from typing import Any
 from celery.app.amqp import AMQP
 from celery.utils.saferepr import saferepr
 
+#: Depth to which Celery before 5.7 looks, which has no setting for it.
+_LEVELS = 3
+
 _PLAIN = (int, float, bool, type(None))
 
 
@@ -38,5 +41,6 @@ def args_repr(amqp: AMQP, args: tuple[Any, ...]) -> str:
 
 
 def _saferepr(amqp: AMQP, value: Any, maxlen: int) -> str:
-    text: str = saferepr(value, maxlen, maxlevels=amqp.app.conf.task_repr_maxlevels)
+    levels: int = amqp.app.conf.get("task_repr_maxlevels", _LEVELS)
+    text: str = saferepr(value, maxlen, maxlevels=levels)
     return text

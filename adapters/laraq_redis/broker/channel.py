@@ -107,11 +107,13 @@ class Channel(kombu_redis.Channel):
         payload = dumps(without_eta(message))
         (kwargs.get("_publish_batch") or self.queues).put_later(queue, Later(payload, level, delay))
 
-    def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """What `Producer.batch()` of kombu 5.7 collects messages in."""
-        from laraq_redis.broker.publishing import PublishBatch  # an older kombu has none to inherit from
+    if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; whoever publishes looks for the method
 
-        return PublishBatch(self, max_size)
+        def create_publish_batch(self, max_size: int) -> PublishBatch:
+            """What `Producer.batch()` collects messages in."""
+            from laraq_redis.broker.publishing import PublishBatch
+
+            return PublishBatch(self, max_size)
 
     # Queues
 
