@@ -93,6 +93,7 @@ def test_what_goes_through_an_exchange_stays_in_its_place(redis_url: str, open_w
     assert ways.ids("all") == [one.id for one in sent[1::2]]
 
 
+@pytest.mark.newest
 def test_a_queue_that_expires_is_kept_alive_by_each_message(
     redis_url: str, client: redis.Redis, open_ways: OpenWays
 ) -> None:

@@ -266,6 +266,7 @@ def test_tracing_libraries_that_wrap_celery_see_every_job(
     assert not ways.refuses(ways.payload())
 
 
+@pytest.mark.newest
 def test_listeners_of_celerys_signals_hear_and_may_change_every_job(open_ways: OpenWays) -> None:
     ways = open_ways()
     after: list[str] = []
