@@ -21,7 +21,7 @@ class Run:
     verdict: Verdict = field(default_factory=Done)
     #: Whether `settle` had it wait in the store instead of its queue.
     parked: bool = False
-    #: Whether another process tells its batch of the success.
+    #: Whether another process tells its batch of the success (`BatchService.succeeded_together`).
     handed_over: bool = False
     #: The payload as the next start must see it.
     payload: Payload = field(init=False)

@@ -111,21 +111,19 @@ class Runner:
         record: bool = True,
         follow: Callable[[Payload], None] | None = None,
         park: Callable[[Run, Obstacle], bool] | None = None,
-        tell_batch: bool = True,
     ) -> None:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
 
         `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
         run inside of this call (sync). `park` keeps a job until an obstacle is gone, and says whether it could; without
-        it the job goes back to its queue. Without `tell_batch` somebody else tells a success to its batch
-        (`BatchService.succeeded_together`). Raises StoreError or DispatchError when the books cannot be kept.
+        it the job goes back to its queue. Raises StoreError or DispatchError when the books cannot be kept.
         """
         with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
                 self._unlock(run)
             match run.verdict:
                 case Done(result):
-                    self._go_on(run.payload, follow, tell_batch=tell_batch)
+                    self._go_on(run.payload, follow, tell_batch=not run.handed_over)
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
                 case Release(delay, obstacle=Obstacle() as obstacle):
                     run.parked = park is not None and park(run, obstacle)

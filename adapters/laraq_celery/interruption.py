@@ -14,12 +14,12 @@ from contextlib import suppress
 
 from celery.worker import state
 
-from laraq.job import running
+from laraq.job import Job, running
 from laraq_celery.request import JobRequest
 
 logger = logging.getLogger("laraq")
 
-#: What the child gets. Celery's children leave it alone, unless somebody debugs with `CELERY_RDBSIG`.
+#: What the child gets. Nobody hears of anything where it has another use, such as Celery's `CELERY_RDBSIG`.
 TO_CHILD = signal.SIGUSR2
 
 
@@ -38,13 +38,21 @@ class Interruption:
     def tell(self, number: int) -> None:
         """In the parent, for the first signal that asks it to stop: every job that runs hears of it."""
         self._number[0] = number
+        free = signal.getsignal(TO_CHILD) is signal.SIG_DFL
         for request in [*state.active_requests]:
-            pid = getattr(request, "worker_pid", None)
-            if pid == self._parent:
+            if not isinstance(request, JobRequest) or not _wants_to_know(request):
+                continue
+            if request.worker_pid == self._parent:
                 _tell_running(number)  # a solo pool: this is the job's own thread
-            elif pid and isinstance(request, JobRequest):
+            elif request.worker_pid and free:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, TO_CHILD)
+                    os.kill(request.worker_pid, TO_CHILD)
+
+
+def _wants_to_know(request: JobRequest) -> bool:
+    """No other job is disturbed by a signal."""
+    cls = request.task.job_class
+    return cls is not None and cls.interrupted is not Job.interrupted
 
 
 def _tell_running(number: int) -> None:

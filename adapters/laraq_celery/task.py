@@ -108,9 +108,9 @@ class JobTask(Task):
         request.laraq_delivery = delivery
         run = request.laraq_run = laraq.runner.run(delivery)
         try:
-            handed_over = self._note_success(run)
-            park = None if request.is_eager else self._park
-            laraq.runner.settle(run, park=park, tell_batch=not handed_over)
+            if delivery.crash is None and not request.is_eager:
+                self._note_success(run)
+            laraq.runner.settle(run, park=None if request.is_eager else self._park)
         except (StoreError, DispatchError) as error:
             return self._settle_later(run, error)
         match run.verdict:
@@ -183,18 +183,15 @@ class JobTask(Task):
             logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore
 
-    def _note_success(self, run: Run) -> bool:
-        """Note what must be known before what follows is told; whether the worker's parent tells it."""
+    def _note_success(self, run: Run) -> None:
+        """Note what must be known before what follows is told, by this process or by the worker's parent."""
         laraq, delivery, outcomes = self.laraq, run.delivery, self.laraq.host.outcomes
-        if delivery.crash is not None or self.request.is_eager:
-            return False
         key = delivery.payload.run_key
         run.handed_over = outcomes is not None and self.acks_late and outcomes.takes(run)
         if run.handed_over:
             laraq_journal(laraq).hand_over(key, delivery.start)
         elif laraq.runner.must_note_success(run):
             laraq_journal(laraq).finish(key, delivery.start)
-        return run.handed_over
 
     # -- what goes back -----------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ def ran(line: Line, number: int) -> list[Payload]:
     for payload in payloads:
         line.waiting.remove((payload, 0.0))
         run = line.laraq.runner.run(Delivery(payload, 1, "line", "line"))
-        line.laraq.runner.settle(run, tell_batch=False)
+        run.handed_over = True
+        line.laraq.runner.settle(run)
     return payloads
 
 

@@ -97,7 +97,8 @@ class Line:
         self._journal.begin(payload.run_key, delivery.start)
         run = self.laraq.runner.run(delivery)
         self._journal.hand_over(payload.run_key, delivery.start)
-        self.laraq.runner.settle(run, tell_batch=False)
+        run.handed_over = True
+        self.laraq.runner.settle(run)
         self._journal.begin("the next job", 1)
 
     def step(self) -> Run | None:
