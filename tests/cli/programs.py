@@ -25,7 +25,8 @@ def run_in_terminal(
     """Run a command in a terminal of 200 columns where `typed` is typed; return exit status and screen."""
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    environment = {**inherited, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONPATH": str(folder), **(env or {})}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**inherited, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONPATH": path, **(env or {})}
     process = Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     os.write(ours, typed.encode())

@@ -22,7 +22,8 @@ class Project:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(dedent(source))
-        self._env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1", **(env or {})}
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(env or {})}
 
     def worker(
         self,
