@@ -223,6 +223,13 @@ class BatchService:
         """
         self._settle(payload, MemberState.FAILED, describe(error, discreet=discreet))
 
+    def dropped(self, payload: Payload) -> None:
+        """A job of a batch, and the links behind it, will never run.
+
+        Raises StoreError, DispatchError; may be repeated.
+        """
+        self._settle(payload, MemberState.DROPPED)
+
     def has_succeeded(self, payload: Payload) -> bool:
         """Whether the job is counted as one that succeeded; the journal need not note what its batch knows."""
         return (
@@ -245,7 +252,7 @@ class BatchService:
 
     def _settle(self, payload: Payload, outcome: MemberState, error: Mapping[str, Any] | None = None) -> None:
         assert payload.batch_id is not None
-        dropped = self._laraq.chains.dropped(payload) if outcome is MemberState.FAILED else ()
+        dropped = () if outcome is MemberState.DONE else self._laraq.chains.dropped(payload)
         settled = self.store.settle(payload.batch_id, payload.id, outcome, dropped)
         if settled is None:
             return

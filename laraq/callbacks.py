@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 from laraq.closures import pack, unpack
 from laraq.current import current
 from laraq.errors import BatchNotFoundError, JobDefinitionError, JobFailure
+from laraq.failure import storable, text_of, traceback_of
 from laraq.function import JobFunction
 from laraq.job import Job
 from laraq.link import Link
 
-#: Most characters of a traceback that travel with an error.
-_TRACEBACK = 8000
+#: Most characters that travel of what an error says, and of its traceback.
+_MESSAGE, _TRACEBACK = 8000, 8000
 
 
 def derived_id(*parts: object) -> str:
@@ -121,10 +121,13 @@ def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
     described: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "message": ""}
     if discreet:
         return described
-    described["message"] = str(error)
-    described["traceback"] = "".join(traceback.format_exception(error))[-_TRACEBACK:]
-    if all(isinstance(one, (str, int, float, bool, type(None))) for one in error.args):
-        described["args"] = list(error.args)
+    described["message"] = text_of(error)[:_MESSAGE]
+    described["traceback"] = traceback_of(error)[-_TRACEBACK:]
+    args = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a class may have hidden its own
+    if all(type(one) in (str, int, float, bool, type(None)) for one in args):
+        args = [storable(one) if isinstance(one, str) else one for one in args]
+        if sum(len(one) for one in args if isinstance(one, str)) <= _MESSAGE:
+            described["args"] = args
     return described
 
 

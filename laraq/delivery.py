@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from laraq.errors import PayloadError
 from laraq.payload import Payload
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Delivery:
     #: Whether no other start can follow: on the sync connection there is one.
     last: bool = False
     #: Set when the message could not even become a payload.
-    error: PayloadError | None = None
+    error: BaseException | None = None
 
     @property
     def start(self) -> int:
@@ -84,6 +83,11 @@ class Done:
     """The job is finished."""
 
     result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded(Done):
+    """The job is over without a run: a later dispatch of a debounced job has taken its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from laraq.errors import DispatchError, InvalidJobError
 from laraq.events import Events
 from laraq.middleware.travelling import pack
 from laraq.options import delay_seconds, epoch, read, travelling
-from laraq.payload import Payload
+from laraq.payload import DEEPEST, LONGEST_ID, Payload, is_job_id, too_deep
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -72,7 +72,7 @@ class Dispatcher:
         self,
         job: Any,
         *,
-        id: str | None = None,
+        id: object = None,
         connection: str | None = None,
         carrier: Mapping[str, Any] | None = None,
         session: Any = None,
@@ -177,13 +177,17 @@ class Dispatcher:
         """Send a payload that exists already: a retry of a failed job."""
         self._laraq.connection(payload.connection).push(payload, delay)
 
-    def payload(self, job: Any, id: str, connection: str | None = None) -> Payload:
+    def payload(self, job: Any, id: object, connection: str | None = None) -> Payload:
         """What of the job travels.
 
         Raises InvalidJobError.
         """
-        now = time.time()
+        now, id = time.time(), str(id)
         cls = type(job)
+        if not is_job_id(id):
+            raise InvalidJobError(
+                cls.job_name(), f"{cls.job_name()}: the id {id!r:.80} needs 1 to {LONGEST_ID} characters, without NUL."
+            )
         if not registry.knows(cls.job_name()):
             raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
         route_queue, route_connection = self._laraq.routes.find(cls)
@@ -197,10 +201,10 @@ class Dispatcher:
             args=job.positional(),
             queue=queue,
             connection=connection or read(job, "connection") or route_connection,
-            options=travelling(job),
+            options=_options(job),
             retry_until=None if until is None else epoch(until, now),
             created_at=now,
-            context=Context.all(),
+            context=_context(cls),
             tags=tuple(read(job, "tags") or ()),
             through=pack(job._through, job, self._laraq.keys),
             carrier=_carrier(job),
@@ -336,6 +340,21 @@ class Dispatcher:
 
 def _nothing() -> None:
     """The message is in the transaction already."""
+
+
+def _options(job: Any) -> Mapping[str, Any]:
+    try:
+        return travelling(job)
+    except ValueError as error:
+        raise InvalidJobError(job.job_name(), f"{job.job_name()}: {error}.") from None
+
+
+def _context(cls: Any) -> Mapping[str, Any]:
+    context = Context.all()
+    if context and too_deep(context):
+        why = f"the context holds lists or mappings nested more than {DEEPEST} levels deep"
+        raise InvalidJobError(cls.job_name(), f"{cls.job_name()}: {why}.")
+    return context
 
 
 def _check_middleware(job: Any) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from laraq.delivery import Delivery, Verdict
+from laraq.hooks import reported
 from laraq.payload import Payload
 
 logger = logging.getLogger("laraq.events")
@@ -276,7 +277,5 @@ class Events:
             return
         happened = event(*args, **kwargs)
         for listener in listeners:
-            try:
+            with reported(logger, "A listener of %s raised", event.__name__):
                 listener(happened)
-            except Exception:
-                logger.exception("A listener of %s raised", event.__name__)

@@ -1,7 +1,8 @@
-"""FailedJob: what is kept of a job that failed."""
+"""FailedJob: what is kept of a job that failed, and what its error said."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -64,3 +65,24 @@ class FailedJobQuery:
             and (self.batch_id is None or failed.batch_id == self.batch_id)
             and (self.before is None or failed.failed_at <= self.before)
         )
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, in characters that every store can keep; whatever its `__str__` does, this does not raise."""
+    try:
+        return storable(str(error))
+    except Exception as trouble:
+        return f"<the text of {type(error).__name__} cannot be had: its __str__ raised {type(trouble).__name__}>"
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error with its traceback, as Python prints it; never raises."""
+    try:
+        return storable("".join(traceback.format_exception(error)).rstrip())
+    except Exception:
+        return f"{type(error).__module__}.{type(error).__qualname__}: {text_of(error)}"
+
+
+def storable(text: str) -> str:
+    """The text without the two kinds of characters that some stores refuse: halves of surrogate pairs, and NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -5,7 +5,7 @@ instance (`on_queue(...)`, `job.tries = 7`) > class attribute or method > route 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -79,10 +79,32 @@ def read(job: Any, name: str) -> Any:
     return value
 
 
+def length(value: Any) -> float | None:
+    """Seconds of a length of time, None for what is none: another type, negative, or without an end."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return float(value) if _is_length(value) else None
+
+
 def travelling(job: Any) -> dict[str, Any]:
-    """The options set on this very instance that the worker must know, JSON-ready."""
+    """The options set on this very instance that the worker must know, JSON-ready.
+
+    Raises ValueError for a value that no worker could use.
+    """
     own = vars(job)
-    return {name: _plain(own[name]) for name in TRAVELLING if name in own}
+    options = {name: _plain(own[name]) for name in TRAVELLING if name in own}
+    if options and (why := misfit(options)) is not None:
+        raise ValueError(why)
+    return options
+
+
+def misfit(options: Mapping[str, Any]) -> str | None:
+    """What is wrong with options that travelled, if anything."""
+    for name, (fits, expected) in _TRAVELLING.items():
+        value = options.get(name)
+        if value is not None and not fits(value):
+            return f"{name} = {value!r:.100}: expected {expected}"
+    return None
 
 
 def apply(job: Any, options: Mapping[str, Any]) -> None:
@@ -90,6 +112,44 @@ def apply(job: Any, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in TRAVELLING:
             setattr(job, name, value)
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_backoff(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return value.keys() == {"base", "cap", "jitter"} and all(map(_is_length, value.values()))
+    return _is_length(value) or (isinstance(value, list | tuple) and all(map(_is_length, value)))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+#: Seconds of the longest timeout or backoff: about thirty years.
+_LONGEST = 10**9
+
+#: What each option that travels may be, and how that is said. None is always the same as not saying it.
+_TRAVELLING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "tries": (_is_count, "a number of starts, 0 for no limit"),
+    "max_exceptions": (_is_count, "a number of exceptions"),
+    "backoff": (_is_backoff, "seconds, a list of seconds, or a Backoff"),
+    "timeout": (_is_length, "seconds, 0 for no limit"),
+    "fail_on_timeout": (_is_truth, "True or False"),
+    "delete_when_missing_models": (_is_truth, "True or False"),
+    "display_name": (_is_text, "a text"),
+    "silenced": (_is_truth, "True or False"),
+}
 
 
 def _plain(value: Any) -> Any:

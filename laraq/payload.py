@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from laraq.errors import PayloadError, UnsupportedPayloadError
+from laraq.failure import storable
 
 #: Version of the `laraq` header this code writes; it reads all up to this one.
 VERSION = 1
@@ -124,6 +125,24 @@ class Payload:
         known |= {name: tuple(value) for name, value in known.items() if _HEADER[name] is _LIST}
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
 
+    @classmethod
+    def salvaged(cls, id: str, job: str, fields: Any, args: Any, header: Any, **rest: Any) -> Payload:
+        """As much as can be read of a message that `from_header` refuses, so that its batch and chain hear of its end.
+
+        Never raises.
+        """
+        header = header if isinstance(header, Mapping) else {}
+        known = {name: header[name] for name in _HEADER if name in header and _fits(name, header[name])}
+        known |= {name: tuple(value) for name, value in known.items() if _HEADER[name] is _LIST}
+        fields = fields if isinstance(fields, Mapping) else {}
+        args = tuple(args) if isinstance(args, _LIST) else ()
+        return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
+
+    def misfit(self) -> str | None:
+        """What of the header nobody at laraq can have written, although its type is right; for what strangers sent."""
+        wrong = next((name for name in _HEADER if (value := getattr(self, name)) and not _fits(name, value)), None)
+        return None if wrong is None else f"{wrong} is {shown(getattr(self, wrong))}"
+
     def to_dict(self) -> dict[str, Any]:
         """The whole payload as JSON-ready data, for failed records, delayed stores and batches."""
         return {
@@ -176,5 +195,55 @@ _HEADER: Mapping[str, Any] = {
     "last_error": str,
 }
 
+#: What a count, and a moment in epoch seconds, may be at most: every store can keep it, also one more.
+_MOST, _LATEST = 10**9, 253_402_300_799
+
 #: The only field of an encrypted job.
 CIPHER = "__encrypted__"
+
+#: Most characters of a job's uuid; whoever sends it may choose another id.
+LONGEST_ID = 200
+
+#: Most levels of lists and mappings in each other that a message may have. Processes of a worker hand it on pickled,
+#: which takes two levels of Python's stack for each.
+DEEPEST = 200
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether the header may say that."""
+    if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return 0 <= value <= (_MOST if _HEADER[name] is int else _LATEST)  # which NaN is not
+    if name == "unique":
+        return all(isinstance(value.get(part, ""), str) for part in ("key", "owner", "token"))
+    if name == "through":
+        return all(isinstance(part, Mapping) for part in value)
+    if name == "chain":
+        return all(isinstance(value.get(part, ()), _LIST) for part in ("rest", "catch"))
+    return True
+
+
+def is_job_id(value: str) -> bool:
+    """Whether every store can keep what is noted under that id."""
+    return 0 < len(value) <= LONGEST_ID and storable(value) == value
+
+
+def shown(value: Any) -> str:
+    """A value of a message in an error: short, and of anything but plain numbers and truth values only its type."""
+    return f"{value!r:.40}" if isinstance(value, int | float) else type(value).__name__
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and mappings stand in each other more than `DEEPEST` levels deep."""
+    level = [value] if type(value) in _NESTING else []
+    for _ in range(DEEPEST):
+        level = [
+            part for one in level for part in (one.values() if type(one) is dict else one) if type(part) in _NESTING
+        ]
+        if not level:
+            return False
+    return True
+
+
+_NESTING = (dict, list, tuple)

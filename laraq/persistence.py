@@ -6,12 +6,19 @@ import logging
 import time
 from collections.abc import Callable
 
-from laraq.errors import DispatchError, StoreError
+from laraq.errors import DispatchError, InvalidJobError, ModelNotIdentifiableError, StoreError
 
 logger = logging.getLogger("laraq.runner")
 
 #: Seconds between tries: together as long as a restart of a server takes.
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a store or broker is away: then waiting helps. What it refuses for good it will refuse again."""
+    return isinstance(error, StoreError | DispatchError) and not isinstance(
+        error, InvalidJobError | ModelNotIdentifiableError
+    )
 
 
 def persistently(tell: Callable[[], None], what: object) -> None:
@@ -23,6 +30,8 @@ def persistently(tell: Callable[[], None], what: object) -> None:
         try:
             return tell()
         except (StoreError, DispatchError) as error:
+            if not is_outage(error):
+                raise
             logger.warning("What follows %s waits for %s s: %s", what, pause, error)
             time.sleep(pause)
     return tell()

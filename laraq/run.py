@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from laraq.delivery import Delivery, Done, Verdict
+from laraq.delivery import Delivery, Done, Superseded, Verdict
 from laraq.payload import Payload
 from laraq.retries import RetryPolicy
 
@@ -23,6 +23,8 @@ class Run:
     parked: bool = False
     #: Whether another process tells its batch of the success (`BatchService.succeeded_together`).
     handed_over: bool = False
+    #: By which exception of the host (`Host.control_flow`) the job ended its run.
+    steering: BaseException | None = None
     #: The payload as the next start must see it.
     payload: Payload = field(init=False)
 
@@ -35,9 +37,7 @@ class Run:
         another start adds again."""
         payload = self.payload
         return (
-            isinstance(self.verdict, Done)
-            and bool(payload.chain or self.is_counted)
-            and payload.chain == self.delivery.payload.chain
+            self.succeeded and bool(payload.chain or self.is_counted) and payload.chain == self.delivery.payload.chain
         )
 
     @property
@@ -49,4 +49,9 @@ class Run:
     def is_counted(self) -> bool:
         """Whether it succeeded and its batch counts it."""
         payload = self.payload
-        return isinstance(self.verdict, Done) and payload.batch_id is not None and not payload.event
+        return self.succeeded and payload.batch_id is not None and not payload.event
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it did its work, or chose not to."""
+        return isinstance(self.verdict, Done) and not isinstance(self.verdict, Superseded)

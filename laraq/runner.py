@@ -9,8 +9,8 @@ import asyncio
 import inspect
 import logging
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from laraq import aio, events, pipeline, registry, retries
+from laraq.context import Context
 from laraq.current import Surroundings
-from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, Verdict
+from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, Superseded, Verdict
 from laraq.errors import (
     DispatchError,
     JobFailure,
@@ -35,12 +36,13 @@ from laraq.errors import (
     UnsupportedPayloadError,
 )
 from laraq.events import Events
-from laraq.failure import FailedJob
+from laraq.failure import FailedJob, storable, text_of, traceback_of
+from laraq.hooks import ends_process, reported
 from laraq.job import Job, enter, leave, running
 from laraq.middleware.travelling import unpack
-from laraq.options import apply, epoch, read
+from laraq.options import apply, epoch, misfit, read
 from laraq.payload import CIPHER, Payload
-from laraq.persistence import persistently
+from laraq.persistence import is_outage, persistently
 from laraq.retries import Backoff, RetryPolicy
 from laraq.run import Run
 
@@ -61,41 +63,39 @@ class Runner:
         self._laraq = laraq
 
     def run(self, delivery: Delivery) -> Run:
-        """Run the job, or judge how its last run died; nothing is sent or stored yet."""
+        """Run the job, or judge how its last run died; nothing is sent or stored yet.
+
+        Whatever is raised on the way ends in a verdict, unless it ends this process (`hooks.ends_process`), or the host
+        has sent the job again already (`Host.verdict`).
+        """
         run = Run(delivery)
         outer = running()
         with Surroundings(self._laraq, delivery.payload.context):
+            try:
+                try:
+                    self._laraq.begin_job()
+                    self._load(run)
+                    run.verdict = self._decide(run)
+                finally:
+                    leave(outer)
+                    self._laraq.end_job()
+            except BaseException as error:
+                if ends_process(error) or error is run.steering:
+                    raise
+                run.verdict = self._judge_obstruction(run, error)
+        return run
+
+    def call(self, job: Any) -> Any:
+        """Call a job's handler as the plain function it is, with what it asks for by type: no middleware, no books."""
+        function, given = job.entry()
+        with Surroundings(self._laraq, Context.all()):
             self._laraq.begin_job()
             try:
-                self._load(run)
-                if delivery.crash is not None:
-                    run.verdict = self._judge_crash(run, delivery.crash)
-                elif self._laraq.unique.is_debounced(delivery.payload.unique):
-                    Events.emit(events.JobDebounced, delivery, run.job)
-                elif retries.exhausted(run.policy, delivery.attempt, time.time()):
-                    run.verdict = Fail(_exhausted_error(run))
-                else:
-                    run.verdict = self._perform(run)
-            except (UnknownJobError, UnknownMiddlewareError, UnsupportedPayloadError) as error:
-                run.payload = run.payload.with_(returns=run.payload.returns + 1)
-                run.verdict = _judge_unknown(run.payload, error)
-            except ModelNotFoundError as error:
-                # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
-                missing_is_fine = run.job is None and _class_option(delivery, "delete_when_missing_models")
-                run.verdict = Done() if missing_is_fine else Fail(error)
-            except StoreError as error:
-                # The store that its middleware asks, or the database of its models, is down: no fault of the job.
-                run.payload = run.payload.with_(returns=run.payload.returns + 1)
-                run.verdict = _judge_unknown(run.payload, error)
-            except self._laraq.host.control_flow:
-                raise
-            except Exception as error:
-                # Its message, its constructor or its own rules are broken: another start would meet the same.
-                run.verdict = Fail(error)
+                with self._laraq.container.scope({Job: job, type(job): job, **self._laraq.injectables}) as scope:
+                    result = scope.call(function, **given)
+                    return aio.run(result) if inspect.iscoroutine(result) else result
             finally:
-                leave(outer)
                 self._laraq.end_job()
-        return run
 
     def must_note_success(self, run: Run) -> bool:
         """Whether the journal has to know that the job succeeded before what follows is told.
@@ -121,9 +121,19 @@ class Runner:
         with Surroundings(self._laraq, run.payload.context):
             if run.payload.unique and not isinstance(run.verdict, Release):
                 self._unlock(run)
+            if isinstance(run.verdict, Done):
+                try:
+                    self._go_on(run, follow)
+                except Exception as refusal:
+                    if is_outage(refusal):
+                        raise
+                    # What follows can never be sent. Then what is behind it must hear that it will not run.
+                    logger.exception("What follows job %s cannot be sent, so the job is failed", run.payload)
+                    run.verdict = Fail(refusal)
             match run.verdict:
+                case Superseded():
+                    Events.emit(events.JobDebounced, run.delivery, run.job)
                 case Done(result):
-                    self._go_on(run.payload, follow, tell_batch=not run.handed_over)
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
                 case Release(delay, obstacle=Obstacle() as obstacle):
                     run.parked = park is not None and park(run, obstacle)
@@ -149,7 +159,8 @@ class Runner:
         Raises StoreError, DispatchError; may be repeated.
         """
         with Surroundings(self._laraq, payload.context):
-            self._go_on(payload)
+            self._proceed(payload)
+            self._count(payload)
 
     def failed(self, payload: Payload, error: BaseException) -> None:
         """The same, it has failed; or a message of a job was dropped without a run, by its expiry or by hand."""
@@ -190,26 +201,60 @@ class Runner:
     def _instance(self, cls: type[Any], payload: Payload) -> Any:
         job = self._laraq.codec.load(cls, payload)
         if payload.options:
+            if (why := misfit(payload.options)) is not None:
+                raise PayloadError(f"Job {payload.job} cannot be made from its message: {why}")
             apply(job, payload.options)
         return job
 
+    def _decide(self, run: Run) -> Verdict:
+        """What becomes of a job that could be loaded."""
+        delivery = run.delivery
+        if delivery.crash is not None:
+            return self._judge_crash(run, delivery.crash)
+        if self._laraq.unique.is_debounced(delivery.payload.unique):
+            return Superseded()
+        if retries.exhausted(run.policy, delivery.attempt, time.time()):
+            return Fail(_exhausted_error(run))
+        return self._perform(run)
+
+    def _judge_obstruction(self, run: Run, error: BaseException) -> Verdict:
+        """What becomes of a job that could not even begin, or was hit by its timeout when its handler was done."""
+        match error:
+            case ModelNotFoundError():
+                # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
+                missing_is_fine = run.job is None and _class_option(run.delivery, "delete_when_missing_models")
+                return Done() if missing_is_fine else Fail(error)
+            case UnknownJobError() | UnknownMiddlewareError() | UnsupportedPayloadError():
+                return _judge_unknown(run, error)
+            case StoreError() if is_outage(error):
+                # The store that its middleware asks, or the database of its models, is down: no fault of the job.
+                return _judge_unknown(run, error)
+            case JobTimedOutError() if run.job is not None:
+                return self._judge(run, error)
+            case _:
+                # Its message, its constructor or its own rules are broken: another start would meet the same.
+                return Fail(error)
+
     def _perform(self, run: Run) -> Verdict:
-        job = run.job
+        job, host = run.job, self._laraq.host
         interactions = job._interactions
         self._laraq.unique.end_of_debounce(run.payload.unique)
         try:
             result = self._call(run)
-        except self._laraq.host.control_flow:
-            raise
-        except (Exception, SystemExit) as error:
-            if isinstance(error, StoreError) and not interactions.entered and not run.delivery.last:
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            if isinstance(error, host.control_flow):
+                run.steering = error
+                if (meant := host.verdict(error)) is None:
+                    raise
+                return self._with_additions(run, interactions.verdict_after(used_up=True) or meant)
+            if isinstance(error, StoreError) and is_outage(error) and not (interactions.entered or run.delivery.last):
                 raise  # a check of its middleware could not be made
             if isinstance(error, PayloadError):
                 return Fail(error)  # a closure that does not verify: it never will
             if isinstance(error, SystemExit):
-                if isinstance(error.code, int) and error.code < 0:
-                    raise  # not the job's: a signal handler ends this process, and its parent settles the run
-                error = _lost(run.payload, f"the job called sys.exit({error.code!r})")
+                error = _lost(run.payload, f"the job called sys.exit({error.code!r:.100})")
             judged = self._judge(run, error)
             return self._with_additions(run, interactions.verdict_after(used_up=isinstance(judged, Fail)) or judged)
         return self._with_additions(run, interactions.verdict(result))
@@ -281,11 +326,9 @@ class Runner:
         return retries.judge(policy, run.delivery.attempt, counted, error, time.time())
 
     def _own_backoff(self, run: Run, backoff: Callable[[], Any]) -> Any:
-        try:
+        with reported(logger, "backoff() of job %s raised", run.payload):
             return backoff()
-        except Exception:
-            logger.exception("backoff() of job %s[%s] raised", run.payload.job, run.payload.id)
-            return self._laraq.worker.backoff
+        return self._laraq.worker.backoff
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
         payload = run.payload
@@ -302,12 +345,11 @@ class Runner:
 
     def _tell_middleware(self, run: Run) -> None:
         """What a dead child held through its middleware, such as an overlap lock, is given back."""
-        try:
+        with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
             for one in (*run.job._through, *run.job.middleware()):
                 if (lost := getattr(one, "lost", None)) is not None:
-                    lost(run.job)
-        except Exception:
-            logger.exception("The middleware of %s[%s] raised about its lost run", run.payload.job, run.payload.id)
+                    with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
+                        lost(run.job)
 
     def _timeout(self, run: Run) -> float | None:
         timeout = read(run.job, "timeout") if run.job is not None else None
@@ -316,28 +358,38 @@ class Runner:
     # -- settle -------------------------------------------------------------------------------------------------
 
     def _unlock(self, run: Run) -> None:
-        try:
+        # The outcome stands, and the lock ends by itself.
+        with reported(logger, "The unique lock of job %s was not freed", run.payload):
             self._laraq.unique.release(run.payload.unique, run.job)
-        except StoreError as error:
-            # The outcome stands, and the lock ends by itself.
-            logger.warning("The unique lock of %s[%s] was not freed: %s", run.payload.job, run.payload.id, error)
 
-    def _go_on(
-        self, payload: Payload, follow: Callable[[Payload], None] | None = None, *, tell_batch: bool = True
-    ) -> None:
-        """What comes after a job that succeeded: the next link, then its batch learns of it."""
+    def _go_on(self, run: Run, follow: Callable[[Payload], None] | None = None) -> None:
+        """What comes after a job that is done: the next link, then its batch learns of it."""
+        if isinstance(run.verdict, Superseded):
+            # Another one does its work. Nothing follows this one, and its batch must not wait for it.
+            if _is_member(run.payload):
+                persistently(lambda: self._laraq.batches.dropped(run.payload), run.payload)
+            return
+        self._proceed(run.payload, follow)
+        if not run.handed_over:
+            self._count(run.payload)
+
+    def _proceed(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
         if payload.chain:
             persistently(lambda: self._laraq.chains.proceed(payload, follow), payload)
-        if tell_batch and payload.batch_id and not payload.event:
+
+    def _count(self, payload: Payload) -> None:
+        if _is_member(payload):
             persistently(lambda: self._laraq.batches.succeeded(payload), payload)
 
     def _break_off(self, payload: Payload, error: BaseException) -> None:
         """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
         discreet = CIPHER in payload.fields
-        if payload.batch_id and not payload.event:
-            persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
+        if _is_member(payload):
+            with _unless_outage("The batch of job %s was not told of its failure", payload):
+                persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
         if payload.chain:
-            persistently(lambda: self._laraq.chains.stop(payload, error, discreet=discreet), payload)
+            with _unless_outage("The chain of job %s was not told of its failure", payload):
+                persistently(lambda: self._laraq.chains.stop(payload, error, discreet=discreet), payload)
 
     def _call_failed(self, run: Run, error: BaseException) -> None:
         """`failed(error)` on a fresh instance: what the run changed on its own does not count."""
@@ -345,18 +397,17 @@ class Runner:
         if run.job is None or (crash is not None and not crash.hooks):
             return
         outer = running()
-        self._laraq.begin_job()
-        try:
-            job = self._instance(type(run.job), run.payload)
-            enter(job, run.delivery)
-            hook = job.failed(error)
-            if inspect.iscoroutine(hook):
-                aio.run(hook)
-        except Exception:
-            logger.exception("failed() of job %s[%s] raised", run.payload.job, run.payload.id)
-        finally:
-            leave(outer)
-            self._laraq.end_job()
+        with reported(logger, "failed() of job %s raised", run.payload):
+            try:
+                self._laraq.begin_job()
+                job = self._instance(type(run.job), run.payload)
+                enter(job, run.delivery)
+                hook = job.failed(error)
+                if inspect.iscoroutine(hook):
+                    aio.run(hook)
+            finally:
+                leave(outer)
+                self._laraq.end_job()
 
     def _record(self, run: Run, error: BaseException) -> None:
         delivery, payload = run.delivery, run.payload
@@ -370,8 +421,8 @@ class Runner:
                 connection=delivery.connection,
                 queue=delivery.queue,
                 job=payload.job,
-                payload=to_jsonable_python(message, bytes_mode="base64", fallback=repr),
-                exception="".join(traceback.format_exception(error)).rstrip(),
+                payload=to_jsonable_python(message, bytes_mode="base64", fallback=_shown),
+                exception=traceback_of(error),
                 failed_at=datetime.now(UTC),
                 attempts=delivery.attempt,
                 tags=payload.tags,
@@ -380,12 +431,38 @@ class Runner:
         )
 
 
-def _judge_unknown(payload: Payload, error: LaraqError) -> Verdict:
+def _judge_unknown(run: Run, error: LaraqError) -> Verdict:
     """What this worker cannot start yet goes back for a while, no start counted: a deploy may be under way."""
+    run.payload = payload = run.payload.with_(returns=run.payload.returns + 1)
     logger.error("%s", error)
-    if payload.returns >= int(payload.options.get("tries") or UNKNOWN_TRIES):
+    tries = payload.options.get("tries")
+    if payload.returns >= (tries if isinstance(tries, int) and tries > 0 else UNKNOWN_TRIES):
         return Fail(error)
     return Release(_UNKNOWN_BACKOFF.after(payload.returns), error, counted=False)
+
+
+def _is_member(payload: Payload) -> bool:
+    """Whether a batch counts the job; its callbacks it does not."""
+    return payload.batch_id is not None and not payload.event
+
+
+@contextmanager
+def _unless_outage(what: str, payload: Payload) -> Iterator[None]:
+    """One step of the books. An outage stops all of them, to be kept later; anything else stops no other step."""
+    try:
+        yield
+    except Exception as error:
+        if is_outage(error):
+            raise
+        logger.exception(what, payload)
+
+
+def _shown(value: Any) -> str:
+    """What is no JSON, in a record."""
+    try:
+        return storable(repr(value))
+    except Exception:
+        return f"<{type(value).__qualname__}>"
 
 
 def _lost(payload: Payload, detail: str) -> JobLostError:
@@ -407,4 +484,6 @@ def _class_option(delivery: Delivery, name: str) -> Any:
 
 
 def _one_line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()[:500]
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name}: {text_of(error)}".removesuffix(": ").strip()[:500]

@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, Retry
 from celery.result import AsyncResult
 from kombu.transport import get_transport_cls
 
 from laraq import registry
+from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
+from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
 from laraq_celery.ordinary import record_failures
 from laraq_celery.outcomes import Outcomes
 from laraq_celery.queue import CeleryQueue
 from laraq_celery.signals import connect
-from laraq_celery.task import UNKNOWN, JobTask, UnknownJobTask, task_for
+from laraq_celery.task import JobTask, UnknownJobTask, task_for
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -31,7 +33,7 @@ _REDIS = ("redis", "rediss", "laraq-redis", "laraq-rediss")
 class CeleryHost:
     """Implements `laraq.ports.Host` for one Celery app."""
 
-    control_flow: tuple[type[BaseException], ...] = (Retry, Ignore, Reject, WorkerShutdown, WorkerTerminate)
+    control_flow: tuple[type[BaseException], ...] = (Retry, Ignore, Reject)
 
     def __init__(self, laraq: Laraq, app: Celery | None) -> None:
         transports.register()
@@ -58,6 +60,18 @@ class CeleryHost:
     def label(self) -> str:
         """Celery's own name of the app."""
         return f"Celery app {self.app.main or '(unnamed)'!r}"
+
+    def verdict(self, error: BaseException) -> Verdict | None:
+        """`Ignore`: it is done. `Reject`: it failed, or goes back. `Retry` is left to its task, which sent it."""
+        match error:
+            case Reject(requeue=True):
+                return Release()
+            case Reject():
+                return Fail(error)
+            case Ignore():
+                return Done()
+            case _:
+                return None
 
     def settings(self) -> Mapping[str, Any]:
         """The app's `laraq_*` keys, also as `CELERY_LARAQ_*` where the app has a namespace."""

@@ -15,6 +15,7 @@ from laraq.failure import FailedJob
 from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
+from laraq_celery.arrival import LARAQ
 from laraq_celery.task import JobTask, carrier_of, consumed_connection
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class LaraqTask(JobTask):
     abstract = True
     typing = True
     max_retries = Task.max_retries
+    laraq_counts = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A delivery, when the worker calls; the plain function, when anybody else does."""
@@ -44,7 +46,8 @@ class LaraqTask(JobTask):
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's own; a task that is unique or debounced passes laraq's door first."""
         cls: Any = self.job_class
-        sent = "laraq" in (options.get("headers") or {})
+        sent = LARAQ in (options.get("headers") or {})
+        task_id = None if task_id is None else str(task_id)
         if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
             return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)

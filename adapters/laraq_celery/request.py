@@ -14,9 +14,10 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
-from laraq.options import seconds
+from laraq.options import length
 from laraq.tally import Success
-from laraq_celery.task import CRASH, PARKED
+from laraq_celery.arrival import CRASH, LARAQ, marked
+from laraq_celery.task import PARKED
 
 logger = logging.getLogger("laraq.request")
 
@@ -67,7 +68,7 @@ class JobRequest(Request):
     @property
     def success(self) -> Success:
         """What its batch is told."""
-        header = self._request_dict["laraq"]
+        header = self._request_dict[LARAQ]
         retried = header.get("retried")
         return Success(self.id, f"{self.id}+{retried}" if retried else self.id, header.get("context") or {})
 
@@ -75,7 +76,7 @@ class JobRequest(Request):
         """A success that only its batch has to hear of waits until the batch knows."""
         if self._succeeded:
             self._succeeded = False
-            header, outcomes = self._request_dict.get("laraq"), self._app.laraq.host.outcomes
+            header, outcomes = self._request_dict.get(LARAQ), self._app.laraq.host.outcomes
             # All that `Outcomes.takes` leaves to the parent, and a few that the child has told: that changes nothing.
             if (
                 outcomes is not None
@@ -128,7 +129,8 @@ class JobRequest(Request):
             self.reject(requeue=True)
             return
         headers = {name: value for name, value in self._request_dict.items() if name not in _COMPUTED}
-        headers[CRASH] = {**before, "hooks": False} if before else {"kind": kind, "detail": detail}
+        mark = {**before, "hooks": False} if before else {"kind": kind, "detail": detail}
+        headers = marked(headers, **{CRASH: mark})
         request = type(self)(
             self._message,
             on_ack=self._on_ack,
@@ -148,15 +150,18 @@ class JobRequest(Request):
         self.consumer.on_task_request(request)
 
     def _timeout(self) -> float | None:
-        """The job's timeout in seconds, 0 for none; None leaves it to Celery's own limits."""
-        header = self._request_dict.get("laraq")
+        """The job's timeout in seconds, 0 for none; None leaves it to Celery's own limits.
+
+        One that is no length of time is none here; the child fails the job for it.
+        """
+        header = self._request_dict.get(LARAQ)
         options = header.get("options") if isinstance(header, dict) else None
         timeout = options.get("timeout") if isinstance(options, dict) else None
         if timeout is None:
             timeout = getattr(getattr(self._task, "job_class", None), "timeout", None)
         if timeout is None:
             timeout = self._app.laraq.worker.timeout
-        return None if timeout is None else seconds(timeout)
+        return length(timeout)
 
 
 def _seconds(error: TimeLimitExceeded) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from billiard.pool import soft_timeout_sighandler
@@ -12,22 +14,36 @@ from laraq import aio
 from laraq.errors import JobTimedOutError
 from laraq.job import running
 
+#: How many deliveries of jobs are under way in this process's main thread: one, or more where jobs run in jobs.
+_under_way = 0
 
-def arm() -> None:
-    """Take the signal over where billiard set it up, which is after every hook Celery offers to a new child."""
-    if signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler and _in_main_thread():
+
+@contextmanager
+def for_jobs() -> Iterator[None]:
+    """Around a delivery of a job. Its limit strikes the job alone: the books that are kept before and after it are let
+    be, for a half-kept book is a lost job, and what hangs there meets the hard limit.
+
+    The signal is taken over where billiard set it up, which is after every hook Celery offers to a new child.
+    """
+    global _under_way
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler:
         signal.signal(signal.SIGUSR1, _on_soft_limit)
+    _under_way += 1
+    try:
+        yield
+    finally:
+        _under_way -= 1
 
 
 def _on_soft_limit(signum: int, frame: Any) -> None:
     job = running()
     if job is None:
-        soft_timeout_sighandler(signum, frame)
+        if not _under_way:
+            soft_timeout_sighandler(signum, frame)
         return
     error = JobTimedOutError(f"{job.job_name()} has timed out.", job=job.job_name(), job_id=job.id)
     if not aio.interrupt(error):
         raise error
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import logging
-import uuid
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +11,11 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 from celery.worker.strategy import default
 
+from laraq.errors import PayloadError
+from laraq.failure import text_of
+from laraq.payload import LONGEST_ID, is_job_id
+from laraq_celery.arrival import UNKNOWN, job_fault, notice, with_headers
 from laraq_celery.request import JobRequest
-from laraq_celery.task import CRASH
 
 logger = logging.getLogger("laraq.strategy")
 
@@ -33,13 +34,32 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         if message.delivery_info.get("redelivered") and _adopt(app, message, ack, reject):
             return None
         try:
+            message = _with_text_id(message)
+            if body is None and (why := _fault(message)) is not None:
+                raise PayloadError(why)
             return receive(message, body, ack, reject, callbacks, **rest)
         except Exception as error:
-            logger.error("A message of %s cannot be read: %r", task.name, error)
-            _replace_by_notice(message, error)
-            return receive(message, None, ack, reject, callbacks, **rest)
+            why = f"{type(error).__name__}: {text_of(error)}"
+        logger.error("A message of %s cannot be read: %s", task.name, why)
+        unreadable = notice(message, message.headers, why)
+        return consumer.strategies[UNKNOWN](unreadable, None, ack, reject, callbacks, **rest)
 
     return handler
+
+
+def _fault(message: Any) -> str | None:
+    id, payload = message.headers["id"], message.payload
+    if not is_job_id(id):
+        return f"its id is not 1 to {LONGEST_ID} characters that can be stored"
+    if isinstance(payload, dict) and "args" in payload:
+        return None  # Celery reads this form, too (worker.strategy: hybrid_to_proto2)
+    return job_fault(payload)
+
+
+def _with_text_id(message: Any) -> Any:
+    """Ids of jobs are text, whatever type their sender gave them."""
+    id = message.headers["id"]
+    return message if isinstance(id, str) else with_headers(message, {**message.headers, "id": str(id)})
 
 
 def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
@@ -47,7 +67,7 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
 
     The run acknowledges the new copy; the old delivery tag is void.
     """
-    id = message.headers.get("id")
+    id = str(message.headers.get("id"))
     running = next((request for request in state.active_requests if request.id == id), None)
     outcomes = app.laraq.host.outcomes
     if running is None and outcomes is not None:
@@ -57,23 +77,3 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
     logger.info("Job %s[%s] still runs here; its message came again and is kept for it", running.name, id)
     running._message, running._on_ack, running._on_reject = message, ack, reject
     return True
-
-
-def _replace_by_notice(message: Any, error: Exception) -> None:
-    """Turn an unreadable message into one a pool child can put into the failed store, raw bytes included."""
-    body = message.body
-    raw = body if isinstance(body, bytes) else str(body).encode()
-    headers = dict(message.headers)
-    headers.setdefault("id", message.properties.get("correlation_id") or str(uuid.uuid4()))
-    for name in ("eta", "expires", "timelimit"):
-        headers.pop(name, None)
-    headers[CRASH] = {
-        "kind": "broken",
-        "detail": f"The message cannot be read: {type(error).__name__}: {error}",
-        "raw": base64.b64encode(raw).decode(),
-    }
-    message.headers = headers
-    message.body = b"[[], {}, {}]"
-    message.content_type, message.content_encoding = "application/json", "utf-8"
-    message._decoded_cache = None
-    message.errors = []

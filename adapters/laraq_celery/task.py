@@ -8,29 +8,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
 from celery import Task, states
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from laraq import journal
 from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
-from laraq.errors import DispatchError, JobFailure, LaraqError, PayloadError, StoreError
+from laraq.errors import JobFailure, PayloadError, StoreError
+from laraq.failure import text_of
+from laraq.hooks import ends_process
+from laraq.options import delay_seconds, length
 from laraq.payload import Payload
+from laraq.persistence import is_outage
 from laraq.run import Run
 from laraq_celery import soft_limit
+from laraq_celery.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
 
 logger = logging.getLogger("laraq.task")
-
-#: Name of the task that takes jobs of classes this worker does not have.
-UNKNOWN = "laraq.unknown"
-
-#: Header by which the worker's parent process asks a pool child to settle a run that died.
-CRASH = "laraq_crash"
-
-#: Header that holds the true task name of a message taken by `UNKNOWN`.
-ORIGINAL = "laraq_job"
 
 #: What Celery's Retry says of a job that waits in the store.
 PARKED = "parked"
@@ -38,7 +35,11 @@ PARKED = "parked"
 #: Seconds a child waits before it gives a message back because the store is down: no hot loop.
 STORE_DOWN_PAUSE = 1.0
 
-_NOT_OURS = (CRASH, ORIGINAL, "redelivered", "x-delivery-count", "x-death")
+#: Most characters that travel of the error of a job whose books are kept later.
+_DETAIL = 8000
+
+#: Headers that a message does not take along when it is sent again.
+_LEFT_BEHIND = (*MARKS, "redelivered", "x-delivery-count", "x-death")
 
 
 class JobTask(Task):
@@ -60,6 +61,8 @@ class JobTask(Task):
 
     #: None for a task that has no class of its own: UNKNOWN, and an opted-in task before it is bound.
     job_class: ClassVar[type[Any] | None] = None
+    #: Whether a message that Celery sends again counts the start before it; ordinary tasks leave that to Celery.
+    laraq_counts: ClassVar[bool] = True
 
     @property
     def laraq(self) -> Any:
@@ -68,7 +71,7 @@ class JobTask(Task):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
-        if "laraq" in (options.get("headers") or {}):
+        if LARAQ in (options.get("headers") or {}):
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
@@ -90,36 +93,108 @@ class JobTask(Task):
         sent = self.laraq.dispatcher.dispatch(job, id=task_id, carrier=options)
         return sent.result
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """One delivery of the job."""
+    def run(self, /, *args: Any, **kwargs: Any) -> Any:
+        """One delivery of the job when a worker calls, else a plain call of its handler."""
+        request = self.request
+        if request.called_directly or getattr(request, "laraq_delivery", None) is not None:
+            return self._call_directly(args, kwargs)
         return self._deliver(args, kwargs)
 
+    def _call_directly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """`app.tasks["shop.Add"](1, 2)`, also from Celery's `map`, `starmap` and `chunks`: no store, no broker."""
+        if self.job_class is None:
+            raise PayloadError(f"The task {self.name!r} takes messages and cannot be called.")
+        laraq = self.laraq
+        job = self._job(args, kwargs)
+        return laraq.runner.call(laraq.codec.load(self.job_class, Payload("", self.name, laraq.codec.dump(job))))
+
     def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Any:
-        laraq, request = self.laraq, self.request
-        soft_limit.arm()
+        """Every delivery ends in one of done, released, or failed with a record, whatever is raised on the way."""
+        with soft_limit.for_jobs():
+            delivery = self.request.laraq_delivery = self._received(args, fields)
+            run = self.request.laraq_run = self._run(delivery)
+            leaving = self._leave(run)
+        if leaving is not None:
+            raise leaving
+        assert isinstance(run.verdict, Done)
+        return run.verdict.result
+
+    def _run(self, delivery: Delivery) -> Run:
+        try:
+            run: Run = self.laraq.runner.run(delivery)
+            return run
+        except Retry as error:
+            # Sent by Celery's own `retry()`; one that a job merely raises is the wish to be sent again.
+            run = Run(delivery)
+            run.steering, run.verdict = error, Release(_wait(error.when), error.exc)
+            return run
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            run = Run(delivery)
+            run.verdict = Fail(error)
+            return run
+
+    def _leave(self, run: Run) -> Any:
+        """Keep the books; what Celery is then told by being raised, None for a result.
+
+        Each step may be taken twice. So what nobody expects, such as a timeout of gevent's that the job left behind and
+        that strikes now, is met by keeping the books once more; then by failing the job, with a record.
+        """
+        for again in (True, False):
+            try:
+                return self._keep_books(run)
+            except Reject:
+                raise  # the message goes back
+            except BaseException as error:
+                if ends_process(error):
+                    raise
+                logger.exception("The books of job %s[%s] could not be kept", self.name, self.request.id)
+                if not again:
+                    run.verdict, run.steering, run.handed_over = Fail(error), None, False
+        return self._keep_books(run)
+
+    def _received(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
+        """What arrived, its start noted. What cannot be read or noted for good becomes a delivery that fails."""
+        request = self.request
         try:
             delivery = self._delivery(request, args, fields)
-            if delivery.crash is None and not request.is_eager:
+            if delivery.crash is None and delivery.error is None and not request.is_eager:
                 self._begin(request, delivery)
-        except StoreError as error:
-            logger.error("Job %s[%s] is given back: %s", self.name, request.id, error)
-            time.sleep(STORE_DOWN_PAUSE)
-            raise Reject(error, requeue=True) from error
-        request.laraq_delivery = delivery
-        run = request.laraq_run = laraq.runner.run(delivery)
+            return delivery
+        except BaseException as error:
+            if ends_process(error) or isinstance(error, Ignore):
+                raise
+            if is_outage(error) or isinstance(error, SoftTimeLimitExceeded):
+                logger.error("Job %s[%s] is given back: %s", self.name, request.id, text_of(error))
+                time.sleep(STORE_DOWN_PAUSE)
+                raise Reject(error, requeue=True) from error
+            logger.exception("Job %s[%s] cannot be started", self.name, request.id)
+            return self._unreadable(request, args, fields, error)
+
+    def _keep_books(self, run: Run) -> Any:
+        """Settle the run; what Celery is then told by being raised, None for a result."""
+        laraq, request = self.laraq, self.request
         try:
-            if delivery.crash is None and not request.is_eager:
+            if run.delivery.crash is None and run.delivery.error is None and not request.is_eager:
                 self._note_success(run)
             laraq.runner.settle(run, park=None if request.is_eager else self._park)
-        except (StoreError, DispatchError) as error:
+        except BaseException as error:
+            if not is_outage(error):
+                raise
             return self._settle_later(run, error)
+        steering: BaseException | None = run.steering
         match run.verdict:
-            case Done(result):
-                return result
             case Release() as release:
-                raise self._release(run, release)
+                # Celery's own retry() has sent the job itself.
+                return steering if getattr(steering, "sig", None) is not None else self._release(run, release)
             case Fail(reason):
-                raise _raisable(reason)
+                if steering is None:
+                    return _raisable(reason)
+                self._end(RunState.FAILED)
+            case _ if steering is not None:
+                self._end(RunState.DONE)
+        return steering
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery's callbacks are out and the result is stored: now the run is over for good."""
@@ -130,6 +205,15 @@ class JobTask(Task):
             run.handed_over = False
         self._end(RunState.DONE if status == states.SUCCESS else RunState.FAILED)
 
+    def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
+        """Celery's own: the message to send again. When a job does that (`current_task.retry()`), its start counts."""
+        again = super().signature_from_request(request, *args, **options)
+        run: Run | None = getattr(self.request if request is None else request, "laraq_run", None)
+        if run is not None and "headers" not in options and self.laraq_counts:
+            header = run.payload.with_(attempts=run.delivery.attempt).to_header()
+            again.options["headers"] = {**(again.options.get("headers") or {}), LARAQ: header}
+        return again
+
     def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """The job, or a task's own `self.retry()`, has been sent again."""
         self._end(RunState.RELEASED)
@@ -138,22 +222,31 @@ class JobTask(Task):
 
     def _delivery(self, request: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
         headers = request.headers or {}
-        header, error = headers.get("laraq"), None
-        name = str(headers.get(ORIGINAL, self.name))
-        carrier = carrier_of(request)
+        name = str(headers.get(ORIGINAL, UNKNOWN)) if self.name == UNKNOWN else self.name
+        if name == UNKNOWN:
+            raise PayloadError(f"A message for the task {UNKNOWN!r} names no job.")
+        header, carrier = headers.get(LARAQ), carrier_of(request)
         try:
-            payload = Payload.from_header(request.id, name, fields, args, header, carrier=carrier)
-        except PayloadError as problem:
-            known = header if isinstance(header, Mapping) else {}
-            kept = {part: known[part] for part in ("attempts", "uncounted", "returns", "options") if part in known}
-            payload, error = Payload(request.id, name, fields, args, carrier=carrier, **kept), problem
+            payload = Payload.from_header(str(request.id), name, fields, args, header, carrier=carrier)
+            if header is not None and (why := payload.misfit()) is not None:
+                raise PayloadError(f"The laraq header of job {name!r}: {why}.")
+        except PayloadError as error:
+            return self._unreadable(request, args, fields, error)
         info = request.delivery_info or {}
         queue = payload.queue or info.get("routing_key") or ""
         crash = Crash(**headers[CRASH]) if CRASH in headers else None
         attempt = payload.attempts + 1
         if info.get("redelivered") or (crash is not None and crash.kind != "broken"):
             attempt, payload, crash = self._attempt(payload, crash)
-        return Delivery(payload, attempt, queue, consumed_connection(self.laraq), crash, error=error)
+        return Delivery(payload, attempt, queue, consumed_connection(self.laraq), crash)
+
+    def _unreadable(self, request: Any, args: Any, fields: Any, error: BaseException) -> Delivery:
+        """As much as can be read of a message, to be failed with that error."""
+        headers = request.headers if isinstance(request.headers, Mapping) else {}
+        name = str(headers.get(ORIGINAL, self.name))
+        payload = Payload.salvaged(str(request.id), name, fields, args, headers.get(LARAQ), carrier=carrier_of(request))
+        queue = payload.queue or str((request.delivery_info or {}).get("routing_key") or "")
+        return Delivery(payload, payload.attempts + 1, queue, consumed_connection(self.laraq), error=error)
 
     def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload, Crash | None]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
@@ -187,7 +280,7 @@ class JobTask(Task):
         """Note what must be known before what follows is told, by this process or by the worker's parent."""
         laraq, delivery, outcomes = self.laraq, run.delivery, self.laraq.host.outcomes
         key = delivery.payload.run_key
-        run.handed_over = outcomes is not None and self.acks_late and outcomes.takes(run)
+        run.handed_over = outcomes is not None and self.acks_late and run.steering is None and outcomes.takes(run)
         if run.handed_over:
             laraq_journal(laraq).hand_over(key, delivery.start)
         elif laraq.runner.must_note_success(run):
@@ -195,32 +288,32 @@ class JobTask(Task):
 
     # -- what goes back -----------------------------------------------------------------------------------------
 
-    def _release(self, run: Run, release: Release) -> Retry:
+    def _release(self, run: Run, release: Release) -> Any:
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
         if run.parked:
             return Retry(message=PARKED)
         changes = _starts(run)
         header = run.payload.with_(**changes, parked={}).to_header()
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
-            header = {**(self.request.headers or {}).get("laraq", {}), **changes, "returns": run.payload.returns}
-        signature = self._republish(release.delay, {"laraq": header})
+            header = {**self.request.headers[LARAQ], **changes, "returns": run.payload.returns}
+        signature = self._republish(release.delay, {LARAQ: header})
         error = release.error if isinstance(release.error, Exception) else None
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
-    def _settle_later(self, run: Run, error: LaraqError) -> Any:
+    def _settle_later(self, run: Run, error: BaseException) -> Any:
         """The books could not be kept: a copy of the message asks for it again, without running the job."""
-        logger.error("Job %s[%s] is settled later: %s", self.name, self.request.id, error)
+        logger.error("Job %s[%s] is settled later: %s", self.name, self.request.id, text_of(error))
         verdict = run.verdict
         if not isinstance(verdict, Fail):
-            raise Reject(error, requeue=True)
-        crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {verdict.error}"}
-        raise Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
+            return Reject(error, requeue=True)
+        crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {text_of(verdict.error)}"[:_DETAIL]}
+        return Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
 
     def _park(self, run: Run, obstacle: Obstacle) -> bool:
         """Keep the job in the store until the obstacle is gone; False when it has to go back to its queue."""
         delivery, request = run.delivery, self.request
         again = self._again(0, {}).options
-        headers = {name: value for name, value in again["headers"].items() if name != "laraq"}
+        headers = {name: value for name, value in again["headers"].items() if name != LARAQ}
         # Who sends it later is another task, which must not take it for one of its own children.
         family = {"root_id": request.root_id or request.id, "parent_id": request.parent_id or request.id}
         carrier = {**again, **family, "headers": headers, "add_to_parent": False}
@@ -261,7 +354,7 @@ class JobTask(Task):
     def _again(self, delay: float, headers: Mapping[str, Any]) -> Any:
         """The message as a signature, with other headers."""
         request = self.request
-        kept = {name: value for name, value in (request.headers or {}).items() if name not in _NOT_OURS}
+        kept = {name: value for name, value in (request.headers or {}).items() if name not in _LEFT_BEHIND}
         signature = self.signature_from_request(
             request,
             countdown=self.laraq.connection().countdown(delay) if delay else None,
@@ -290,7 +383,7 @@ class JobTask(Task):
 
 
 class UnknownJobTask(JobTask):
-    """Takes messages whose class this worker does not have (steps/unknown.py leads them here)."""
+    """Takes jobs whose class this worker does not have, and messages that cannot be read (steps/arrivals.py)."""
 
     name = UNKNOWN
     abstract = False
@@ -339,6 +432,13 @@ def carrier_of(request: Any) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value}
 
 
+def _wait(when: Any) -> float:
+    """Seconds until a retry, which names them or a moment."""
+    if isinstance(when, datetime):
+        return delay_seconds(when if when.tzinfo else when.replace(tzinfo=UTC), datetime.now(UTC))
+    return length(when) or 0.0
+
+
 def _starts(run: Run) -> dict[str, int]:
     """How often the job was started, as its next message says."""
     delivery, free = run.delivery, isinstance(run.verdict, Release) and not run.verdict.counted
@@ -349,6 +449,6 @@ def _raisable(error: BaseException) -> Exception:
     """Celery ends the whole worker on a MemoryError (`worker.request: Request.on_failure`), or on no Exception."""
     if isinstance(error, Exception) and not isinstance(error, MemoryError):
         return error
-    failure = JobFailure(f"{type(error).__name__}: {error}")
+    failure = JobFailure(f"{type(error).__name__}: {text_of(error)}")
     failure.__cause__ = error
     return failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from laraq.delivery import Verdict
 from laraq.link import Link
 from laraq.ports.connection import QueueConnection
 
@@ -14,8 +15,11 @@ class Host(Protocol):
 
     #: Names the application in logs, and its parked jobs in the store: the same in all of its processes.
     label: str
-    #: Exceptions by which the host steers a run itself; the runner lets them pass.
+    #: Exceptions by which a job steers the host itself: they are its wishes, and no errors of it.
     control_flow: tuple[type[BaseException], ...]
+
+    def verdict(self, error: BaseException) -> Verdict | None:
+        """What one of these means for the run; None when the host has sent the job again already."""
 
     def settings(self) -> Mapping[str, Any]:
         """The `laraq_*` settings of the application, without the prefix."""

@@ -11,7 +11,7 @@ from tests.support.line import Line
 STORE_STEPS = ("create", "add", "end_load", "settle", "succeed", "cancel", "mark", "delete", "find")
 
 
-class Died(BaseException):
+class Died(SystemExit):
     """The process is gone, as after kill -9: nothing of it goes on."""
 
 

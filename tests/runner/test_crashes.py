@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
-from laraq import Job, Laraq
-from laraq.delivery import Crash, Fail, Release
+from laraq import Events, Job, Laraq
+from laraq.delivery import Crash, Done, Fail, Release
 from laraq.errors import JobFailure, JobLostError, JobTimedOutError, PayloadError
+from laraq.events import Event
 from tests.runner.jobs import Patient, Script
-from tests.runner.runs import delivery
+from tests.runner.runs import delivery, settled
 
 
 class Timid(Patient):
@@ -76,23 +80,75 @@ def test_a_job_that_calls_sys_exit_is_lost_and_retried(queue: Laraq) -> None:
     assert "sys.exit(3)" in str(verdict.error)
 
 
-@pytest.mark.parametrize("steering", [Retry(), Ignore(), Reject()], ids=lambda error: type(error).__name__)
-def test_celery_s_own_exceptions_pass(queue: Laraq, steering: Exception) -> None:
-    class Steers(Job):
-        def handle(self) -> None:
-            raise steering
-
-    with pytest.raises(type(steering)):
-        queue.runner.run(delivery(queue, Steers()))
+def test_a_retry_that_celery_has_sent_passes(queue: Laraq) -> None:
+    with pytest.raises(Retry):
+        queue.runner.run(delivery(queue, Raises("retry")))
 
 
-def test_keyboard_interrupt_passes(queue: Laraq) -> None:
-    class Interrupted(Job):
-        def handle(self) -> None:
-            raise KeyboardInterrupt
+class Raises(Job):
+    what: str
 
-    with pytest.raises(KeyboardInterrupt):
-        queue.runner.run(delivery(queue, Interrupted()))
+    tries = 2
+
+    def handle(self) -> None:
+        raise ERRORS[self.what]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+ERRORS: dict[str, BaseException] = {
+    "retry": Retry(),
+    "ignore": Ignore(),
+    "reject": Reject("no", requeue=False),
+    "requeue": Reject("later", requeue=True),
+    "cancelled": asyncio.CancelledError(),
+    "interrupt": KeyboardInterrupt(),
+    "generator": GeneratorExit(),
+    "a library's own": type("GreenletExit", (BaseException,), {})(),
+    "no words": Unspeakable(),
+    "memory": MemoryError(),
+}
+
+
+def test_ignore_is_a_success_without_a_result_and_reject_a_failure_or_a_release(queue: Laraq) -> None:
+    verdicts = {
+        what: queue.runner.run(delivery(queue, Raises(what))).verdict for what in ("ignore", "reject", "requeue")
+    }
+    assert verdicts == {"ignore": Done(), "reject": Fail(ERRORS["reject"]), "requeue": Release()}
+
+
+@pytest.mark.parametrize("what", ["cancelled", "interrupt", "generator", "a library's own", "no words", "memory"])
+def test_whatever_is_raised_is_judged_and_then_recorded(queue: Laraq, what: str) -> None:
+    first = settled(queue, delivery(queue, Raises(what)))
+    assert first.verdict == Release(0, ERRORS[what])
+    last = settled(queue, delivery(queue, Raises(what), attempt=2))
+    assert last.verdict == Fail(ERRORS[what])
+    record = queue.failed.find(last.payload.id)
+    assert record is not None
+    assert type(ERRORS[what]).__name__ in record.exception
+
+
+@pytest.mark.parametrize("place", ["failed", "listener", "lost", "backoff"])
+@pytest.mark.parametrize("what", ["cancelled", "interrupt", "no words"])
+def test_a_hook_may_raise_whatever_it_likes(queue: Laraq, place: str, what: str) -> None:
+    def raises(*args: Any) -> Any:
+        raise ERRORS[what]
+
+    middleware = type("Loses", (), {"handle": lambda self, job, next: next(job), "lost": raises})()
+    body: dict[str, Any] = {"handle": lambda self: 1 / 0, "tries": 1 if place == "failed" else 2}
+    body |= {place: raises} if place in ("failed", "backoff") else {}
+    body |= {"middleware": lambda self: [middleware]} if place == "lost" else {}
+    cls: Any = type("Hooked", (Job,), {"__module__": __name__, **body})
+    crash = Crash("lost", "gone") if place == "lost" else None
+    with Events.listening(Event, raises) if place == "listener" else nullcontext():
+        run = settled(queue, delivery(queue, cls(), crash=crash))
+    assert isinstance(run.verdict, Fail if place == "failed" else Release)
+    assert (queue.failed.find(run.payload.id) is not None) == (place == "failed")
 
 
 def test_a_signal_handler_that_ends_the_process_is_not_mistaken_for_the_job() -> None:

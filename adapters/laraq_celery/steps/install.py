@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from laraq_celery.steps.arrivals import Arrivals
 from laraq_celery.steps.fast_reap import FastReap
 from laraq_celery.steps.heartbeat import Looping
 from laraq_celery.steps.keep_results import KeepResults
@@ -12,10 +13,9 @@ from laraq_celery.steps.reconcile import Reconcile
 from laraq_celery.steps.stock_broker import StockBroker
 from laraq_celery.steps.stop_when import StopWhen
 from laraq_celery.steps.tell_batches import TellBatches
-from laraq_celery.steps.unknown import UnknownJobs
 
 
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
     app.steps["worker"].update({FastReap, KeepResults, TellBatches})
-    app.steps["consumer"].update({Looping, ParkedJobs, Reconcile, StockBroker, StopWhen, UnknownJobs})
+    app.steps["consumer"].update({Arrivals, Looping, ParkedJobs, Reconcile, StockBroker, StopWhen})
