@@ -79,7 +79,9 @@ def fault(message: Any, headers: Mapping[str, Any]) -> str | None:
         return f"no worker wrote its header {CRASH!r}"
     if too_deep(headers):
         return "its headers hold lists or mappings nested too deep"
-    return None if _is_flat(message.body, headers) else _body_fault(message)
+    if not _is_flat(message.body) and _is_deep(message):
+        return "its body holds lists or mappings nested too deep"
+    return None
 
 
 def job_fault(payload: Any) -> str | None:
@@ -140,26 +142,20 @@ def _bytes_of(body: Any) -> bytes:
     return body if isinstance(body, bytes) else str(body).encode("utf-8", "backslashreplace")
 
 
-def _is_flat(body: Any, headers: Mapping[str, Any]) -> bool:
+def _is_flat(body: Any) -> bool:
     """Whether a body has too few brackets to be nested too deep."""
-    if headers.get("compression"):
-        return False
     if isinstance(body, bytes):
         return body.count(b"[") + body.count(b"{") <= _BRACKETS
     return isinstance(body, str) and body.count("[") + body.count("{") <= _BRACKETS
 
 
-def _body_fault(message: Any) -> str | None:
+def _is_deep(message: Any) -> bool:
     try:
-        deep = too_deep(message.decode())
+        return too_deep(message.decode())
     except RecursionError:
-        deep = True
-    except OSError as error:
-        # bz2 and others raise it for what they cannot read, and Celery would take it for a lost connection
-        return f"its body cannot be decoded: {type(error).__name__}: {error}"
+        return True
     except Exception:
-        return None  # Celery knows what to do
-    return "its body holds lists or mappings nested too deep" if deep else None
+        return False  # Celery knows what to do
 
 
 def _is_id(value: Any) -> bool:

@@ -36,7 +36,7 @@ class LaraqTask(JobTask):
     max_retries = Task.max_retries
     laraq_counts = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """A delivery, when the worker calls; the plain function, when anybody else does."""
         request = self.request
         if request.called_directly or getattr(request, "laraq_delivery", None) is not None:

@@ -93,6 +93,10 @@ class JobTask(Task):
         sent = self.laraq.dispatcher.dispatch(job, id=task_id, carrier=options)
         return sent.result
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As `run`. Celery's own takes no field named `self`, which a stranger's message may have."""
+        return self.run(*args, **kwargs)
+
     def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """One delivery of the job when a worker calls, else a plain call of its handler."""
         request = self.request

@@ -14,6 +14,7 @@ from celery.worker import state
 
 from laraq.failure import text_of
 from laraq_celery.arrival import LARAQ, ORIGINAL, UNKNOWN, fault, marked, notice, settled_headers, with_headers
+from laraq_celery.task import JobTask
 
 logger = logging.getLogger("laraq.arrivals")
 
@@ -29,6 +30,10 @@ class Arrivals(StartStopStep):
             create = consumer.create_task_handler
             consumer.on_unknown_task = _keeping_jobs(consumer, consumer.on_unknown_task)
             consumer.create_task_handler = lambda *args, **kwargs: _guarded(consumer, create(*args, **kwargs))
+        decode_error = consumer.task_consumer.on_decode_error
+        consumer.task_consumer.on_decode_error = lambda message, error: _undecoded(
+            consumer, message, error, decode_error
+        )
         channel = consumer.task_consumer.channel
         if hasattr(channel, "delivers_undecodable"):
             # A broker of ours met something that is no message: it comes as one that cannot be read.
@@ -59,6 +64,18 @@ def _guarded(consumer: Any, stock: Any) -> Any:
         return stock(notice(message, settled, why))
 
     return on_task_received
+
+
+def _undecoded(consumer: Any, message: Any, error: Exception, stock: Any) -> Any:
+    """kombu could not decode a message, which Celery drops. That of a job is kept."""
+    headers = message.headers
+    if not isinstance(headers, dict) or not (
+        LARAQ in headers or isinstance(consumer.app.tasks.get(str(headers.get("task"))), JobTask)
+    ):
+        return stock(message, error)
+    why = f"{type(error).__name__}: {text_of(error)}"
+    logger.error("A message of %.200r cannot be read: %s", headers.get("task"), why)
+    return consumer.task_consumer.on_message(notice(message, headers, why))
 
 
 def _forget(message: Any) -> None:
