@@ -106,7 +106,7 @@ def notice(message: Any, headers: Mapping[str, Any], why: str) -> Any:
     Its batch and its chain are told as far as they can be read. The message itself stays as it is, and is acknowledged
     through this one.
     """
-    id, name, header = headers.get("id"), headers.get("task"), headers.get(LARAQ)
+    id, header, name = headers.get("id"), headers.get(LARAQ), headers.get(ORIGINAL, headers.get("task"))
     known = Payload.salvaged("", "", {}, (), None if too_deep(header) else header).to_header()
     replaced = with_headers(
         message,

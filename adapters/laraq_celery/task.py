@@ -227,7 +227,7 @@ class JobTask(Task):
     def _delivery(self, request: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
         headers = request.headers or {}
         name = str(headers.get(ORIGINAL, UNKNOWN)) if self.name == UNKNOWN else self.name
-        if name == UNKNOWN:
+        if name == UNKNOWN and CRASH not in headers:
             raise PayloadError(f"A message for the task {UNKNOWN!r} names no job.")
         header, carrier = headers.get(LARAQ), carrier_of(request)
         try:

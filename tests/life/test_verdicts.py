@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -315,3 +317,58 @@ def test_a_dispatch_refuses_what_a_worker_could_not_take(redis_stage: Stage) -> 
         "proj.Add: the id 'x\\x00' needs 1 to 200 characters, without ",
         "proj.Add: the context holds lists or mappings nested more th",
     ]
+
+
+def envelope(**changes: Any) -> dict[str, Any]:
+    """A message as kombu puts it into a list of Redis, but for these parts; `properties_x` is a property."""
+    id = str(uuid4())
+    message: dict[str, Any] = {
+        "body": base64.b64encode(b"[[1], {}, {}]").decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": "proj.Add", "id": id, "laraq": LARAQ},
+        "properties": {
+            "correlation_id": id,
+            "reply_to": "",
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": "celery"},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+        },
+    }
+    for name, value in changes.items():
+        if name.startswith("properties_"):
+            message["properties"][name.removeprefix("properties_")] = value
+        else:
+            message[name.replace("_", "-")] = value
+    return message
+
+
+GARBLED: list[Any] = [
+    "5", "garbage{", "{}", "[1]", "null", b"\xff\xfe", '{"a":' * 5000 + "1" + "}" * 5000,
+    envelope(properties=5), envelope(properties={}), envelope(properties_delivery_tag=[1]),
+    envelope(properties_delivery_info=5), envelope(properties_priority="high"), envelope(properties_priority=[1]),
+    envelope(properties_body_encoding="rot13"), envelope(properties_body_encoding=5), envelope(body=5),
+    envelope(body=None), envelope(body="!!!"), envelope(headers=[1]), envelope(headers="x"), envelope(headers=None),
+    envelope(content_type=5), envelope(content_encoding=5), envelope(content_encoding="nonsense"),
+    envelope(properties_correlation_id=[1]), envelope(properties_reply_to={"a": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["redis", "laraq-redis"])
+def test_what_lies_in_a_queue_and_is_no_message_does_not_end_the_worker(
+    tmp_path: Path, redis_url: str, queue_name: str, scheme: str
+) -> None:
+    stage = Stage(tmp_path, redis_url.replace("redis", scheme, 1), redis_url, queue_name)
+    project = stage.project(JOBS)
+    with project.worker(concurrency=1) as worker:
+        stage.record.lpush("celery", *(item if isinstance(item, str | bytes) else json.dumps(item) for item in GARBLED))
+        project.python("import proj; proj.Add.dispatch(77)")
+        stage.wait_for("added", x=77)
+        wait_until(
+            lambda: len(stage.failed()) + len(stage.noted("added", x=1)) == len(GARBLED), 30, "each has a verdict"
+        )
+        assert len(stage.failed()) >= 20
+        assert worker.terminate() == 0
+    stage.close()

@@ -11,6 +11,7 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 
 from laraq.transport import Heartbeat
+from laraq_celery.brokers.garbled import survive_garbled_messages
 from laraq_celery.brokers.leases import RedisLeases
 from laraq_celery.delays import Mover
 from laraq_celery.delays.address import knows_no_delay
@@ -51,6 +52,7 @@ class StockBroker(StartStopStep):
     def _keep_leases(self, consumer: Any) -> str:
         if consumer.connection.transport.driver_type != "redis":
             return ""
+        survive_garbled_messages(str(consumer.app.conf.task_default_queue))
         channel, settings = consumer.task_consumer.channel, self._laraq.settings
         if lacking := RedisLeases.lacking(channel):
             return f"leases are not renewed ({lacking})"
