@@ -86,3 +86,17 @@ def traceback_of(error: BaseException) -> str:
 def storable(text: str) -> str:
     """The text without the two kinds of characters that some stores refuse: halves of surrogate pairs, and NUL."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def json_ready(value: Any) -> Any:
+    """The value as JSON for a record, where bytes are base64 and what is no JSON is what `repr` says of it."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, bytes_mode="base64", fallback=_shown)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return storable(repr(value))
+    except Exception:
+        return f"<{type(value).__qualname__}>"

@@ -15,8 +15,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_jsonable_python
-
 from laraq import aio, events, pipeline, registry, retries
 from laraq.context import Context
 from laraq.current import Surroundings
@@ -36,7 +34,7 @@ from laraq.errors import (
     UnsupportedPayloadError,
 )
 from laraq.events import Events
-from laraq.failure import FailedJob, storable, text_of, traceback_of
+from laraq.failure import FailedJob, json_ready, text_of, traceback_of
 from laraq.hooks import ends_process, reported
 from laraq.job import Job, enter, leave, running
 from laraq.middleware.travelling import unpack
@@ -78,7 +76,8 @@ class Runner:
                     run.verdict = self._decide(run)
                 finally:
                     leave(outer)
-                    self._laraq.end_job()
+                    with reported(logger, "What job %s used could not be closed", run.payload):
+                        self._laraq.end_job()
             except BaseException as error:
                 if ends_process(error) or error is run.steering:
                     raise
@@ -421,7 +420,7 @@ class Runner:
                 connection=delivery.connection,
                 queue=delivery.queue,
                 job=payload.job,
-                payload=to_jsonable_python(message, bytes_mode="base64", fallback=_shown),
+                payload=json_ready(message),
                 exception=traceback_of(error),
                 failed_at=datetime.now(UTC),
                 attempts=delivery.attempt,
@@ -455,14 +454,6 @@ def _unless_outage(what: str, payload: Payload) -> Iterator[None]:
         if is_outage(error):
             raise
         logger.exception(what, payload)
-
-
-def _shown(value: Any) -> str:
-    """What is no JSON, in a record."""
-    try:
-        return storable(repr(value))
-    except Exception:
-        return f"<{type(value).__qualname__}>"
 
 
 def _lost(payload: Payload, detail: str) -> JobLostError:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from celery import signals
+from celery import signals, states
 from celery.canvas import Signature
 from celery.worker import state
 
 from laraq.errors import JobDefinitionError, JobFailure, PayloadError
 from laraq.link import Link
 from laraq.payload import Payload
+from laraq_celery.arrival import LARAQ
 from laraq_celery.task import JobTask
 
 if TYPE_CHECKING:
@@ -97,6 +98,20 @@ def follow(laraq: Laraq, app: Any) -> None:
             error = JobFailure(f"{sender.name} {reason}", job=sender.name, job_id=request.id)
             laraq.runner.failed(payload, error)
 
+    def on_end(sender: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
+        # Celery tells of a task that ended with Ignore or Reject nothing but that.
+        if state not in (states.IGNORED, states.REJECTED) or sender.app is not app or isinstance(sender, JobTask):
+            return
+        request = sender.request
+        payload = _payload(sender.name, request.id, request.headers)
+        if payload is None or getattr(retval, "requeue", False):
+            return
+        if state == states.IGNORED:
+            laraq.runner.succeeded(payload.with_(carrier={"root_id": request.root_id}))
+        else:
+            laraq.runner.failed(payload, retval)
+
+    signals.task_postrun.connect(on_end, weak=False)
     signals.task_success.connect(on_success, weak=False)
     signals.task_failure.connect(on_failure, weak=False)
     signals.task_revoked.connect(on_revoked, weak=False)
@@ -104,11 +119,11 @@ def follow(laraq: Laraq, app: Any) -> None:
 
 def _payload(name: str, id: str, headers: Mapping[str, Any] | None) -> Payload | None:
     """What a message says about the chain or batch it belongs to; None when it belongs to neither."""
-    header = (headers or {}).get("laraq")
+    header = (headers or {}).get(LARAQ)
     if not isinstance(header, Mapping) or not ("chain" in header or "batch_id" in header or "unique" in header):
         return None
     try:
-        return Payload.from_header(id, name, {}, (), header)
+        return Payload.from_header(str(id), name, {}, (), header)
     except PayloadError as error:
         logger.error("%s", error)
         return None

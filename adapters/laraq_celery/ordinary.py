@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback as tracebacks
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Task, signals
 
 from laraq import registry
-from laraq.failure import FailedJob
+from laraq.failure import FailedJob, json_ready, traceback_of
 from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
@@ -132,15 +131,15 @@ def record_failures(laraq: Laraq, app: Any) -> None:
         if not laraq.settings.record_failed_tasks or exception is None:
             return
         request = sender.request
-        payload = Payload(task_id, sender.name, kwargs or {}, tuple(args or ()), carrier=carrier_of(request))
+        payload = Payload(str(task_id), sender.name, kwargs or {}, tuple(args or ()), carrier=carrier_of(request))
         laraq.failed.record(
             FailedJob(
-                id=task_id,
+                id=payload.id,
                 connection=consumed_connection(laraq),
                 queue=(request.delivery_info or {}).get("routing_key") or str(app.conf.task_default_queue),
                 job=sender.name,
-                payload=payload.to_dict(),
-                exception="".join(tracebacks.format_exception(exception)).rstrip(),
+                payload=json_ready(payload.to_dict()),
+                exception=traceback_of(exception),
                 failed_at=datetime.now(UTC),
                 attempts=(request.retries or 0) + 1,
             )

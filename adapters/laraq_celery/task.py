@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -301,7 +302,7 @@ class JobTask(Task):
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
             header = {**self.request.headers[LARAQ], **changes, "returns": run.payload.returns}
         signature = self._republish(release.delay, {LARAQ: header})
-        error = release.error if isinstance(release.error, Exception) else None
+        error = None if release.error is None else _raisable(release.error)
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
     def _settle_later(self, run: Run, error: BaseException) -> Any:
@@ -450,9 +451,10 @@ def _starts(run: Run) -> dict[str, int]:
 
 
 def _raisable(error: BaseException) -> Exception:
-    """Celery ends the whole worker on a MemoryError (`worker.request: Request.on_failure`), or on no Exception."""
+    """The error, or what stands for it where Celery would stumble over it: it ends the whole worker on a MemoryError
+    (`worker.request: Request.on_failure`), loses a child to what is no Exception, and asks others for their truth."""
     if isinstance(error, Exception) and not isinstance(error, MemoryError):
-        return error
-    failure = JobFailure(f"{type(error).__name__}: {text_of(error)}")
-    failure.__cause__ = error
-    return failure
+        with suppress(Exception):
+            _ = bool(error), hash(error), repr(error)
+            return error
+    return JobFailure(f"{type(error).__name__}: {text_of(error)}").with_traceback(error.__traceback__)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from laraq.delivery import Delivery, Done, Fail, Release
 from laraq.errors import ReleasedInSyncError
+from laraq.hooks import reported
 from laraq.payload import Payload
 
 if TYPE_CHECKING:
@@ -146,7 +147,5 @@ def deferring() -> Iterator[None]:
 def _run(waiting: list[tuple[SyncConnection, Payload]]) -> None:
     while waiting:  # a job may defer another one
         connection, payload = waiting.pop(0)
-        try:
+        with reported(logger, "Deferred job %s failed", payload):
             connection.push(payload)
-        except Exception:
-            logger.exception("Deferred job %s[%s] failed", payload.job, payload.id)
