@@ -131,7 +131,7 @@ class Runner:
                     run.verdict = Fail(refusal)
             match run.verdict:
                 case Superseded():
-                    Events.emit(events.JobDebounced, run.delivery, run.job)
+                    pass
                 case Done(result):
                     Events.emit(events.JobProcessed, run.delivery, run.job, result)
                 case Release(delay, obstacle=Obstacle() as obstacle):
@@ -211,6 +211,7 @@ class Runner:
         if delivery.crash is not None:
             return self._judge_crash(run, delivery.crash)
         if self._laraq.unique.is_debounced(delivery.payload.unique):
+            Events.emit(events.JobDebounced, delivery, run.job)
             return Superseded()
         if retries.exhausted(run.policy, delivery.attempt, time.time()):
             return Fail(_exhausted_error(run))

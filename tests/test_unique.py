@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 
 from laraq import Bus, Events, Job, Laraq, events
-from laraq.delivery import Crash, Delivery, Done, Fail, Release
+from laraq.delivery import Crash, Delivery, Done, Fail, Release, Superseded
 from laraq.errors import DispatchError, InvalidJobError
 from laraq.payload import Payload
 
@@ -193,6 +193,18 @@ def test_of_debounced_jobs_the_last_one_runs(queue: Laraq, sent: Sent) -> None:
             run(queue, payload)
     assert Refresh.runs == 1
     assert [event.id for event in told] == [payload.id for payload in sent.payloads[:2]]
+
+
+def test_a_superseded_job_is_over_and_nothing_follows_it(queue: Laraq, sent: Sent) -> None:
+    heard: list[str] = []
+    Refresh().with_chain([Refresh]).dispatch()
+    Refresh.dispatch()
+    superseded = sent.payloads[0]
+    assert superseded.chain
+    with Events.listening(events.RunEvent, lambda event: heard.append(type(event).__name__)):
+        assert run(queue, superseded.with_(batch_id="none")) == Superseded()
+    assert heard == ["JobProcessing", "JobDebounced", "JobAttempted"]
+    assert len(sent.payloads) == 2
 
 
 def test_a_debounced_job_waits_no_longer_than_its_max_wait(queue: Laraq, sent: Sent) -> None:
