@@ -24,7 +24,7 @@ from laraq.conditionable import Conditionable
 from laraq.context import Context
 from laraq.current import current
 from laraq.dispatcher import Dispatched, delay_of
-from laraq.errors import JobDefinitionError, LaraqError
+from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
 from laraq.interactions import flat
 from laraq.job import Job
 from laraq.link import Link
@@ -292,7 +292,11 @@ class Chains:
         payload = link.payload.with_(created_at=time.time(), context=Context.all())
         job = None
         if link.claims and (job := self._instance(payload)) is not None:
-            payload, holder = dispatcher.claim(payload, job)
+            try:
+                payload, holder = dispatcher.claim(payload, job)
+            except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
+                logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
+                holder = None
             if holder is not None:
                 return False
             delay = max(delay, delay_of(job))  # a debounced one waits

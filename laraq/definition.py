@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from laraq import registry
 from laraq.errors import JobDefinitionError
-from laraq.options import OPTIONS
+from laraq.options import OPTIONS, is_lease
 
 #: Options that are amounts of something.
 _NUMBERS = ("tries", "max_exceptions", "timeout", "priority")
@@ -42,6 +42,11 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
         value = cls.__dict__.get(name)
         if value is not None and not callable(value) and (isinstance(value, bool) or not _is_amount(value)):
             raise JobDefinitionError(f"{where}: {name} = {value!r} is not a number of at least 0.")
+    if (length := cls.__dict__.get("unique_for")) is not None and not callable(length) and not is_lease(length):
+        raise JobDefinitionError(
+            f"{where}: unique_for = {length!r} is no length of time for a lock: give seconds above 0, or leave it out"
+            " for 24 h."
+        )
     if "after_commit" in cls.__dict__ and not callable(cls.__dict__["after_commit"]):
         cls._after_commit = cls.__dict__["after_commit"]
         del cls.after_commit

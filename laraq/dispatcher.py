@@ -20,6 +20,7 @@ from laraq.events import Events
 from laraq.middleware.travelling import pack
 from laraq.options import delay_seconds, epoch, read, travelling
 from laraq.payload import DEEPEST, LONGEST_ID, Payload, is_job_id, too_deep
+from laraq.unique import held_for
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -192,6 +193,8 @@ class Dispatcher:
             raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
         route_queue, route_connection = self._laraq.routes.find(cls)
         _check_middleware(job)
+        if job.unique or job.unique_until_processing:
+            held_for(job)
         until = read(job, "retry_until")
         queue = self._laraq.routes.forwarded(read(job, "queue") or route_queue)
         return Payload(

@@ -99,7 +99,7 @@ class Throttle(Limiter):
     def every(self, seconds: Seconds) -> Self:
         """How long a window is; 1 s when not said."""
         length = options.seconds(seconds)
-        if length <= 0:
+        if not options.is_lease(length):
             raise ValueError(f"{self!r} needs windows longer than {seconds!r} seconds.")
         return self._with(_seconds=length)
 
@@ -139,7 +139,7 @@ class Funnel(Limiter):
     def release_after(self, seconds: Seconds) -> Self:
         """When a slot frees itself at the latest; 60 s when not said."""
         length = options.seconds(seconds)
-        if length <= 0:
+        if not options.is_lease(length):
             raise ValueError(f"{self!r} cannot free a slot after {seconds!r} seconds: it needs an end in the future.")
         return self._with(_seconds=length)
 

@@ -41,7 +41,7 @@ class Lock(Guard):
         super().__init__(options.seconds(block), store)
         self.key = key
         self.seconds = options.seconds(seconds)
-        if self.seconds <= 0:
+        if not options.is_lease(self.seconds):
             raise ValueError(f"Lock {key!r} for {seconds!r} seconds: every lock needs an end in the future.")
         self._given_owner = owner
         self._owner = owner
@@ -76,6 +76,8 @@ class Lock(Guard):
     def refresh(self, seconds: Seconds | None = None) -> bool:
         """Hold it for that long from now (its own seconds when not said); False when it is lost already."""
         length = self.seconds if seconds is None else options.seconds(seconds)
+        if not options.is_lease(length):
+            raise ValueError(f"Lock {self.key!r} for {seconds!r} seconds: every lock needs an end in the future.")
         return self._owner is not None and self._store.locks.refresh(self.key, self._owner, length)
 
     def force_release(self) -> bool:

@@ -26,6 +26,10 @@ TRAVELLING = ("tries", "max_exceptions", "backoff", "timeout", "fail_on_timeout"
               "display_name", "silenced")  # fmt: skip
 
 
+#: Seconds; whatever is longer is a mistake, and at some length no store can count to its end.
+LONGEST_LEASE = 100 * 365 * 24 * 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """What the worker says for jobs that do not say it themselves (Illuminate/Queue/WorkerOptions.php)."""
@@ -41,6 +45,14 @@ class WorkerOptions:
 def seconds(value: Seconds) -> float:
     """A length of time in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def is_lease(value: Any) -> bool:
+    """Whether it is a length of time for a lock or slot: one with an end, and that in the future."""
+    try:
+        return not isinstance(value, bool) and 0 < seconds(value) <= LONGEST_LEASE
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def delay_seconds(value: Delay | None, now: datetime) -> float:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laraq.options import read, seconds
+from laraq.errors import InvalidJobError
+from laraq.options import is_lease, read, seconds
 from laraq.ports import Store
 
 #: Seconds a unique lock is held when the job does not say; never for ever, so that no crash blocks a job for good.
@@ -36,10 +37,10 @@ class UniqueLocks:
         if not (job.unique or job.unique_until_processing):
             return {}, None
         via = read(job, "unique_via")
-        held_for = read(job, "unique_for")
+        length = held_for(job)
         key = _key("unique", job)
         locks = self._claiming(via, session).locks
-        if not locks.acquire(key, id, DEFAULT_SECONDS if held_for is None else seconds(held_for)):
+        if not locks.acquire(key, id, length):
             return {}, locks.owner(key) or ""
         claim: dict[str, Any] = {"key": key, "owner": id}
         if job.unique_until_processing:
@@ -105,6 +106,24 @@ class UniqueLocks:
         if job.countdown is None:
             job.countdown = delay
         return {"key": key, "token": id}
+
+
+def held_for(job: Any) -> float:
+    """Seconds that the lock of a unique job is held. What methods and instances say is known only at the dispatch.
+
+    Raises InvalidJobError for a lock that would be over before anybody met it, or never.
+    """
+    said = read(job, "unique_for")
+    if said is None:
+        return DEFAULT_SECONDS
+    if not is_lease(said):
+        name = job.job_name()
+        raise InvalidJobError(
+            name,
+            f"Job {name} was not sent: its unique_for is {said!r}, which is no length of time for a lock."
+            " Give seconds above 0, or leave it out for 24 h.",
+        )
+    return seconds(said)
 
 
 def _key(kind: str, job: Any) -> str:

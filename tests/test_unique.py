@@ -5,15 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from laraq import Bus, Events, Job, Laraq, events
+from laraq import Bus, Events, Job, Laraq, dispatch, events
 from laraq.delivery import Crash, Delivery, Done, Fail, Release, Superseded
-from laraq.errors import DispatchError, InvalidJobError
+from laraq.errors import DispatchError, InvalidJobError, JobDefinitionError
 from laraq.payload import Payload
 
 
@@ -92,6 +93,47 @@ def run(queue: Laraq, payload: Payload, attempt: int = 1, **delivery: Any) -> An
     run = queue.runner.run(Delivery(payload, attempt, "kept", "kept", **delivery))
     queue.runner.settle(run)
     return run.verdict
+
+
+NO_LEASES = [0, -1, 0.0, float("nan"), float("inf"), timedelta(0), timedelta(seconds=-5), True, "soon", 10**400]
+
+
+@pytest.mark.parametrize("length", NO_LEASES, ids=repr)
+def test_a_lock_that_cannot_hold_is_refused_where_it_is_said(queue: Laraq, sent: Sent, length: Any) -> None:
+    with pytest.raises(JobDefinitionError, match=r"Bad: unique_for = .* seconds above 0"):
+
+        class Bad(Job):
+            unique = True
+            unique_for = length
+
+            def handle(self) -> None: ...
+
+    class Computed(Import):
+        def unique_for(self) -> Any:
+            return length
+
+    own = Import(2)
+    own.unique_for = length
+    for job in (Computed(1), own):
+        sends = [partial(dispatch, job), partial(Bus.bulk, [Import(3), job]), Bus.chain([Import(3), job]).dispatch]
+        for send in sends:
+            with pytest.raises(InvalidJobError, match=r"unique_for is .* seconds above 0"):
+                send()
+    assert sent.payloads == []
+    assert not Import.dispatch(3).skipped, "nothing that was refused holds a lock"
+
+
+def test_a_link_whose_lock_has_come_to_nothing_is_sent_without_it(queue: Laraq, sent: Sent) -> None:
+    left = [60.0]
+
+    class UntilMidnight(Import):
+        def unique_for(self) -> float:
+            return left[0]
+
+    Bus.chain([Import(1), UntilMidnight(2)]).dispatch()
+    left[0] = 0.0
+    run(queue, sent.payloads[0])
+    assert [payload.job for payload in sent.payloads[1:]] == [UntilMidnight.job_name()]
 
 
 def test_the_second_dispatch_is_skipped_with_the_id_of_the_first(queue: Laraq, sent: Sent) -> None:

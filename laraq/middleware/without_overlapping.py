@@ -44,7 +44,7 @@ class WithoutOverlapping(Refusing):
     def expire_after(self, seconds: Seconds) -> Self:
         """End the lease after that long, whatever becomes of the run: a longer run loses it to others."""
         length = options.seconds(seconds)
-        if length <= 0:
+        if not options.is_lease(length):
             raise ValueError(f"{self!r} cannot expire after {seconds!r} seconds: a lease needs an end in the future.")
         return self._with(_expiry=length)
 
