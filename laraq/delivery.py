@@ -59,6 +59,11 @@ class Delivery:
     error: BaseException | None = None
 
     @property
+    def dropped(self) -> Crash | None:
+        """Set when the job is not to run any more: it expired, or was revoked."""
+        return self.crash if self.crash is not None and self.crash.kind == "dropped" else None
+
+    @property
     def start(self) -> int:
         """Number of this start among all of them, uncounted ones included: what the journal and claims go by."""
         return self.attempt + self.payload.uncounted
@@ -69,8 +74,8 @@ class Crash:
     """How a run ended that could not settle itself; the worker's parent process saw it."""
 
     kind: str
-    """`timeout`, `lost`, `unsettled` (failed, but the store was down), `finished` (succeeded, but its worker died
-    before what follows was told), or `broken`: it cannot become a job."""
+    """`timeout`, `lost`, `dropped` (expired or revoked), `unsettled` (failed, but the store was down), `finished`
+    (succeeded, but its worker died before what follows was told), or `broken`: it cannot become a job."""
     detail: str
     #: False when settling crashed too: user hooks are then left out.
     hooks: bool = True

@@ -195,6 +195,13 @@ class JobTimedOutError(MaxAttemptsExceededError):
     """The job ran longer than its `timeout` (Illuminate/Queue/TimeoutExceededException.php)."""
 
 
+class JobDroppedError(JobFailure):
+    """The job was taken out of its queue for good: it expired, was revoked, or its queue was cleared.
+
+    Its `failed()` is not called: somebody decided so, the job did not fail.
+    """
+
+
 class JobLostError(JobFailure):
     """The process that ran the job died: killed, out of memory, crashed or exited."""
 

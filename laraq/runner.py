@@ -21,6 +21,7 @@ from laraq.current import Surroundings
 from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, Superseded, Verdict
 from laraq.errors import (
     DispatchError,
+    JobDroppedError,
     JobFailure,
     JobLostError,
     JobTimedOutError,
@@ -82,6 +83,8 @@ class Runner:
                 if ends_process(error) or error is run.steering:
                     raise
                 run.verdict = self._judge_obstruction(run, error)
+        if (dropped := delivery.dropped) is not None and not isinstance(run.verdict, Fail):
+            run.verdict = Fail(_dropped(run.payload, dropped.detail))  # its class is not here, as a rule
         return run
 
     def call(self, job: Any) -> Any:
@@ -336,6 +339,8 @@ class Runner:
             return Done()
         if crash.hooks:
             self._tell_middleware(run)
+        if crash.kind == "dropped":
+            return Fail(_dropped(payload, crash.detail))
         if crash.kind == "unsettled":
             return Fail(JobFailure(crash.detail, job=payload.job, job_id=payload.id))
         if crash.kind == "timeout":
@@ -394,7 +399,7 @@ class Runner:
     def _call_failed(self, run: Run, error: BaseException) -> None:
         """`failed(error)` on a fresh instance: what the run changed on its own does not count."""
         crash = run.delivery.crash
-        if run.job is None or (crash is not None and not crash.hooks):
+        if run.job is None or (crash is not None and (run.delivery.dropped or not crash.hooks)):
             return
         outer = running()
         with reported(logger, "failed() of job %s raised", run.payload):
@@ -459,6 +464,10 @@ def _unless_outage(what: str, payload: Payload) -> Iterator[None]:
 
 def _lost(payload: Payload, detail: str) -> JobLostError:
     return JobLostError(f"{payload.job} was lost in the middle of a run: {detail}", job=payload.job, job_id=payload.id)
+
+
+def _dropped(payload: Payload, detail: str) -> JobDroppedError:
+    return JobDroppedError(f"{payload.job} {detail}", job=payload.job, job_id=payload.id)
 
 
 def _exhausted_error(run: Run) -> MaxAttemptsExceededError:

@@ -89,8 +89,8 @@ def follow(laraq: Laraq, app: Any) -> None:
             laraq.runner.failed(payload, exception)
 
     def on_revoked(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
-        if sender is None or sender.app is not app:
-            return
+        if sender is None or sender.app is not app or isinstance(sender, JobTask):
+            return  # request.py settles jobs
         headers = getattr(request, "request_dict", None) or getattr(request, "headers", None)
         payload = _payload(sender.name, request.id, headers)
         if payload is not None:

@@ -1,4 +1,4 @@
-"""JobRequest: the ends of a run that only the worker's parent process sees: hard timeout and lost child.
+"""JobRequest: the ends only a worker's parent process sees: hard timeout, lost child, revocation, expiry.
 
 The parent decides nothing and runs no user code: it sends the same message to a pool child once more, marked with what
 happened, and the child settles it. The message stays unacknowledged until that is done.
@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
@@ -44,6 +44,8 @@ class JobRequest(Request):
     #: The batch whose `success` its parent tells; empty for none.
     batch_id = ""
     _crash_seen = False
+    #: While Celery tells everybody of a revocation, and would acknowledge.
+    _announcing = False
     _succeeded = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -74,6 +76,8 @@ class JobRequest(Request):
 
     def acknowledge(self) -> None:
         """A success that only its batch has to hear of waits until the batch knows."""
+        if self._announcing:
+            return
         if self._succeeded:
             self._succeeded = False
             header, outcomes = self._request_dict.get(LARAQ), self._app.laraq.host.outcomes
@@ -89,17 +93,46 @@ class JobRequest(Request):
                 return
         super().acknowledge()
 
+    def revoked(self) -> bool:
+        """Expired or revoked, then settled in a child. What settles how its job ended is settled anyway."""
+        return CRASH not in self._request_dict and bool(super().revoked())
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Revoked in the middle of its run, by a signal to its process."""
+        if CRASH not in self._request_dict:
+            super().terminate(pool, signal)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Let Celery tell everybody, but acknowledge only after the books are kept.
+
+        A run that was sent a signal may outlive it and end as it likes; if its process dies, `on_failure` hears of it.
+        """
+        self._announcing = True
+        try:
+            super()._announce_revoked(reason, terminated, signum, expired)
+        except Exception:  # the result backend is down, as a rule
+            logger.exception("It could not be told that job %s[%s] was %s", self.name, self.id, reason)
+        finally:
+            self._announcing = False
+            self._already_revoked = True
+        if not terminated:
+            self._settle_in_child(
+                "dropped", "expired before it started" if expired else "was revoked before it started"
+            )
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """A lost child is settled by another one; everything a child reported itself goes Celery's way."""
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        ours = not return_ok and not self._already_revoked and not self._already_cancelled
+        ours = not return_ok and not self._already_cancelled
+        if ours and isinstance(error, Terminated) and not self._already_revoked:
+            self._announce_revoked("terminated", True, str(error), False)
         if ours and isinstance(error, TimeLimitExceeded):
             # Celery 5.7 reports a hard timeout here and in on_timeout (billiard.pool: on_hard_timeout), and so
             # fires every failure hook twice; whichever comes first is taken.
             return self._settle_in_child("timeout", f"no end after {self._timeout() or _seconds(error):g} s")
-        if ours and isinstance(error, (WorkerLostError, SystemExit)):
+        if ours and isinstance(error, (WorkerLostError, SystemExit, Terminated)):
             return self._settle_in_child("lost", str(error) or repr(error))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -119,10 +152,14 @@ class JobRequest(Request):
         if self._crash_seen:
             return
         self._crash_seen = True
+        if self._already_revoked and kind != "dropped":
+            kind, detail = "dropped", "was revoked while it ran"
         state.task_ready(self)
         if state.should_terminate:
             return  # a cold shutdown kills children: the message goes back with the connection
-        logger.error("Job %s[%s]: %s (%s)", self.name, self.id, kind, detail)
+        logger.log(
+            logging.INFO if kind == "dropped" else logging.ERROR, "Job %s: %s (%s)", self.humaninfo(), kind, detail
+        )
         before = self._request_dict.get(CRASH)
         if before is not None and not before.get("hooks", True):
             # Settling crashed even without user code: leave it to another worker.

@@ -194,7 +194,9 @@ class JobTask(Task):
                 # Celery's own retry() has sent the job itself.
                 return steering if getattr(steering, "sig", None) is not None else self._release(run, release)
             case Fail(reason):
-                if steering is None:
+                if run.delivery.dropped is not None:
+                    steering = Ignore()  # Celery has stored that it was revoked, and told its listeners
+                elif steering is None:
                     return _raisable(reason)
                 self._end(RunState.FAILED)
             case _ if steering is not None:
@@ -258,7 +260,8 @@ class JobTask(Task):
         entry = laraq_journal(self.laraq).find(payload.run_key)
         starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
         judged = journal.judge(starts, entry, partial(self.laraq.batches.has_succeeded, payload))
-        if crash is not None and not isinstance(judged, journal.Finished):
+        over = (journal.Finished, journal.Settled) if crash and crash.kind == "dropped" else journal.Finished
+        if crash is not None and not isinstance(judged, over):
             return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload, crash
         match judged:
             case journal.Finished(entry):
@@ -312,6 +315,8 @@ class JobTask(Task):
         if not isinstance(verdict, Fail):
             return Reject(error, requeue=True)
         crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {text_of(verdict.error)}"[:_DETAIL]}
+        if (dropped := run.delivery.dropped) is not None:
+            crash = {"kind": "dropped", "detail": dropped.detail}
         return Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
 
     def _park(self, run: Run, obstacle: Obstacle) -> bool:
