@@ -15,6 +15,7 @@ from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
 from laraq_celery.arrival import LARAQ
+from laraq_celery.expiry import told_to_workers
 from laraq_celery.task import JobTask, carrier_of, consumed_connection
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class LaraqTask(JobTask):
         cls: Any = self.job_class
         sent = LARAQ in (options.get("headers") or {})
         task_id = None if task_id is None else str(task_id)
+        if sent:
+            options = told_to_workers(self.app, self, options)
         if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
             return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)

@@ -19,6 +19,7 @@ from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, Sto
 from laraq.payload import CIPHER, Payload
 from laraq_celery.brokers.inspection import BrokerInspection
 from laraq_celery.delays import Delays
+from laraq_celery.expiry import told_to_workers
 from laraq_celery.publish import HIDDEN, ShortWay, UnconfirmedError
 
 
@@ -113,6 +114,7 @@ class CeleryQueue:
         if CIPHER in payload.fields:
             options["argsrepr"] = options["kwargsrepr"] = HIDDEN
         task = self._app.tasks.get(payload.job)
+        options = told_to_workers(self._app, task, options)
         args, fields = payload.args, dict(payload.fields)
         if task is None:
             return self._app.send_task(payload.job, args, fields, task_id=payload.id, **options)

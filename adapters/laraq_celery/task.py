@@ -27,6 +27,7 @@ from laraq.persistence import is_outage
 from laraq.run import Run
 from laraq_celery import soft_limit
 from laraq_celery.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
+from laraq_celery.expiry import told_to_workers
 
 logger = logging.getLogger("laraq.task")
 
@@ -73,7 +74,7 @@ class JobTask(Task):
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
         if LARAQ in (options.get("headers") or {}):
-            return super().apply_async(args, kwargs, task_id=task_id, **options)
+            return super().apply_async(args, kwargs, task_id=task_id, **told_to_workers(self.app, self, options))
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
     def as_job(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
@@ -372,6 +373,7 @@ class JobTask(Task):
             add_to_parent=False,
             headers={**kept, **headers},
         )
+        signature.options = told_to_workers(self.app, None, signature.options)
         if ORIGINAL in (request.headers or {}):
             signature = self.app.signature({**signature, "task": request.headers[ORIGINAL]})
         return signature

@@ -90,7 +90,9 @@ class Shop:
         return [entry.decode() for entry in self.record.lrange("record", 0, -1)]
 
     def wait_for(self, note: str, times: int) -> None:
-        wait_until(lambda: len([one for one in self.noted() if one.startswith(note)]) >= times, 20, f"{note} {times} times")
+        wait_until(
+            lambda: len([one for one in self.noted() if one.startswith(note)]) >= times, 20, f"{note} {times} times"
+        )
 
     def result(self, id: str) -> str:
         return str(json.loads(self.record.get(f"celery-task-meta-{id}") or b"{}").get("status"))
