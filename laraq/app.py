@@ -18,6 +18,7 @@ from laraq.codec import Codec
 from laraq.config import EMBEDDED_URL, Settings
 from laraq.connections import Connections
 from laraq.container import Container
+from laraq.discarding import Discards
 from laraq.dispatcher import Dispatcher
 from laraq.errors import ConfigurationError, StoreNotFoundError
 from laraq.failed import FailedService
@@ -168,6 +169,11 @@ class Laraq:
     def unique(self) -> UniqueLocks:
         """Unique locks and debounce tokens."""
         return UniqueLocks(self.store_of)
+
+    @cached_property
+    def discards(self) -> Discards:
+        """The books of jobs that are dropped without a run."""
+        return Discards(self)
 
     @cached_property
     def parking(self) -> ParkingLot:

@@ -230,6 +230,26 @@ class BatchService:
         """
         self._settle(payload, MemberState.DROPPED)
 
+    def failed_together(
+        self, id: str, payloads: Sequence[Payload], error: BaseException, *, discreet: bool = False
+    ) -> None:
+        """Jobs of one batch will never run, for the same reason, in one step.
+
+        Raises StoreError, DispatchError; may be repeated.
+        """
+        dropped = [link for payload in payloads for link in self._laraq.chains.dropped(payload)]
+        settled = self.store.fail(id, [payload.id for payload in payloads], dropped)
+        if settled is None:
+            return
+        tally = settled.tally
+        if settled.changed:
+            if tally.done + tally.failed <= len(payloads):
+                self._tell_once(events.BatchStarted, "started", tally)
+            if tally.failed <= len(payloads) and not tally.allow_failures:
+                self._tell_once(events.BatchCancelled, "cancelled", tally)
+        keys = [payload.run_key for payload in payloads]
+        self._advance(tally, MemberState.FAILED, keys, describe(error, discreet=discreet))
+
     def has_succeeded(self, payload: Payload) -> bool:
         """Whether the job is counted as one that succeeded; the journal need not note what its batch knows."""
         return (

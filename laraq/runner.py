@@ -168,8 +168,27 @@ class Runner:
         """The same, it has failed; or a message of a job was dropped without a run, by its expiry or by hand."""
         with Surroundings(self._laraq, payload.context):
             if payload.unique:
-                self._laraq.unique.release(payload.unique)
+                self._laraq.unique.give_up(payload.unique)
             self._break_off(payload, error)
+
+    def give_back(self, payload: Payload) -> None:
+        """Give back what an earlier run may still hold through its middleware, of a job that is dropped by hand.
+
+        A class or model that is not at hand leaves it to the end of its lease.
+        """
+        run = Run(Delivery(payload, payload.attempts, payload.queue or "", payload.connection or ""))
+        outer = running()
+        self._laraq.begin_job()
+        try:
+            run.job = self._instance(registry.find(payload.job), payload)
+            enter(run.job, run.delivery)
+            run.job._through = unpack(payload.through, self._laraq.keys)
+            self._tell_middleware(run)
+        except Exception as error:
+            logger.warning("What %s may hold through its middleware ends by itself: %s", payload, error)
+        finally:
+            leave(outer)
+            self._laraq.end_job()
 
     # -- run ----------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,12 @@ class UniqueLocks:
         if "token" in claim:
             self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"]))
 
+    def give_up(self, claim: Mapping[str, Any]) -> None:
+        """Free all that a job claimed which is never going to run; a second time changes nothing."""
+        self.release(claim)
+        if "token" in claim and self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"])):
+            self.end_of_debounce(claim)
+
     def is_within(self, session: Any, job: Any) -> bool:
         """Whether what the job claims is part of the session's transaction: committed with it, or gone."""
         via = None if job.debounce_for is not None else read(job, "unique_via")

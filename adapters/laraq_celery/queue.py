@@ -41,7 +41,8 @@ class CeleryQueue:
     @property
     def inspection(self) -> BrokerInspection:
         """What can be seen of the broker's queues."""
-        return BrokerInspection(lambda: self._producers().connections, self.delays)
+        discards = self._app.laraq.discards
+        return BrokerInspection(lambda: self._producers().connections, self.delays, discards.tell)
 
     def joined(self, session: Any) -> JoinedQueue | None:
         """This queue as part of the session's transaction; None unless the broker lives in the session's database."""

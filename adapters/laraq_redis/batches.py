@@ -48,6 +48,7 @@ class RedisBatches:
         self._end_load = script.load(client, "batch", "batch_end_load")
         self._settle = script.load(client, "batch", "batch_settle")
         self._succeed = script.load(client, "batch", "batch_succeed")
+        self._fail = script.load(client, "batch", "batch_fail")
         self._cancel = script.load(client, "batch", "batch_cancel")
         self._mark = script.load(client, "batch", "batch_mark")
         self._delete = script.load(client, "batch_delete")
@@ -87,6 +88,13 @@ class RedisBatches:
         """`settle` of jobs that all succeeded, in one step."""
         with store_errors(self._label):
             answer: Any = self._succeed(self._keys(id), [id, *dict.fromkeys(jobs)])
+        return _settled(id, answer)
+
+    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
+        """`settle` of jobs that all failed, in one step."""
+        each = [*dict.fromkeys(jobs)]
+        with store_errors(self._label):
+            answer: Any = self._fail(self._keys(id), [id, len(each), *each, *dict.fromkeys(dropped)])
         return _settled(id, answer)
 
     def cancel(self, id: str) -> Tally | None:

@@ -121,6 +121,12 @@ class SqlBatches(SqlBatchRecords):
             return self._succeed_in_one(id, each)
         return self._database.write(partial(self._succeed_in_steps, id=id, jobs=each))
 
+    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
+        """`settle` of jobs that all failed, in one transaction."""
+        each, never = dict.fromkeys(jobs), dict.fromkeys(dropped)
+        never = {job: None for job in never if job not in each}
+        return self._database.write(partial(self._fail, id=id, jobs=[*each], never=[*never]))
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
         mine = update(batches).where(*is_there(id), _columns.cancelled_at.is_(None))
@@ -219,6 +225,33 @@ class SqlBatches(SqlBatchRecords):
             dropped=-before[MemberState.DROPPED],
         )
         return Settled(after, changed=True)
+
+    def _fail(self, connection: Connection, id: str, jobs: list[str], never: list[str]) -> Settled | None:
+        batch = self._lock(connection, id)
+        if batch is None:
+            return None
+        states = self._states(connection, id, [*jobs, *never])
+        strangers = [job for job in jobs if job not in states]
+        failed = [job for job in jobs if states.get(job) in (MemberState.PENDING, MemberState.DROPPED)]
+        gone = [job for job in never if states.get(job) is MemberState.PENDING]
+        if not strangers and not failed and not gone:
+            return Settled(tally(batch), changed=False)
+        if strangers:
+            connection.execute(_JOIN, _rows(id, "", strangers, batch.places, MemberState.FAILED))
+        for these, state in ((failed, MemberState.FAILED), (gone, MemberState.DROPPED)):
+            if these:
+                connection.execute(_TELL, _told(id, these, state))
+        news = len(strangers) + len(failed)
+        after = _count(
+            connection,
+            batch,
+            cancel=bool(news) and not batch.allow_failures,
+            places=len(strangers),
+            total=len(strangers),
+            failed=news,
+            dropped=len(gone) - sum(states[job] is MemberState.DROPPED for job in failed),
+        )
+        return Settled(after, changed=bool(news))
 
     def _states(self, connection: Connection, id: str, jobs: list[str]) -> dict[str, MemberState]:
         """Of those that are members."""

@@ -128,6 +128,26 @@ class MemoryBatches:
                 batch.put(job, MemberState.DONE)
             return Settled(batch.changed() if news else batch.record, bool(news))
 
+    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
+        """`settle` of jobs that all failed, in one step."""
+        with self._lock:
+            batch = self._batches.get(id)
+            if batch is None:
+                return None
+            pending = MemberState.PENDING
+            news = {
+                job for job in jobs if batch.members.get(job, pending) not in (MemberState.DONE, MemberState.FAILED)
+            }
+            never = {job for job in dropped if job not in jobs and batch.members.get(job) is pending}
+            if not news and not never:
+                return Settled(batch.record, changed=False)
+            for job in jobs:
+                if job in news:
+                    batch.put(job, MemberState.FAILED)
+            for job in never:
+                batch.put(job, MemberState.DROPPED)
+            return Settled(batch.changed(cancel=bool(news) and not batch.record.allow_failures), bool(news))
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
         with self._lock:

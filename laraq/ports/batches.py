@@ -44,6 +44,9 @@ class BatchCounts(Protocol):
     def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
         """`settle` of jobs that all succeeded, in one step; `changed`: whether that was news of one of them."""
 
+    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
+        """`settle` of jobs that all failed, in one step; `changed`: whether that was news of one of them."""
+
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
 

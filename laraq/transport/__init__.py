@@ -3,6 +3,7 @@
 from laraq.transport.body import open_body
 from laraq.transport.credit import BATCH, credit
 from laraq.transport.deliveries import Deliveries
+from laraq.transport.draining import PAGE, drain
 from laraq.transport.feed import Appetite, Ask, Feed, Polling
 from laraq.transport.heartbeat import Heartbeat
 from laraq.transport.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
@@ -18,6 +19,7 @@ __all__ = [
     "BATCH",
     "HINT_INTERVAL",
     "HINT_WINDOW",
+    "PAGE",
     "UNDECODABLE",
     "Appetite",
     "Ask",
@@ -39,6 +41,7 @@ __all__ = [
     "Taken",
     "Turns",
     "credit",
+    "drain",
     "open_body",
     "raw",
     "undecodable",

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from laraq.errors import ConfigurationError, InspectionError, NotInspectableError
+from laraq.errors import ConfigurationError, InspectionError, LaraqError, NotInspectableError
 from laraq.inspection import InspectedJob, QueueState
+from laraq.payload import Payload
+from laraq.ports import DelayedMessage
 from laraq_celery.brokers.amqp import DeclaringBrowser
-from laraq_celery.brokers.browser import Browser, Found
-from laraq_celery.brokers.message import inspected
+from laraq_celery.brokers.browser import Browser, Draining, Found
+from laraq_celery.brokers.draining import drain
+from laraq_celery.brokers.message import inspected, payload_of
 from laraq_celery.brokers.redis import RedisBrowser
 from laraq_celery.delays import Delays
 from laraq_celery.delays.written import read
@@ -24,11 +27,18 @@ from laraq_celery.delays.written import read
 class BrokerInspection:
     """Takes a connection out of the pool for each question, since the answer to one may close its channel."""
 
-    def __init__(self, pool: Callable[[], Any], delays: Delays | None = None) -> None:
+    def __init__(
+        self,
+        pool: Callable[[], Any],
+        delays: Delays | None = None,
+        discard: Callable[[Sequence[Payload], str, Collection[str]], object] | None = None,
+    ) -> None:
         #: Gives kombu's ConnectionPool of the broker; called at each use, for a fork has pools of its own.
         self._pool = pool
         #: What of its jobs waits in the store.
         self._delays = delays
+        #: Keeps the books of jobs that are dropped (`laraq.discarding.Discards.tell`); None where nobody keeps any.
+        self._discard = discard
 
     def size(self, queue: str) -> int:
         """Jobs in any state the broker can count."""
@@ -49,15 +59,42 @@ class BrokerInspection:
         with self._browser() as browser:
             if state is not QueueState.DELAYED or not self._keeps:
                 return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
-            found: list[Found] = [(read(message), 0, None) for message in self._keeps.waiting(queue, limit)]
+            found = _as_found(self._keeps.waiting(queue, limit))
             with suppress(NotInspectableError):  # as in `count`
                 found += browser.messages(queue, state, None if limit is None else limit - len(found))
             return [inspected(queue, one) for one in found]
 
     def clear(self, queue: str) -> int:
-        """Drop what can be dropped."""
-        with self._browser() as browser:
-            return browser.clear(queue) + (self._keeps.clear(queue) if self._keeps else 0)
+        """Drop what can be dropped: with books, what no worker has, as soon as it was told whom it belonged to."""
+        if self._discard is None:
+            with self._browser() as browser:
+                return browser.clear(queue) + (self._keeps.clear(queue) if self._keeps else 0)
+        try:
+            return self._drain(queue)
+        except _UntoldError as error:
+            raise error.reason from error.reason.__cause__
+
+    def _drain(self, queue: str) -> int:
+        # What comes due meanwhile goes from the first place to the last.
+        dropped = self._keeps.clear(queue, lambda waiting: self._tell(_as_found(waiting))) if self._keeps else 0
+        with self._channel() as channel:
+            driver = channel.connection.client.transport.driver_type
+            browser = _browser_of(channel, driver)
+            if isinstance(browser, Draining):
+                return dropped + browser.drain(queue, self._tell)
+            # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+            ready = DeclaringBrowser(channel, driver).size(queue)
+        with self._channel() as channel:  # a refusal has closed the other
+            return dropped + drain(channel, queue, ready, self._tell)
+
+    def _tell(self, found: Sequence[Found]) -> None:
+        assert self._discard is not None
+        known = [job for one in found if (job := payload_of(one)) is not None]
+        begun = frozenset(payload.id for payload, may_have_begun in known if may_have_begun)
+        try:
+            self._discard([payload for payload, _ in known], "was cleared from its queue", begun)
+        except LaraqError as error:
+            raise _UntoldError(error) from error
 
     def restore(self, queues: Sequence[str] = ()) -> Sequence[tuple[str, int, int]]:
         """Put the jobs that a broker of ours keeps beside the lists of a stock one on those lists; (queue, delayed,
@@ -97,6 +134,18 @@ class BrokerInspection:
             ) from error
         finally:
             connection.release()
+
+
+class _UntoldError(Exception):
+    """The books could not be kept, which has nothing to do with the broker: its own errors are StoreErrors, too."""
+
+    def __init__(self, reason: LaraqError) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+def _as_found(waiting: Sequence[DelayedMessage]) -> list[Found]:
+    return [(read(message), 0, None) for message in waiting]
 
 
 def _browser_of(channel: Any, driver: str) -> Browser:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,8 +15,12 @@ from typing import Any
 
 from kombu.compression import decompress
 
+from laraq.errors import PayloadError
 from laraq.inspection import InspectedJob
+from laraq.payload import Payload
 from laraq_celery.brokers.browser import Found
+
+logger = logging.getLogger("laraq.brokers")
 
 JSON = "application/json"
 
@@ -36,6 +41,22 @@ def inspected(queue: str, found: Found) -> InspectedJob:
         payload={"id": id, "job": task, "kwargs": fields, "args": args, "laraq": laraq},
         created_at=datetime.fromtimestamp(created_at, UTC) if isinstance(created_at, int | float) else None,
     )
+
+
+def payload_of(found: Found) -> tuple[Payload, bool] | None:
+    """The job of a message and whether it may have been started before; None for what is none, or cannot be read."""
+    message, taken, _ = found
+    headers = _mapping(message.get("headers"))
+    id, task = headers.get("id"), headers.get("task")
+    if "laraq" not in headers or id is None or task is None:
+        return None
+    args, fields = _arguments(message, headers)
+    try:
+        payload = Payload.from_header(str(id), str(task), fields, tuple(args), headers["laraq"])
+    except PayloadError as error:
+        logger.warning("A message that was dropped held what nobody can free: %s", error)
+        return None
+    return payload, bool(taken or payload.attempts or payload.uncounted)
 
 
 def due_at(message: Mapping[str, Any]) -> float:

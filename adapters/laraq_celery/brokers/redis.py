@@ -19,8 +19,9 @@ from typing import Any
 from kombu.utils.json import loads
 
 from laraq.inspection import QueueState
-from laraq_celery.brokers.browser import Found
+from laraq_celery.brokers.browser import Found, Tell
 from laraq_celery.brokers.message import due_at
+from laraq_celery.brokers.redis_drain import drain
 
 #: Messages read at once: about a megabyte, and short for other clients of the server.
 PAGE = 500
@@ -68,6 +69,16 @@ class RedisBrowser:
                 client.zrem(self._channel.unacked_index_key, tag)
         return dropped
 
+    def drain(self, queue: str, tell: Tell) -> int:
+        """Drop what is in the lists after `tell` was told of it, and let workers keep what they have."""
+        channel, prefix = self._channel, str(self._channel.global_keyprefix or "")
+        unacked = [prefix + channel.unacked_key, prefix + channel.unacked_index_key]
+        lists = [prefix + channel._q_for_pri(queue, step) for step in channel.priority_steps]
+        # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+        ready = int(channel._size(queue))
+        with channel.conn_or_acquire() as client:
+            return drain(client, unacked, lists, queue, ready, lambda page: tell([_found(text) for text in page]))
+
     def _messages(self, queue: str, state: QueueState) -> Iterator[Found]:
         now = time.time()
         if state is not QueueState.RESERVED:
@@ -109,6 +120,12 @@ class RedisBrowser:
         """kombu's client adds `global_keyprefix` for the commands kombu itself uses."""
         prefix = str(self._channel.global_keyprefix or "")
         return key if command in getattr(client, "PREFIXED_SIMPLE_COMMANDS", ()) else prefix + key
+
+
+def _found(raw: bytes) -> Found:
+    message = _message(raw)
+    headers = message.get("headers")
+    return message, int(isinstance(headers, dict) and bool(headers.get("redelivered"))), None
 
 
 def _message(raw: bytes) -> dict[str, Any]:

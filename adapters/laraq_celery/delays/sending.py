@@ -18,6 +18,9 @@ from laraq.ports import Delayed, DelayedMessage
 from laraq_celery.delays.address import address_of, knows_no_delay
 from laraq_celery.delays.written import WritingProducer
 
+#: Messages dropped in one step.
+PAGE = 500
+
 
 class Delays:
     """The delayed jobs of one broker: the app's own, or the one at `url`."""
@@ -83,11 +86,16 @@ class Delays:
         """The jobs that wait in the store for that queue, next one first."""
         return () if self.store is None else self.store.waiting(self.broker, queue, limit)
 
-    def clear(self, queue: str) -> int:
-        """Drop those jobs; say how many."""
-        if self.store is None:
-            return 0
-        return self.store.forget(self.broker, [message.id for message in self.store.waiting(self.broker, queue)])
+    def clear(self, queue: str, tell: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
+        """Drop those jobs after `tell` was told of them, some hundred at a time; say how many."""
+        dropped = 0
+        while self.store is not None and (waiting := self.store.waiting(self.broker, queue, PAGE)):
+            if tell is not None:
+                tell(waiting)
+            dropped += (gone := self.store.forget(self.broker, [message.id for message in waiting]))
+            if not gone:
+                break  # they were moved on meanwhile
+        return dropped
 
     @cached_property
     def _broker_knows_none(self) -> bool:

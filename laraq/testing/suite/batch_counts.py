@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -66,6 +66,7 @@ class BatchCountsSuite:
         assert batches.end_load("b", FIRST_LOAD) is None
         assert batches.settle("b", "j1", DONE) is None
         assert batches.succeed("b", ["j1", "j2"]) is None
+        assert batches.fail("b", ["j1", "j2"], ["j3"]) is None
         assert batches.state("b", "j1") is None
         assert batches.cancel("b") is None
         assert batches.mark("b", "then") is False
@@ -223,6 +224,36 @@ class BatchCountsSuite:
         assert added(batches, "late").total == 7
         assert list(batches.jobs("b", PENDING)) == ["other", "late"]
 
+    def test_several_fail_in_one_step(self, batches: Batches) -> None:
+        """What is told together comes to what is told one by one, whatever state the jobs are in."""
+        told = ["pending", "done", "failed", "dropped", "stranger", "pending"]
+        for id in ("b", "c"):
+            make(batches, "pending", "done", "failed", "dropped", "link", "behind", "rest", id=id, allow_failures=True)
+            batches.settle(id, "done", DONE)
+            batches.settle(id, "failed", FAILED, ["dropped"])
+        together = failed(batches, *told, dropped=["link", "behind", "done", "pending"])
+        for job in told:
+            batches.settle("c", job, FAILED, ["link", "behind"])
+        assert together.changed is True
+        assert counts(together.tally) == counts(record(batches)) == counts(record(batches, "c")) == (8, 1, 4, 2)
+        for state in MemberState:
+            assert batches.jobs("b", state) == batches.jobs("c", state)
+        assert failed(batches, *told, dropped=["link"]).changed is False
+        assert added(batches, "late").total == 9
+        assert list(batches.jobs("b", PENDING)) == ["rest", "late"]
+
+    def test_the_last_to_fail_finish_the_batch(self, batches: Batches) -> None:
+        make(batches, "j1", "j2", "j3", allow_failures=True)
+        batches.end_load("b", FIRST_LOAD)
+        assert failed(batches, "j1").tally.finished_at is None
+        last = failed(batches, "j2", "j3").tally
+        assert last.finished_at is not None
+        assert last.cancelled_at is None
+
+    def test_the_first_to_fail_cancel_a_batch_that_allows_none(self, batches: Batches) -> None:
+        make(batches, "j1", "j2", "j3")
+        assert failed(batches, "j1", "j2").tally.cancelled_at is not None
+
     def test_the_last_to_succeed_finish_the_batch(self, batches: Batches) -> None:
         make(batches, "j1", "j2", "j3", loaded=False)
         assert succeeded(batches, "j1", "j2").tally.finished_at is None
@@ -336,6 +367,7 @@ class BatchCountsSuite:
             lambda batches: batches.settle("b", "j1", DONE),
             lambda batches: batches.settle("b", "stranger", DONE),
             lambda batches: batches.succeed("b", ["j1"]),
+            lambda batches: batches.fail("b", ["stranger"]),
             lambda batches: batches.settle("b", "j1", PENDING),
             lambda batches: batches.cancel("b"),
             lambda batches: (batches.add("b", "load", [], LONG), batches.end_load("b", "load")),
@@ -411,6 +443,13 @@ def ended(batches: Batches, load: str = FIRST_LOAD, *, keep: bool = True) -> Tal
 def settled(batches: Batches, job: str, outcome: MemberState = DONE, *dropped: str, id: str = "b") -> Settled:
     """The answer to an outcome."""
     answer = batches.settle(id, job, outcome, dropped)
+    assert answer is not None
+    return answer
+
+
+def failed(batches: Batches, *jobs: str, dropped: Sequence[str] = ()) -> Settled:
+    """Answer of `fail` of jobs of the batch "b"."""
+    answer = batches.fail("b", jobs, dropped)
     assert answer is not None
     return answer
 

@@ -168,6 +168,7 @@ class SharedBatchesSuite(BatchesSuite):
             lambda id, job, others: batches.settle(id, job, CHANCE.choice(list(MemberState)), others),
             lambda id, job, others: batches.settle(id, f"new {job}", FAILED, others),
             lambda id, job, others: batches.succeed(id, [*others, f"new {job}"]),
+            lambda id, job, others: batches.fail(id, [job, f"new {job}"], others),
             lambda id, job, others: batches.add(id, job, [*others, f"new {job}"], LONG),
             lambda id, job, others: batches.end_load(id, job, keep=False),
             lambda id, job, others: batches.cancel(id),
