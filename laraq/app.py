@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,12 @@ class Laraq:
         given = self.settings.store
         if given is not None and not isinstance(given, str):
             return given  # type: ignore[no-any-return]
-        store = store_at(given) if given else self._store_of_the_app()
+        store = self._open(given) if given else self._store_of_the_app()
+        if self.settings.prefix and store.relational:
+            raise ConfigurationError(
+                f"laraq_prefix = {self.settings.prefix!r} is for stores in Redis, and this one is {store.label}: give"
+                " each application a database or a schema of its own."
+            )
         logger.info("laraq keeps its records in %s", store.label)
         return store
 
@@ -197,7 +203,7 @@ class Laraq:
         if not isinstance(via, str):
             return via
         if via not in self._stores:
-            self._stores[via] = store_at(via)
+            self._stores[via] = self._open(via)
         return self._stores[via]
 
     def connection_names(self) -> list[str]:
@@ -230,14 +236,24 @@ class Laraq:
         for models in self._models:
             models.close()
 
+    def adopt(self) -> int:
+        """Take over what was kept without a prefix before there was one; say how many keys.
+
+        For an application that had its stores to itself: whose the records are, they do not say.
+        """
+        return sum(adopt() for store in self._stores_in_use() if (adopt := getattr(store, "adopt", None)) is not None)
+
     def migrate(self) -> list[str]:
         """Bring the schema of every store in use up to date; name the steps taken."""
+        return [*(step for store in self._stores_in_use() for step in store.migrate()), *self.host.migrate()]
+
+    def _stores_in_use(self) -> list[Store]:
         stores = [self.store]
         if self._store_of_failed is not None and self._store_of_failed.label != self.store.label:
             stores.append(self._store_of_failed)
         if self._store_of_batches.label not in {store.label for store in stores}:
             stores.append(self._store_of_batches)
-        return [*(step for store in stores for step in store.migrate()), *self.host.migrate()]
+        return stores
 
     def _connect(self, name: str, config: Any) -> QueueConnection:
         config = {"url": config} if isinstance(config, str) else dict(config)
@@ -256,7 +272,11 @@ class Laraq:
                 raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
 
     def _store_of_the_app(self) -> Store:
-        return store_at(self._store_url_of_the_app() or self.settings.url)
+        return self._open(self._store_url_of_the_app() or self.settings.url)
+
+    def _open(self, url: str) -> Store:
+        prefix = self.settings.prefix
+        return store_at(url, self.host.prefix() if prefix is None else prefix)
 
     def _store_url_of_the_app(self) -> str | None:
         known = {entry.name for entry in entry_points(group="laraq.stores")}
@@ -267,7 +287,7 @@ class Laraq:
         """The store that only the failed jobs have, if there is one."""
         given = self.settings.failed
         own = isinstance(given, str) and given != "null" and not given.startswith("file:")
-        return store_at(given) if own else None
+        return self._open(given) if own else None
 
     @cached_property
     def _store_of_batches(self) -> Store:
@@ -297,8 +317,8 @@ class Laraq:
         return FileFailedJobs(given.removeprefix("file:").removeprefix("//"))
 
 
-def store_at(url: str) -> Store:
-    """The store a URL names, by the entry points of the group `laraq.stores`.
+def store_at(url: str, namespace: str = "") -> Store:
+    """The store a URL names, by the entry points of the group `laraq.stores`; of `namespace`, where it knows any.
 
     Raises StoreNotFoundError with the nearest scheme.
     """
@@ -310,7 +330,8 @@ def store_at(url: str) -> Store:
     made: Any = import_module(module)
     for name in attribute.split("."):
         made = getattr(made, name)
-    store: Store = made(url)
+    knows_namespaces = namespace and "namespace" in inspect.signature(made).parameters
+    store: Store = made(url, namespace=namespace) if knows_namespaces else made(url)
     return store
 
 

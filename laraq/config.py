@@ -29,6 +29,9 @@ class Settings(BaseModel):
     #: Where batches are counted: a store URL or object; None: the store if it is a database, else the result backend's
     #: database, else the store.
     batches: Any = None
+    #: What every key of a Redis store begins with; None: what the host's own keys do (`global_keyprefix`). Applications
+    #: with the same one share their records.
+    prefix: str | None = None
     #: Named connections: {"emails": {"url": "amqp://...", "queue": "mail", "retry_after": 90}}.
     connections: dict[str, Any] = Field(default_factory=dict)
     #: Name of the connection a job takes when nobody says otherwise.

@@ -19,6 +19,7 @@ LaraqError
 ├── JobFailure
 │   ├── MaxAttemptsExceededError
 │   │   └── JobTimedOutError
+│   ├── JobDroppedError
 │   ├── JobLostError
 │   └── ManuallyFailedError
 ├── ModelNotFoundError

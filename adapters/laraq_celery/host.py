@@ -102,6 +102,12 @@ class CeleryHost:
             urls.append(backend.removeprefix("db+"))
         return urls
 
+    def prefix(self) -> str:
+        """`global_keyprefix`, as kombu's Redis transport and Celery's Redis backend take it."""
+        conf = self.app.conf
+        options = (conf.broker_transport_options, conf.result_backend_transport_options)
+        return next((str(found) for each in options if each and (found := each.get("global_keyprefix"))), "")
+
     def aliases(self) -> Sequence[str]:
         """The kind of broker: jobs may say `on_connection("redis")` of an app whose broker is Redis."""
         scheme = str(self.app.conf.broker_url or "amqp").partition("://")[0].partition("+")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ logger = logging.getLogger("laraq")
 #: How long the journal of a process that was killed is kept: longer than any broker keeps its messages to itself.
 JOURNAL_KEPT = timedelta(days=7)
 
+#: Seconds for which it is known that an application's workers were here.
+SHARERS_KEPT = 7 * 24 * 3600.0
+
 
 def connect(laraq: Laraq, app: Any) -> None:
     """Follow the worker of this app; several apps in one process each have their own Laraq."""
@@ -47,6 +51,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _say_what_the_pool_cannot(app, sender.pool)
             _prune_journal(laraq)
+            _say_who_shares(laraq)
 
     def worker_process_init(**_: Any) -> None:
         if interruption is not None:
@@ -84,6 +89,31 @@ def _prune_journal(laraq: Laraq) -> None:
         laraq.store.journal.prune(JOURNAL_KEPT)
     except StoreError as error:
         logger.warning("The journal was not pruned: %s", error)
+
+
+def _say_who_shares(laraq: Laraq) -> None:
+    """Two applications without a prefix of their own share what they keep, which only one of them may know."""
+    store, own = laraq.store, laraq.host.label
+    try:
+        if getattr(store, "strays", bool)():
+            logger.warning(
+                "%s holds records without the prefix of %s. If they are its own, stop its processes and run"
+                " `laraq migrate --adopt`.",
+                store.label,
+                own,
+            )
+        known = store.cache.get("apps")
+        names = set(json.loads(known.value)) if known is not None else set()
+        if others := sorted(names - {own}):
+            logger.warning(
+                "%s also keeps the records of %s: failed jobs, locks and limits are common. If it is another"
+                " application, give each a laraq_prefix, or a database of its own.",
+                store.label,
+                ", ".join(others),
+            )
+        store.cache.put("apps", json.dumps(sorted(names | {own})), SHARERS_KEPT)
+    except StoreError as error:
+        logger.warning("It is not known who else keeps records in %s: %s", store.label, error)
 
 
 def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from laraq_redis import script
 from laraq_redis.batches import RedisBatches
 from laraq_redis.cache import RedisCache
-from laraq_redis.connection import Client, label, open_client
+from laraq_redis.connection import Client, label, open_client, store_errors
 from laraq_redis.delayed import RedisDelayed
 from laraq_redis.direct import direct
 from laraq_redis.failed import RedisFailedJobs
@@ -15,6 +16,9 @@ from laraq_redis.journal import RedisJournal
 from laraq_redis.limits import RedisLimits
 from laraq_redis.locks import RedisLocks
 from laraq_redis.parking import RedisParking
+
+#: What keys begin with when nobody says otherwise. The braces keep all of them on one node of a cluster.
+PREFIX = "{laraq}:"
 
 
 class RedisStore:
@@ -26,7 +30,7 @@ class RedisStore:
 
     relational = False
 
-    def __init__(self, client: Client, *, prefix: str = "{laraq}:") -> None:
+    def __init__(self, client: Client, *, prefix: str = PREFIX) -> None:
         """The braces in the default prefix keep all keys on one node of a cluster, which the Lua scripts need."""
         self.client = client
         self.prefix = prefix
@@ -42,9 +46,12 @@ class RedisStore:
         self._delayed = RedisDelayed(client, self.label, prefix)
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "{laraq}:", **options: Any) -> RedisStore:
-        """A store that connects when it is first used; `options` are redis-py's, see `open_client`."""
-        store = cls(open_client(url, **options), prefix=prefix)
+    def from_url(cls, url: str, *, prefix: str = PREFIX, namespace: str = "", **options: Any) -> RedisStore:
+        """A store that connects when it is first used; `options` are redis-py's, see `open_client`.
+
+        `namespace` stands before the prefix, and tells applications on one database apart.
+        """
+        store = cls(open_client(url, **options), prefix=namespace + prefix)
         store._owns_client = True
         return store
 
@@ -91,6 +98,28 @@ class RedisStore:
     def migrate(self) -> Sequence[str]:
         """Redis has no schema."""
         return ()
+
+    def adopt(self) -> int:
+        """Make the keys without a namespace those of this store, and merge what is on both sides; say how many.
+
+        Of a record that is on both sides this store's own stays. It may be called again, and cut off.
+        """
+        if self.prefix == PREFIX:
+            return 0
+        adopt, moved = script.load(self.client, "adopt"), 0
+        with store_errors(self.label):
+            for found in list(self.client.scan_iter(match=f"{PREFIX}*", count=1000)):
+                old = found.decode() if isinstance(found, bytes) else str(found)
+                name = old.removeprefix(PREFIX)
+                moved += adopt([old, self.prefix + name], [int(name.startswith("delayed:queues:"))])
+        return moved
+
+    def strays(self) -> bool:
+        """Whether jobs are kept without a namespace, where this store would not look for them."""
+        if self.prefix == PREFIX:
+            return False
+        with store_errors(self.label):
+            return bool(self.client.exists(*(f"{PREFIX}{name}" for name in ("failed", "batches", "delayed"))))
 
     def close(self) -> None:
         """Let go of connections; the store may be used again and then reconnects."""

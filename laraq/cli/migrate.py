@@ -9,8 +9,9 @@ from laraq.cli.attached import attached
 
 @click.command()
 @click.option("--sql", is_flag=True, help="Print the SQL of the schema and change nothing.")
+@click.option("--adopt", is_flag=True, help="Also take over what Redis holds without laraq_prefix.")
 @click.pass_context
-def migrate(context: click.Context, sql: bool) -> None:
+def migrate(context: click.Context, sql: bool, adopt: bool) -> None:
     """Bring the tables up to date.
 
     Run it after every upgrade of laraq, or as often as you like.
@@ -23,6 +24,8 @@ def migrate(context: click.Context, sql: bool) -> None:
             click.echo(migration_sql())
             return
         steps = laraq.migrate()
+        if adopt:
+            steps.append(f"{laraq.adopt()} keys taken over")
         for step in steps:
             click.echo(step)
         if not steps:

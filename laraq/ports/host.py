@@ -27,6 +27,9 @@ class Host(Protocol):
     def store_urls(self) -> Sequence[str]:
         """URLs the application has configured where a store could live, best first."""
 
+    def prefix(self) -> str:
+        """What the application's keys begin with on a server that it shares with others; empty for nothing."""
+
     def aliases(self) -> Sequence[str]:
         """Other names of the default connection, such as its broker's kind."""
 

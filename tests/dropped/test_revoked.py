@@ -120,7 +120,8 @@ def test_a_job_that_is_revoked_as_it_runs_frees_what_it_held(shop: Shop) -> None
             for number, name in enumerate(signals, 1):
                 send(name, name in batched)
                 id = running(name)
-                assert held() == {"overlap:proj.Held:door"} | (set() if name in batched else {f"unique:proj.Held:{name}"})
+                unique = set() if name in batched else {f"unique:proj.Held:{name}"}
+                assert held() == {"overlap:proj.Held:door"} | unique
                 app.control.revoke(id, terminate=True, signal=name)
                 until(lambda: queue.failed.jobs.count() == number, f"{name} is on record")
                 until(lambda: not held(), f"{name} frees its locks")
