@@ -23,7 +23,7 @@ from laraq.callbacks import derived_id, describe, pack_callback, send_callback
 from laraq.chain import PendingChain, wanted
 from laraq.context import Context
 from laraq.current import Surroundings
-from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError
+from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError, JobDroppedError
 from laraq.events import Events
 from laraq.link import Link
 from laraq.payload import Payload
@@ -92,7 +92,7 @@ class BatchService:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Forget batches; say how many were there."""
-        return self.store.delete(BatchQuery(ids=tuple(ids)))
+        return self._forget(BatchQuery(ids=tuple(ids)))
 
     def prune(
         self,
@@ -103,10 +103,21 @@ class BatchService:
         """Forget batches that finished before a moment, and unfinished or cancelled ones created before others."""
         pruned = self.store.delete(BatchQuery(finished_before=finished_before))
         if unfinished_before is not None:
-            pruned += self.store.delete(BatchQuery(finished=False, created_before=unfinished_before))
+            pruned += self._forget(BatchQuery(finished=False, created_before=unfinished_before))
         if cancelled_before is not None:
-            pruned += self.store.delete(BatchQuery(cancelled=True, created_before=cancelled_before))
+            pruned += self._forget(BatchQuery(cancelled=True, created_before=cancelled_before))
         return pruned
+
+    def _forget(self, query: BatchQuery) -> int:
+        """A batch that is a link breaks its chain when it is forgotten before its end: nothing else ever would."""
+        with self._laraq:
+            for record in self.store.all(query):
+                if record.finished_at is None and "chain" in record.wants - record.sent:
+                    error = JobDroppedError(f"Batch {record.name or record.id} was deleted before it had finished")
+                    if record.cancelled_at is None:
+                        self._break_chain(record, describe(error))
+                    self._drop_chain(record)
+        return self.store.delete(query)
 
     def retry(self, id: str) -> tuple[list[str], list[str]]:
         """Send the failed jobs of a batch again; the ids of those sent, and of those that have no failed record.

@@ -21,6 +21,7 @@ APP = "laraq.app"
 #: Every command, with the file it is in. Its function has the same name, `-` and `:` read as `_`.
 COMMANDS = {
     "batches": "laraq.cli.batches",
+    "clear": "laraq.cli.clear",
     "demo": "laraq.cli.demo",
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",

@@ -87,6 +87,22 @@ def test_a_batch_cancelled_by_hand_stops_its_chain_silently(line: Line) -> None:
     assert not any(str(entry).startswith("chain") for entry in log)
 
 
+def test_a_batch_that_is_forgotten_before_its_end_breaks_its_chain(line: Line) -> None:
+    """Also as a member of another batch, which would wait for the links behind it for ever."""
+    outer = watched([[Bus.batch([Note(2)]).name("inner"), Note(4)], Note(5)]).allow_failures().dispatch()
+    Bus.chain([Bus.batch([Note(6)]).name("alone"), Note(7)]).catch(on_catch_of_the_chain).dispatch()
+    while len([batch for batch in line.laraq.batches.all() if batch.name in ("inner", "alone")]) < 2:
+        line.step()
+    line.waiting = [one for one in line.waiting if one[0].fields.get("n") not in (2, 6)]  # they are lost
+    for batch in line.laraq.batches.all():
+        if batch.name in ("inner", "alone"):
+            batch.delete()
+    line.work()
+    assert not {4, 7} & set(log)
+    assert len([entry for entry in log if str(entry).startswith("chain: Batch alone was deleted")]) == 1
+    assert counts(outer)[3] is True
+
+
 def test_a_batch_whose_message_comes_twice_is_one_batch(line: Line) -> None:
     Bus.chain([watched([Note(1), Note(2)]), Note(3)]).dispatch()
     payload, _ = line.waiting.pop()
