@@ -15,6 +15,7 @@ from laraq.errors import ConfigurationError
 from laraq.failure import FailedJob
 from laraq.ports import DelayedMessage, Line, ParkedJob
 from laraq.tally import BatchRecord, MemberState
+from laraq_celery.signals import _say_who_shares
 from laraq_redis.store import RedisStore
 
 OpenApp = Callable[..., Laraq]
@@ -130,3 +131,22 @@ def test_a_database_is_no_place_for_a_prefix(open_app: OpenApp, sqlite_url: str)
     with pytest.raises(ConfigurationError, match=r"laraq_prefix = 'shop:' .* a schema of its own"):
         laraq.ready()
     laraq.settings = laraq.settings.model_copy(update={"prefix": None})
+
+
+def test_a_worker_says_who_else_keeps_records_in_its_store(
+    open_app: OpenApp, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def started(laraq: Laraq, name: str) -> str:
+        caplog.clear()
+        laraq.host.app.main = name  # type: ignore[attr-defined]
+        _say_who_shares(laraq)
+        return caplog.text
+
+    assert started(open_app(), "one") == ""
+    assert "keeps the records of Celery app 'one': failed jobs, locks and limits are common" in started(
+        open_app(), "two"
+    )
+    assert started(open_app("three:"), "three") == ""
+    with RedisStore.from_url(redis_url).client as client:
+        client.hset("{laraq}:failed", "id", "{}")
+    assert "holds records without the prefix of Celery app 'three'" in started(open_app("three:"), "three")
