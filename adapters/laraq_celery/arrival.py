@@ -193,11 +193,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _is_unsettled(mark: Any) -> bool:
-    """The only mark that travels: settling was put off (task.py: _settle_later)."""
+    """The only marks that travel: settling was put off (task.py: _settle_later)."""
     return (
         isinstance(mark, Mapping)
         and mark.keys() == {"kind", "detail"}
-        and mark["kind"] == "unsettled"
+        and mark["kind"] in ("unsettled", "dropped")
         and isinstance(mark["detail"], str)
     )
 
