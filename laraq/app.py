@@ -35,6 +35,7 @@ from laraq.routes import Routes
 from laraq.runner import Runner
 from laraq.transactions import AfterCommit
 from laraq.unique import UniqueLocks
+from laraq.untyped import Untyped
 
 logger = logging.getLogger("laraq")
 
@@ -112,7 +113,7 @@ class Laraq:
     @cached_property
     def codec(self) -> Codec:
         """Jobs to JSON and back."""
-        return Codec(self.keys, lambda: self.models)
+        return Codec(self.keys, lambda: self.models, Untyped(self.host.mark, self.host.unmark))
 
     @property
     def models(self) -> tuple[Models, ...]:

@@ -7,7 +7,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from laraq import registry
 from laraq.errors import JobDefinitionError
@@ -17,9 +17,14 @@ from laraq.options import OPTIONS, is_lease
 _NUMBERS = ("tries", "max_exceptions", "timeout", "priority")
 
 
+#: What stands in a class body for a field without a plain default.
+_FIELDS = (dataclasses.Field, type(dataclasses.MISSING))
+
+
 def define(cls: type[Any], verbs: frozenset[str]) -> None:
     """Turn a class body into a job: refuse what cannot work, tell options from fields, make the constructor."""
     where = f"{cls.__module__}.{cls.__qualname__}"
+    _refuse_foreign(cls, where)
     if "__init__" in cls.__dict__:
         raise JobDefinitionError(
             f"{where} has its own __init__: annotated names are the constructor (`order_id: int`);"
@@ -28,9 +33,9 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
     cls._name = registry.name_of(cls.__module__, cls.__qualname__)
     annotations = dict(_own_annotations(cls))
     for name in tuple(annotations):
-        if _is_class_variable(annotations[name]):
+        if _is_class_variable(annotations[name]) or _is_named(annotations[name], "KW_ONLY"):
             continue
-        if name in OPTIONS and name in cls.__dict__:
+        if name in OPTIONS and not isinstance(cls.__dict__.get(name, dataclasses.MISSING), _FIELDS):
             del annotations[name]
         elif name in OPTIONS or name in verbs:
             kind = "an option" if name in OPTIONS else "a verb"
@@ -56,8 +61,58 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
         dataclasses.dataclass(repr=False)(cls)
     except (TypeError, ValueError) as error:
         raise JobDefinitionError(f"{where}: {error}") from None
+    _refuse_fields(cls, where)
+    # A `@dataclass` that somebody writes above the class would put one in its place that shows encrypted fields.
+    cls.__repr__ = cls.__repr__
     if hasattr(cls, "handle"):
         registry.register(cls, cls._name)
+
+
+def frozen(cls: type[Any]) -> JobDefinitionError:
+    """Why such a class is refused; it can be seen only once the class is there, when it is used."""
+    return JobDefinitionError(
+        f"{cls.__module__}.{cls.__qualname__} is a frozen dataclass, but options and the run are kept on the instance:"
+        " leave the decorator out, every Job is a dataclass."
+    )
+
+
+def _refuse_foreign(cls: type[Any], where: str) -> None:
+    """What makes another kind of class of it, or never runs."""
+    # A model exists only where pydantic has been imported.
+    if (pydantic := sys.modules.get("pydantic.main")) is not None and issubclass(cls, pydantic.BaseModel):
+        raise JobDefinitionError(
+            f"{where} is a pydantic model as well: its fields are validated without that (@field_validator and"
+            " @model_validator work in a Job); let a field hold the model, or leave BaseModel out."
+        )
+    if "__slots__" in cls.__dict__ and "__dataclass_fields__" in cls.__dict__:
+        raise JobDefinitionError(
+            f"{where}: @dataclass(slots=True) makes a new class: leave it out, a Job is a dataclass."
+        )
+    handle = getattr(cls, "handle", None)
+    if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
+        raise JobDefinitionError(
+            f"{where} yields, so that calling it would run nothing: return a value, or dispatch a job for each."
+        )
+
+
+def _refuse_fields(cls: type[Any], where: str) -> None:
+    """Fields that an instance would not hold, or not under its constructor's rules."""
+    fields = dataclasses.fields(cls)
+    for field in fields:
+        if inspect.ismemberdescriptor(getattr(cls, field.name, None)):
+            raise JobDefinitionError(f"{where}: the field {field.name!r} stands in __slots__: leave __slots__ out.")
+        if type(field.default).__name__ == "FieldInfo":
+            raise JobDefinitionError(
+                f"{where}: the field {field.name!r} has pydantic's Field(...) as its value: write"
+                f" {field.name}: Annotated[..., Field(...)], with the default behind it."
+            )
+    code = cls.__init__.__code__
+    given = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    if lost := set(given) - {field.name for field in fields if field.init}:
+        raise JobDefinitionError(
+            f"{where}: {', '.join(sorted(lost))} is an InitVar, which the instance does not keep, so it cannot travel:"
+            " make it a field."
+        )
 
 
 def _own_annotations(cls: type[Any]) -> Mapping[str, Any]:
@@ -69,9 +124,14 @@ def _own_annotations(cls: type[Any]) -> Mapping[str, Any]:
 
 
 def _is_class_variable(annotation: Any) -> bool:
+    return _is_named(annotation, "ClassVar")
+
+
+def _is_named(annotation: Any, name: str) -> bool:
+    """Whether the annotation is that special form of `typing` or `dataclasses`, also as text that nothing resolved."""
     if isinstance(annotation, str):
-        return annotation.partition("[")[0].rpartition(".")[2] == "ClassVar"
-    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+        return annotation.partition("[")[0].rpartition(".")[2] == name
+    return (typing.get_origin(annotation) or annotation) is getattr(typing, name, getattr(dataclasses, name, None))
 
 
 def _is_amount(value: Any) -> bool:

@@ -132,18 +132,22 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
         if parameter.name in injected:
             continue
         annotations[parameter.name] = hints.get(parameter.name, Any)
-        if parameter.default is not parameter.empty:
-            default = parameter.default
-            members[parameter.name] = (
-                dataclasses.field(default_factory=functools.partial(copy.deepcopy, default))
-                if default.__class__.__hash__ is None
-                else default
-            )
+        members[parameter.name] = _field(parameter)
     members["__annotations__"] = annotations
     members["_function"] = staticmethod(function)
     members["handle"] = staticmethod(function)
     members["__doc__"] = function.__doc__
     return typing.cast("type[FunctionJob]", type(function.__name__, (FunctionJob,), members))
+
+
+def _field(parameter: inspect.Parameter) -> Any:
+    """The parameter as a dataclass reads it: its default, not shared between jobs, and whether it has a position."""
+    by_keyword, default = parameter.kind is parameter.KEYWORD_ONLY, parameter.default
+    if default is parameter.empty:
+        return dataclasses.field(kw_only=by_keyword)
+    if default.__class__.__hash__ is None:
+        return dataclasses.field(default_factory=functools.partial(copy.deepcopy, default), kw_only=by_keyword)
+    return dataclasses.field(default=default, kw_only=by_keyword)
 
 
 def _member(name: str, value: Any) -> Any:

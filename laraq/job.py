@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeV
 from typing_extensions import dataclass_transform
 
 from laraq.current import current
-from laraq.definition import define
+from laraq.definition import define, frozen
 from laraq.delivery import Delivery
 from laraq.errors import NotInQueueError
 from laraq.interactions import Interactions
@@ -57,7 +57,15 @@ class Verb(Generic[R]):
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is not None:
             return lambda: self._perform(instance)
-        return lambda *args, **kwargs: self._perform(owner(*args, **kwargs))
+
+        def perform(*args: Any, **kwargs: Any) -> R:
+            try:
+                job = owner(*args, **kwargs)
+            except dataclasses.FrozenInstanceError:
+                raise frozen(owner) from None
+            return self._perform(job)
+
+        return perform
 
 
 J = TypeVar("J")

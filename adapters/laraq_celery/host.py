@@ -9,6 +9,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.result import AsyncResult
 from kombu.transport import get_transport_cls
+from kombu.utils.json import JSONEncoder, object_hook
 
 from laraq import registry
 from laraq.delivery import Done, Fail, Release, Verdict
@@ -129,6 +130,14 @@ class CeleryHost:
     def task(self, cls: type[Any]) -> Any:
         """The Celery task of a Job class."""
         return self.app.tasks[cls.job_name()]
+
+    def mark(self, value: Any) -> Any:
+        """As kombu's JSON writes what is not JSON, types that users have registered included."""
+        return JSONEncoder().default(value)  # type: ignore[no-untyped-call]
+
+    def unmark(self, marked: dict[str, Any]) -> Any:
+        """As kombu's JSON reads it."""
+        return object_hook(marked)
 
     def result(self, id: str) -> AsyncResult:
         """Celery's view of a job."""

@@ -73,6 +73,7 @@ class TaskJob(Job):
 
     _has_own_task = True
     _call: ClassVar[Any] = None
+    _app: ClassVar[Any] = None
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """The task's function with its own arguments; nothing is injected."""
@@ -85,7 +86,7 @@ class TaskJob(Job):
 
 
 class TaskFields:
-    """The codec of a TaskJob: Celery has serialized its arguments already."""
+    """The codec of a TaskJob: its arguments travel as Celery's serializer carries them, and are not looked at."""
 
     def __init__(self, cls: type[TaskJob]) -> None:
         self._cls = cls
@@ -94,9 +95,13 @@ class TaskFields:
         """The keyword arguments."""
         return dict(job.kwargs)
 
+    def prove(self, job: TaskJob) -> None:
+        """What another serializer than JSON carries is not for JSON to judge."""
+
     def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> TaskJob:
         """An instance that holds the arguments."""
-        return self._cls(tuple(args), dict(fields))
+        load = self._cls._app().laraq.codec.untyped.load
+        return self._cls(tuple(map(load, args)), {name: load(value) for name, value in fields.items()})
 
 
 def _task_job(task_class: type[Task]) -> type[TaskJob]:
@@ -112,6 +117,7 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
     members["_fields_codec"] = classmethod(TaskFields)
     # The instance in the app, not the class: `bind=True` functions take it as `self`.
     members["_call"] = staticmethod(lambda *args, **kwargs: task_class.app.tasks[task_class.name].run(*args, **kwargs))
+    members["_app"] = staticmethod(lambda: task_class.app)
     cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
     cls._name = task_class.name
     registry.register(cls, task_class.name)

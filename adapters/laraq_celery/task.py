@@ -233,7 +233,10 @@ class JobTask(Task):
         name = str(headers.get(ORIGINAL, UNKNOWN)) if self.name == UNKNOWN else self.name
         if name == UNKNOWN and CRASH not in headers:
             raise PayloadError(f"A message for the task {UNKNOWN!r} names no job.")
-        header, carrier = headers.get(LARAQ), carrier_of(request)
+        # Celery's JSON has taken the marks off moments and the like, and what is kept of a job must be JSON.
+        again = self.laraq.codec.untyped.again
+        args, fields = tuple(map(again, args)), again(fields)
+        header, carrier = again(headers.get(LARAQ)), carrier_of(request)
         try:
             payload = Payload.from_header(str(request.id), name, fields, args, header, carrier=carrier)
             if header is not None and (why := payload.misfit()) is not None:

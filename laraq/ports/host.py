@@ -42,6 +42,12 @@ class Host(Protocol):
     def task(self, cls: Any) -> Any:
         """The host's own task of a Job class."""
 
+    def mark(self, value: Any) -> Any:
+        """JSON-ready what is not JSON, as the host's own messages carry it. Raises TypeError for what they do not."""
+
+    def unmark(self, marked: dict[str, Any]) -> Any:
+        """What `mark` was given; any other dict is itself. Raises ValueError for a mark that is unknown."""
+
     def result(self, id: str) -> Any:
         """The host's own view of a job's result."""
 
