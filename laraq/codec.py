@@ -86,7 +86,7 @@ class Codec:
                 raise PayloadError(f"Job {payload.job} cannot be decrypted by this worker: {error}") from None
         try:
             return self._codec(cls).load(payload.args, fields, discreet)
-        except (ValidationError, TypeError) as error:
+        except (ValidationError, PydanticSerializationError, TypeError) as error:
             raise PayloadError(f"Job {payload.job} cannot be made from its message: {error}") from None
 
     def _codec(self, cls: type[Any]) -> FieldsCodec:

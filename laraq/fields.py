@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_json
+from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
 from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
 from laraq.mapped import Sent
@@ -39,8 +39,7 @@ class PydanticFields:
         shape = shape_of(cls, self.names, models)
         #: Whether pydantic's decorators stand in the class; a validated job is then an instance, else a dict.
         self._decorated = shape.decorated
-        self._schema, self._written_schema = shape.receiving, shape.sending
-        self._compiler = Compiler(cls.job_name(), self._untyped)
+        self._schema = shape.receiving
         refs = refs_of(shape.sending)
         for name, part in shape.parts.items():
             try:
@@ -54,6 +53,12 @@ class PydanticFields:
         self._coded = shape.decorated or hasattr(cls, "__post_init__")
         #: Those of which each value is read back before it is sent.
         self._unproven = tuple(name for name, part in shape.parts.items() if self._coded or not is_proven(part, refs))
+        #: Whether more is to do than to validate and to serialize.
+        self._careful = bool(self._unproven or self._secrets or not self.names)
+        self._compiler = Compiler(cls.job_name(), self._untyped)
+        self._sender = self._compiler.sender(shape.receiving, hide=False)
+        self._receiver = self._compiler.receiver(shape.receiving, hide=False)
+        self._serializer = self._compiler.serializer(shape.sending)
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -62,12 +67,9 @@ class PydanticFields:
 
         Raises InvalidJobError, and pydantic's errors.
         """
-        if not self.names:
-            return {}
-        values = self._validated(job)
-        if self._unproven:
-            return self._proven(values, self._unproven, bool(job.encrypted))
-        dumped: dict[str, Any] = self._serializer.to_python(values, mode="json")
+        if self._careful or job.encrypted:
+            return self._dump_carefully(job)
+        dumped: dict[str, Any] = self._serializer.to_python(self._sender.validate_python(self._state(job)), mode="json")
         return dumped
 
     def prove(self, job: Any) -> None:
@@ -75,8 +77,17 @@ class PydanticFields:
         if self.names:
             self._proven(self._validated(job), self.names, bool(job.encrypted))
 
+    def _state(self, job: Any) -> dict[str, Any]:
+        """What the instance holds under the names of its fields."""
+        state: dict[str, Any] = job.__dict__
+        return state if len(state) == len(self.names) else {name: state[name] for name in self.names}
+
+    def _dump_carefully(self, job: Any) -> dict[str, Any]:
+        if not self.names:
+            return {}
+        return self._proven(self._validated(job), self._unproven, bool(job.encrypted))
+
     def _validated(self, job: Any) -> Any:
-        state = job.__dict__
         if not job.encrypted:
             if self._secrets:
                 raise JobDefinitionError(
@@ -86,11 +97,13 @@ class PydanticFields:
             sender = self._sender
         else:
             sender = self._discreet_sender
-        return sender.validate_python({name: state[name] for name in self.names})
+        return sender.validate_python(dict(self._state(job)))
 
     def _proven(self, values: Any, names: Sequence[str], discreet: bool) -> dict[str, Any]:
         context = Sent() if self._models else None
         dumped, text = self._written(values, discreet, context)
+        if not names:
+            return dumped
         try:
             arrived = self._arrived(text, context)
         except ValidationError as error:
@@ -174,41 +187,30 @@ class PydanticFields:
         if not fields and not self.names:
             return self._cls()
         receiver = self._discreet_receiver if discreet else self._receiver
-        try:
-            values = receiver.validate_json(self._text(fields))
-        except ValidationError:
-            if not self._wild:
-                raise
-            # Somebody else's message, with a moment where the type says so.
+        if self._wild:
+            values = self._read(receiver, fields)
+        else:
+            # As JSON, because only then base64 becomes bytes and a JSON object's keys become what the type says.
             values = receiver.validate_json(to_json(fields, bytes_mode="base64"))
         return values if self._decorated else self._cls(**values)
 
+    def _read(self, receiver: SchemaValidator, fields: Mapping[str, Any]) -> Any:
+        try:
+            return receiver.validate_json(self._text(fields))
+        except ValidationError:
+            # Somebody else's message, with a moment where the type says so, beside values without a type.
+            return receiver.validate_json(to_json(fields, bytes_mode="base64"))
+
     def _text(self, fields: Mapping[str, Any]) -> bytes:
-        """As JSON, because only then base64 becomes bytes and a JSON object's keys become what the type says."""
-        if self._wild:
-            fields = {
-                name: self._untyped.again(value) if name in self._wild else value for name, value in fields.items()
-            }
-        return to_json(fields, bytes_mode="base64")
-
-    # -- made when needed: one process sends, another receives ---------------------------------------------------
-
-    @cached_property
-    def _serializer(self) -> SchemaSerializer:
-        return self._compiler.serializer(self._written_schema)
-
-    @cached_property
-    def _sender(self) -> SchemaValidator:
-        return self._compiler.sender(self._schema, hide=False)
+        """JSON that still tells what a carrier has made of the marks in values without a type."""
+        again, wild = self._untyped.again, self._wild
+        marked = {name: again(value) if name in wild else value for name, value in fields.items()}
+        return to_json(marked, bytes_mode="base64")
 
     @cached_property
     def _discreet_sender(self) -> SchemaValidator:
         """With errors that do not quote values: for encrypted jobs, of the class or this instance."""
         return self._compiler.sender(self._schema, hide=True)
-
-    @cached_property
-    def _receiver(self) -> SchemaValidator:
-        return self._compiler.receiver(self._schema, hide=False)
 
     @cached_property
     def _discreet_receiver(self) -> SchemaValidator:
