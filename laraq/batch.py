@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from laraq.conditionable import Conditionable
 from laraq.current import current
@@ -20,6 +20,7 @@ from laraq.job import Job
 from laraq.options import Seconds, seconds
 from laraq.retries import Backoff
 from laraq.tally import BatchRecord, MemberState
+from laraq.untyped import AsWritten
 
 if TYPE_CHECKING:
     from laraq.batches import BatchService
@@ -156,7 +157,7 @@ class ChainedBatch(Job):
     """A batch as a link of a chain: it sends the batch, which takes over the rest of the chain."""
 
     #: As `BatchService.describe` wrote it.
-    described: dict[str, Any]
+    described: Annotated[Any, AsWritten]
 
     #: Each start goes on with the same batch: a worker or store that dies in the middle must not end the chain.
     tries = 10

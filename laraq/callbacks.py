@@ -10,7 +10,7 @@ import inspect
 import sys
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from laraq.closures import pack, unpack
 from laraq.current import current
@@ -19,6 +19,7 @@ from laraq.failure import storable, text_of, traceback_of
 from laraq.function import JobFunction
 from laraq.job import Job
 from laraq.link import Link
+from laraq.untyped import AsWritten
 
 #: Most characters that travel of what an error says, and of its traceback.
 _MESSAGE, _TRACEBACK = 8000, 8000
@@ -38,7 +39,7 @@ class CallQueuedCallback(Job):
     #: As `closures.pack` wrote it.
     function: dict[str, str | None]
     #: As `describe` wrote it.
-    error: dict[str, Any] | None = None
+    error: Annotated[Any, AsWritten] = None
 
     tries = 1
 

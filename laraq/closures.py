@@ -18,6 +18,7 @@ from typing import Any
 
 from laraq import aio, registry
 from laraq.current import current
+from laraq.definition import yields
 from laraq.errors import (
     ConfigurationError,
     JobDefinitionError,
@@ -78,8 +79,11 @@ class CallQueuedClosure(Job):
 def closure(function: Callable[..., Any]) -> CallQueuedClosure:
     """A function as a job to configure: `closure(fn).named("x").catch(on_error).on_queue("low").dispatch()`.
 
-    Raises ConfigurationError for a lambda or nested function without `laraq_keys`.
+    Raises ConfigurationError for a lambda or nested function without `laraq_keys`, and JobDefinitionError for one that
+    yields.
     """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise yields(f"{function.__module__}.{function.__qualname__}")
     job = CallQueuedClosure(**pack(function))  # type: ignore[arg-type] # the keys are the fields
     if job.code is not None and isinstance(function, FunctionType):
         code = function.__code__

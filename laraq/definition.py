@@ -76,6 +76,13 @@ def frozen(cls: type[Any]) -> JobDefinitionError:
     )
 
 
+def yields(where: str) -> JobDefinitionError:
+    """Why a generator is refused."""
+    return JobDefinitionError(
+        f"{where} yields, so that calling it would run nothing: return a value, or dispatch a job for each."
+    )
+
+
 def _refuse_foreign(cls: type[Any], where: str) -> None:
     """What makes another kind of class of it, or never runs."""
     # A model exists only where pydantic has been imported.
@@ -90,9 +97,7 @@ def _refuse_foreign(cls: type[Any], where: str) -> None:
         )
     handle = getattr(cls, "handle", None)
     if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
-        raise JobDefinitionError(
-            f"{where} yields, so that calling it would run nothing: return a value, or dispatch a job for each."
-        )
+        raise yields(where)
 
 
 def _refuse_fields(cls: type[Any], where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator, core_schema, to_json
 
 from laraq.mapped import is_row
-from laraq.untyped import Untyped
+from laraq.untyped import Untyped, as_written
 
 #: A node of a core schema.
 Node = dict[str, Any]
@@ -82,7 +82,7 @@ def is_proven(node: Node, refs: Mapping[str, Node]) -> bool:
     if kind == "definition-ref":
         others = {ref: other for ref, other in refs.items() if ref != node["schema_ref"]}
         return len(others) < len(refs) and is_proven(refs[node["schema_ref"]], others)
-    if is_row(node.get("function")):
+    if is_row(node.get("function")) or node.get("serialization", {}).get("function") is as_written:
         return True
     if node.keys() - _HARMLESS or "__type__" in node.get("fields", ()):
         return False

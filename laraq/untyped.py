@@ -64,6 +64,19 @@ def unmark(marked: dict[str, Any]) -> Any:
     return known(marked["__value__"])
 
 
+def as_written(value: Any) -> Any:
+    """The value."""
+    return value
+
+
+class AsWritten:
+    """`Annotated[Any, AsWritten]`: JSON-ready already, fields of other jobs for instance, whose marks stay marks."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "any", "serialization": {"type": "function-plain", "function": as_written}}
+
+
 class Untyped:
     """Dumps and loads such values. The host brings its marks, and with them types that users have registered there."""
 
