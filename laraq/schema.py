@@ -5,6 +5,7 @@ A walk goes by the keys that hold schemas, never by what looks like one: names, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from enum import Flag
 from typing import Any
@@ -45,6 +46,10 @@ _HARMLESS = frozenset({
     "max_digits", "decimal_places", "default", "default_factory", "default_factory_takes_data", "copy_default", "cls",
     "cls_name", "total", "fail_fast", "version", "members", "expected", "sub_type", "now_op", "now_utc_offset",
 })  # fmt: skip
+
+
+#: Held while classes are taken for incomplete.
+_compiling = threading.Lock()
 
 
 class Refusal(TypeError):
@@ -231,18 +236,29 @@ def _settings(hide: bool) -> dict[str, Any]:
 
 
 def _compiled(kind: Any, schema: Any, config: Any) -> Any:
+    # Models keep compiled validators and serializers of their own, with their own settings, which are not wanted here.
     try:
-        # Models keep compiled validators of their own, with their own settings.
         return kind(schema, config, _use_prebuilt=False)
-    except TypeError:  # pydantic before 2.12 has none
-        return kind(schema, config)
+    except TypeError:
+        pass
+    # pydantic before 2.12 has no such parameter, and 2.11 takes those of classes that are complete.
+    classes = {node["cls"] for node in walk(schema, {}) if node["type"] in ("model", "dataclass")}
+    complete = [cls for cls in classes if vars(cls).get("__pydantic_complete__")]
+    with _compiling:
+        try:
+            for cls in complete:
+                cls.__pydantic_complete__ = False
+            return kind(schema, config)
+        finally:
+            for cls in complete:
+                cls.__pydantic_complete__ = True
 
 
 def _is_secret(node: Node) -> bool:
     function = node.get("serialization", {}).get("function")
     if node.get("type") != "json-or-python" or getattr(function, "__module__", "") != "pydantic.types":
         return False
-    return "_secret" in getattr(function, "__name__", "") and "schema" in node["json_schema"]
+    return "secret" in getattr(function, "__qualname__", "").lower() and "schema" in node["json_schema"]
 
 
 def _reveal(secret: Any, write: Callable[[Any], Any]) -> Any:

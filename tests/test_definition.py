@@ -85,7 +85,7 @@ def test_a_job_that_is_a_pydantic_model_is_refused() -> None:
     with pytest.raises(JobDefinitionError, match="Other is a pydantic model"):
 
         class Other(BaseModel, Job):  # type: ignore[misc] # that is the point
-            tries = 3
+            n: int
 
 
 def test_slots_for_a_field_are_refused() -> None:

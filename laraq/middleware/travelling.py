@@ -23,6 +23,7 @@ from laraq.errors import InvalidJobError, PayloadError, TamperedPayloadError, Un
 from laraq.job import Job
 from laraq.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
+from laraq.sameness import difference
 
 #: Marks what is no JSON of its own.
 _TYPES, _ALWAYS = "$types", "$always"
@@ -60,7 +61,8 @@ def _pack(one: Any) -> dict[str, Any]:
         json.dumps(state)
     elif is_dataclass(cls):
         state = TypeAdapter(cls).dump_python(one, mode="json")
-        TypeAdapter(cls).validate_python(state)
+        if found := difference(one, TypeAdapter(cls).validate_python(state)):
+            raise TypeError(f"{one!r} cannot travel: its {found.path.lstrip('.')}: {found.told(discreet=True)}.")
     elif not hasattr(one, "__dict__"):
         raise TypeError(f"{one!r} cannot travel: it has __slots__, so it needs to_payload() and from_payload(data).")
     else:

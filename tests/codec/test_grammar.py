@@ -132,6 +132,10 @@ def containers(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
     )
 
 
+def kinds(members: Any) -> list[str]:
+    return sorted(type(member).__name__ for member in members)
+
+
 def same(one: Any, other: Any) -> bool:
     """Without a line of what is tested."""
     if type(one) is not type(other):
@@ -141,7 +145,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, (set, frozenset)):
-        return sorted(map(repr, one)) == sorted(map(repr, other))
+        return (one == other and kinds(one) == kinds(other)) or sorted(map(repr, one)) == sorted(map(repr, other))
     if isinstance(one, BaseModel) or is_dataclass(one):
         return same(vars(one), vars(other))
     return bool(one == other) or repr(one) == repr(other)  # as those of NaN are
