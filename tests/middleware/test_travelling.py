@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from laraq import Job, Laraq, closure, job
 from laraq.delivery import Delivery, Done, Fail, Release, Verdict
@@ -34,7 +35,7 @@ from laraq.middleware import (
 from laraq.middleware import Release as ReleaseMiddleware
 from laraq.middleware.travelling import pack, unpack
 from laraq.payload import Payload
-from tests.middleware.travellers import Connected, Greets, Named, Plain, Sensitive, Slotted, function, log
+from tests.middleware.travellers import Connected, Greets, Guarded, Named, Plain, Sensitive, Slotted, function, log
 
 
 @pytest.fixture
@@ -67,6 +68,11 @@ def travelled(queue: Laraq, middleware: Any) -> Any:
 def test_it_runs_outside_of_the_jobs_own_in_its_order(arrive: Callable[..., Verdict]) -> None:
     assert arrive(Greets().through([Named("a", timedelta(seconds=2), ["x"]), Connected("b")])) == Done("ran")
     assert log == [("a", timedelta(seconds=2), ["x"]), "b", ("own", {}), "handle"]
+
+
+def test_a_dataclass_that_would_arrive_as_another_is_refused(queue: Laraq) -> None:
+    with pytest.raises(InvalidJobError, match="its token: a SecretStr would arrive as another"):
+        pack([Guarded(SecretStr("4111"))], Greets(), queue.keys)
 
 
 @job

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from pydantic import SecretStr
+
 from laraq import Job
 
 log: list[Any] = []
@@ -19,6 +21,14 @@ class Named:
 
     def handle(self, job: Any, next: Any) -> Any:
         log.append((self.name, self.waits, self.tags))
+        return next(job)
+
+
+@dataclass
+class Guarded:
+    token: SecretStr
+
+    def handle(self, job: Any, next: Any) -> Any:
         return next(job)
 
 
