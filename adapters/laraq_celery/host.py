@@ -18,6 +18,7 @@ from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
+from laraq_celery.group_signals import GroupSignals
 from laraq_celery.ordinary import record_failures
 from laraq_celery.outcomes import Outcomes
 from laraq_celery.queue import CeleryQueue
@@ -44,6 +45,8 @@ class CeleryHost:
         self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
         #: In a worker whose parent tells batches of their jobs, and in its children.
         self.outcomes: Outcomes | None = None
+        #: In a worker and its children.
+        self.group_signals: GroupSignals | None = None
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq

@@ -35,8 +35,15 @@ class Interruption:
         if os.getpid() != self._parent and signal.getsignal(TO_CHILD) is signal.SIG_DFL:
             signal.signal(TO_CHILD, lambda signum, frame: _tell_running(self._number[0]))
 
+    @property
+    def number(self) -> int:
+        """Of the signal that asked the worker to stop; 0 before."""
+        return self._number[0]
+
     def tell(self, number: int) -> None:
         """In the parent, for the first signal that asks it to stop: every job that runs hears of it."""
+        if self.number:
+            return
         self._number[0] = number
         free = signal.getsignal(TO_CHILD) is signal.SIG_DFL
         for request in [*state.active_requests]:

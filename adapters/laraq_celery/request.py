@@ -125,7 +125,11 @@ class JobRequest(Request):
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        ours = not return_ok and not self._already_cancelled
+        ours = not return_ok
+        if ours and self._already_cancelled and isinstance(error, (TimeLimitExceeded, WorkerLostError, SystemExit)):
+            # Its child had died before it was cancelled: for Celery a failure, to be acknowledged. It goes back.
+            return None
+        ours = ours and not self._already_cancelled
         if ours and isinstance(error, Terminated) and not self._already_revoked:
             self._announce_revoked("terminated", True, str(error), False)
         if ours and isinstance(error, TimeLimitExceeded):

@@ -15,6 +15,7 @@ from celery.utils.imports import cwd_in_path
 from laraq import aio, events
 from laraq.errors import StoreError
 from laraq.events import Events
+from laraq_celery.group_signals import GroupSignals
 from laraq_celery.interruption import Interruption
 from laraq_celery.transports import lease_options
 
@@ -33,17 +34,19 @@ SHARERS_KEPT = 7 * 24 * 3600.0
 def connect(laraq: Laraq, app: Any) -> None:
     """Follow the worker of this app; several apps in one process each have their own Laraq."""
     interruption: Interruption | None = None
+    group_signals: GroupSignals | None = None
 
     def import_modules(**_: Any) -> None:
         with cwd_in_path():  # as Celery imports its own
             laraq.discover()
 
     def worker_init(sender: Any, **_: Any) -> None:
-        nonlocal interruption
+        nonlocal interruption, group_signals
         if sender.app is app:
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()
             interruption = Interruption()
+            group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
@@ -56,6 +59,8 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_process_init(**_: Any) -> None:
         if interruption is not None:
             interruption.listen()
+        if group_signals is not None:
+            group_signals.listen()
 
     def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
         Events.emit(events.WorkerStopping, str(sender or ""))
@@ -66,6 +71,8 @@ def connect(laraq: Laraq, app: Any) -> None:
         aio.close()
         if (run_journal := laraq.__dict__.get("_run_journal")) is not None:
             run_journal.close()
+        if group_signals is not None:
+            group_signals.leave()
 
     signals.import_modules.connect(import_modules, sender=app, weak=False)
     signals.worker_init.connect(worker_init, weak=False)

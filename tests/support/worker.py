@@ -157,6 +157,10 @@ class WorkerProcess:
         """Send its parent process a signal."""
         self._process.send_signal(number)
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send each of its processes a signal, as systemd does to stop it, or a terminal on Ctrl-C."""
+        os.killpg(self.pid, number)
+
     def wait(self, timeout: float = 30) -> int:
         """Wait until the worker ends by itself; return the exit status, negative for a signal."""
         try:

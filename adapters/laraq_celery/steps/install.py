@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from laraq_celery.steps.answer_signals import AnswerSignals
 from laraq_celery.steps.arrivals import Arrivals
 from laraq_celery.steps.fast_reap import FastReap
 from laraq_celery.steps.heartbeat import Looping
@@ -17,5 +18,5 @@ from laraq_celery.steps.tell_batches import TellBatches
 
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
-    app.steps["worker"].update({FastReap, KeepResults, TellBatches})
+    app.steps["worker"].update({AnswerSignals, FastReap, KeepResults, TellBatches})
     app.steps["consumer"].update({Arrivals, Looping, ParkedJobs, Reconcile, StockBroker, StopWhen})
