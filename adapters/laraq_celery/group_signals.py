@@ -82,9 +82,11 @@ class GroupSignals:
             self._follow(process)
 
     def _answer(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
-        if os.getpid() == self._parent:  # and not a child that is just being made
-            self._interruption.tell(number)
-        handler(number, frame)
+        try:
+            if os.getpid() == self._parent:  # and not a child that is just being made
+                self._interruption.tell(number)
+        finally:
+            handler(number, frame)
 
     def _follow(self, process: Any) -> None:
         popen = process._popen
