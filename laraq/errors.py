@@ -34,6 +34,7 @@ LaraqError
 ├── InspectionError
 │   └── NotInspectableError
 └── StoreError
+    └── StoreRefusedError
 """
 
 from __future__ import annotations
@@ -297,3 +298,10 @@ class NotInspectableError(InspectionError):
 
 class StoreError(LaraqError):
     """A store is down or answered with an error; the message says which and what to check."""
+
+
+class StoreRefusedError(StoreError):
+    """The store is up, and will never take this: a number too large, a text too long, a value of the wrong type.
+
+    Any other StoreError is an outage, after which the same may be tried again.
+    """

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from laraq import events, registry
-from laraq.errors import PayloadError
+from laraq.errors import PayloadError, StoreRefusedError
 from laraq.events import Events
-from laraq.failure import FailedJob, FailedJobQuery
+from laraq.failure import SHORTENED, FailedJob, FailedJobQuery
 from laraq.options import epoch, read
 from laraq.payload import Payload
 from laraq.ports import FailedJobs
@@ -31,8 +31,15 @@ class FailedService:
         self.jobs = jobs
 
     def record(self, failed: FailedJob) -> None:
-        """Keep a failure."""
-        self.jobs.record(failed)
+        """Keep a failure: shortened where it is long, without its message where the store does not take the whole.
+
+        Raises StoreError while the store is away.
+        """
+        try:
+            self.jobs.record(failed.shortened())
+        except (StoreRefusedError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            logger.error("The record of job %s is kept without its message: %s", failed.id, error)
+            self.jobs.record(failed.without_message(error))
 
     def all(self, queue: str | None = None, **which: Any) -> Sequence[FailedJob]:
         """The failed jobs, newest first; keywords as in FailedJobQuery."""
@@ -56,8 +63,8 @@ class FailedService:
         for failed in chosen:
             if failed is None or (queue is not None and failed.queue != queue):
                 continue
-            if ids == "all" and "raw" in failed.payload:
-                logger.warning("Job %s cannot be retried: its message could never be read.", failed.id)
+            if ids == "all" and (lacking := _lacking(failed)):
+                logger.warning("%s", lacking)
                 continue
             self._retry(failed)
             sent.append(failed.id)
@@ -76,8 +83,8 @@ class FailedService:
         return self.jobs.flush(FailedJobQuery(before=_ago(hours)))
 
     def _retry(self, failed: FailedJob) -> None:
-        if "raw" in failed.payload:
-            raise PayloadError(f"Job {failed.id} cannot be retried: its message could never be read.")
+        if lacking := _lacking(failed):
+            raise PayloadError(lacking)
         payload = Payload.from_dict(failed.payload)
         payload = payload.with_(
             unique=self._claim_again(payload),
@@ -116,6 +123,15 @@ class FailedService:
         if until is not None:
             return epoch(until, now)
         return now + (payload.retry_until - (payload.created_at or payload.retry_until))
+
+
+def _lacking(failed: FailedJob) -> str:
+    """Why a job cannot be retried; empty when it can."""
+    if "raw" in failed.payload:
+        return f"Job {failed.id} cannot be retried: its message could never be read."
+    if SHORTENED in failed.payload:
+        return f"Job {failed.id} cannot be retried: its store did not take its message ({failed.payload[SHORTENED]})."
+    return ""
 
 
 def _ago(hours: float | None) -> datetime | None:

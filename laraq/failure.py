@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+#: Characters kept of an exception's text: half of them from its beginning, half from its end.
+LONGEST_TEXT = 1_000_000
+
+#: Characters kept of names and texts where a store did not take the whole record.
+LONGEST_NAME, SHORT_TEXT = 255, 10_000
+
+#: What every store takes as a number.
+LARGEST_NUMBER = 2**31 - 1
+
+#: In the payload of a record without the message, which no store would take: what was left out.
+SHORTENED = "shortened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,38 @@ class FailedJob:
         known["failed_at"] = datetime.fromisoformat(data["failed_at"])
         known["tags"] = tuple(data.get("tags", ()))
         return cls(**known)
+
+    def shortened(self) -> FailedJob:
+        """The record with a text and a number of attempts that stores take."""
+        attempts = min(max(self.attempts, 0), LARGEST_NUMBER)
+        return replace(self, exception=shorten(self.exception, LONGEST_TEXT), attempts=attempts)
+
+    def without_message(self, reason: object) -> FailedJob:
+        """What is left for a store that does not take the whole: who failed and of what, but not the message."""
+        payload = {"id": _name(self.id), "job": _name(self.job), SHORTENED: storable(shorten(str(reason), 1000))}
+        return replace(
+            self.shortened(),
+            id=_name(self.id),
+            connection=_name(self.connection),
+            queue=_name(self.queue),
+            job=_name(self.job),
+            payload=payload,
+            exception=storable(shorten(self.exception, SHORT_TEXT)),
+            tags=(),
+            batch_id=None if self.batch_id is None else _name(self.batch_id),
+        )
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, or its beginning and its end with a note between them of how much is missing."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+def _name(name: object) -> str:
+    return storable(str(name))[:LONGEST_NAME]
 
 
 @dataclass(frozen=True, slots=True)

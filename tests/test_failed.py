@@ -12,9 +12,11 @@ from cryptography.fernet import Fernet
 
 from laraq import Events, Job, Laraq, events
 from laraq.delivery import Crash, Delivery, Fail
-from laraq.errors import DispatchError, PayloadError
+from laraq.errors import DispatchError, PayloadError, StoreError, StoreRefusedError
+from laraq.failed import FailedService
 from laraq.failure import FailedJob
 from laraq.payload import CIPHER, Payload
+from laraq.testing.suite.failed_jobs import failure
 
 
 class Place:
@@ -265,3 +267,47 @@ def test_prune_drops_what_is_older_than_a_day(queue: Laraq) -> None:
     assert queue.failed.prune() == 1
     assert queue.failed.prune(hours=1) == 1
     assert [failed.id for failed in queue.failed.all()] == ["1"]
+
+
+class Choosy:
+    """A failed store that takes no message, as one whose packets are too small."""
+
+    def __init__(self, jobs: Any, error: Exception) -> None:
+        self._jobs = jobs
+        self._error = error
+
+    def record(self, failed: FailedJob) -> None:
+        if "shortened" not in failed.payload:
+            raise self._error
+        self._jobs.record(failed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._jobs, name)
+
+
+@pytest.mark.parametrize("error", [StoreRefusedError("too large"), TypeError("no JSON"), OverflowError("too large")])
+def test_a_record_no_store_takes_is_kept_without_its_message(queue: Laraq, error: Exception) -> None:
+    FailedService(queue, Choosy(queue.failed.jobs, error)).record(
+        failure("a" * 300 + "\0", attempts=2**40, exception="x\udc80" * 10**6)
+    )
+    [kept] = queue.failed.all()
+    assert (len(kept.id), kept.attempts, kept.payload["job"]) == (255, 2**31 - 1, "shop.jobs.Charge")
+    assert "characters left out" in kept.exception
+    assert str(error) in kept.payload["shortened"]
+    with pytest.raises(PayloadError, match="its store did not take its message"):
+        queue.failed.retry(kept.id)
+    assert queue.failed.retry("all") == []
+
+
+def test_an_outage_of_the_failed_store_is_told(queue: Laraq) -> None:
+    with pytest.raises(StoreError, match="away"):
+        FailedService(queue, Choosy(queue.failed.jobs, StoreError("away"))).record(failure())
+
+
+def test_of_a_long_text_beginning_and_end_are_kept(queue: Laraq) -> None:
+    queue.failed.record(failure(exception="begins" + "x" * 20_000_000 + "ends"))
+    [kept] = queue.failed.all()
+    assert len(kept.exception) < 1_000_100
+    assert kept.exception.startswith("begins")
+    assert kept.exception.endswith("ends")
+    assert "19000010 characters left out" in kept.exception

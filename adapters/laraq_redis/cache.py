@@ -7,7 +7,7 @@ from typing import Any
 
 from laraq.ports import Cached
 from laraq_redis import script
-from laraq_redis.connection import Client, store_errors
+from laraq_redis.connection import Client, sized, store_errors
 
 
 class RedisCache:
@@ -35,12 +35,12 @@ class RedisCache:
 
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value, whatever was there, to live for `seconds`."""
-        with store_errors(self._label):
+        with store_errors(self._label), sized(self._client, [value]):
             self._client.set(self._prefix + key, value, px=ceil(seconds * 1000))
 
     def add(self, key: str, value: str, seconds: float) -> bool:
         """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
-        with store_errors(self._label):
+        with store_errors(self._label), sized(self._client, [value]):
             return bool(self._client.set(self._prefix + key, value, px=ceil(seconds * 1000), nx=True))
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:

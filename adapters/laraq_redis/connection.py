@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -13,19 +14,24 @@ from redis.connection import SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    DataError,
     NoPermissionError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 from redis.retry import Retry
 
-from laraq.errors import ConfigurationError, StoreError
+from laraq.errors import ConfigurationError, StoreError, StoreRefusedError
 
 Client: TypeAlias = Redis | RedisCluster
 
 #: Seconds a Redis server may take to accept a connection, and to answer a command.
 PATIENCE = 5.0
+
+#: Bytes of the largest value Redis takes: at least, and where nothing else is configured.
+SMALLEST_LIMIT, USUAL_LIMIT = 1024**2, 512 * 1024**2
 
 #: How Celery's URLs spell what redis-py calls `none`, `optional` and `required`.
 _CELERY_CERT_REQS = {"CERT_NONE": "none", "CERT_OPTIONAL": "optional", "CERT_REQUIRED": "required"}
@@ -82,16 +88,61 @@ def label(client: Client) -> str:
     return f"{scheme}://{to.get('host', 'localhost')}:{to.get('port', 6379)}/{to.get('db') or 0}"
 
 
+#: What Redis says of a value. Errors about the state it is in begin with a word of their own (OOM, READONLY, LOADING),
+#: or are about commands and connections.
+_OF_THE_DATA = re.compile(
+    r"exceeds maximum|invalid bulk length|not an integer|not a valid float|out of range|would overflow"
+    r"|would produce NaN|invalid expire time|too many results to unpack"
+    r"|attempt to (compare|concatenate|index|perform arithmetic)|number value|string value expected|cjson|nesting",
+    re.IGNORECASE,
+)
+
+
 @contextmanager
 def store_errors(label: str) -> Iterator[None]:
-    """Turn every error of redis-py into a StoreError."""
+    """Turn every error of redis-py into a StoreError, what Redis will never take into a StoreRefusedError."""
     try:
         yield
-    except RedisError as error:
+    except (RedisError, RedisClusterException, UnicodeError) as error:
+        if is_of_the_data(error):
+            raise StoreRefusedError(
+                f"The store {label} does not take what it was given: {str(error)[:500]}"
+                " - A value is too large or of a wrong type."
+            ) from error
         raise StoreError(f"The store {label} {_reason(error)}") from error
 
 
-def _reason(error: RedisError) -> str:
+def is_of_the_data(error: Exception) -> bool:
+    """Whether trying again cannot help. Whatever is not known to be about the data is an outage."""
+    if isinstance(error, ResponseError) and not isinstance(error, NoPermissionError):
+        return bool(_OF_THE_DATA.search(str(error)))
+    return isinstance(error, DataError | UnicodeError)
+
+
+@contextmanager
+def sized(client: Client, values: Iterable[Any]) -> Iterator[None]:
+    """Tell a Redis that hung up because one of the values is larger than it takes from one that went away.
+
+    Raises DataError for the former; it looks like any broken connection.
+    """
+    try:
+        yield
+    except (ConnectionError, TimeoutError) as error:
+        largest = max((len(value) for value in values if isinstance(value, str | bytes)), default=0)
+        if largest > SMALLEST_LIMIT and largest > _limit(client):
+            raise DataError(f"a value of {largest} bytes is larger than its proto-max-bulk-len") from error
+        raise
+
+
+def _limit(client: Client) -> int:
+    """Bytes of the largest value that the server takes."""
+    with suppress(RedisError, RedisClusterException):
+        found: Any = client.config_get("proto-max-bulk-len")
+        return int(found["proto-max-bulk-len"])
+    return USUAL_LIMIT
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, AuthenticationError | NoPermissionError):
         return f"lets nobody in: {error}. Check the user, the password and the ACL."
     if isinstance(error, ResponseError):

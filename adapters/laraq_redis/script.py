@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from laraq_redis.connection import Client
+from laraq_redis.connection import Client, sized
 from laraq_redis.direct import direct
 
 
@@ -14,15 +14,17 @@ class Script:
     """A Lua script on one server. It is sent by its hash, and as a whole to a server that does not have it yet."""
 
     def __init__(self, client: Client, text: str) -> None:
+        self._client = client
         self._registered = client.register_script(text)
         # Of a client that decodes, answers are text, which only redis-py knows how to make.
         self._direct = None if client.get_encoder().decode_responses else direct(client)
 
     def __call__(self, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
         """What it answers. Raises redis-py's errors."""
-        if self._direct is None:
-            return self._registered(keys, arguments)
-        return self._direct.ask(self._registered, keys, arguments)
+        with sized(self._client, arguments):
+            if self._direct is None:
+                return self._registered(keys, arguments)
+            return self._direct.ask(self._registered, keys, arguments)
 
 
 def load(client: Client, *names: str) -> Script:

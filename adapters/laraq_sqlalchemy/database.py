@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
 from sqlalchemy import Connection, Engine, Executable, Pool
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from laraq.errors import ConfigurationError, StoreError
+from laraq.errors import ConfigurationError, StoreError, StoreRefusedError
 from laraq_sqlalchemy import schema, sqlite
 from laraq_sqlalchemy.engine import label
+from laraq_sqlalchemy.trouble import UNSENDABLE, Trouble, exceeds_packet
 
 T = TypeVar("T")
 
@@ -90,18 +89,24 @@ class Database:
             tries -= 1
             try:
                 return attempt()
+            except UNSENDABLE as error:  # of the driver, before it asked the server
+                raise self._refused(error) from error
             except SQLAlchemyError as error:
-                trouble = _Trouble.of(error)
-                if not tries or not (trouble is _Trouble.PASSING or (trouble is _Trouble.SCHEMA and may_migrate)):
+                trouble = Trouble.of(error)
+                if trouble is Trouble.PASSING and exceeds_packet(error, self.engine):
+                    trouble = Trouble.REFUSED
+                if not tries or not (trouble is Trouble.PASSING or (trouble is Trouble.SCHEMA and may_migrate)):
                     # Not from `error`: its text has the statement.
                     raise self._store_error(error, trouble) from getattr(error, "orig", None)
-            if trouble is _Trouble.SCHEMA:
+            if trouble is Trouble.SCHEMA:
                 self.migrate()
                 may_migrate = False
 
-    def _store_error(self, error: SQLAlchemyError, trouble: _Trouble) -> StoreError:
-        reason = " ".join(str(getattr(error, "orig", None) or error.args[0]).split())
-        if trouble is _Trouble.SCHEMA:
+    def _store_error(self, error: SQLAlchemyError, trouble: Trouble) -> StoreError:
+        if trouble is Trouble.REFUSED:
+            return self._refused(getattr(error, "orig", None) or error)
+        reason = _reason(getattr(error, "orig", None) or error)
+        if trouble is Trouble.SCHEMA:
             return StoreError(f"The store {self.label} lacks tables of this laraq: run `laraq migrate`. ({reason})")
         if self.dialect == "sqlite" and "locked" in reason:
             return StoreError(
@@ -114,6 +119,12 @@ class Database:
             " - Check that the server runs, that the URL is right, and what its user may do."
         )
 
+    def _refused(self, error: BaseException) -> StoreRefusedError:
+        return StoreRefusedError(
+            f"The store {self.label} does not take what it was given: {_reason(error)}"
+            " - A value is too large, too long or of a wrong type."
+        )
+
     def _leave_parent(self) -> None:
         """In a forked child: leave the connections to the parent.
 
@@ -124,37 +135,9 @@ class Database:
         self.engine.dispose(close=False)
 
 
-class _Trouble(Enum):
-    """What an error says about trying again."""
-
-    #: A deadlock, or a connection that was dead already.
-    PASSING = auto()
-    #: A table or column is not there.
-    SCHEMA = auto()
-    LASTING = auto()
-
-    @classmethod
-    def of(cls, error: SQLAlchemyError) -> _Trouble:
-        if not isinstance(error, DBAPIError):
-            return cls.LASTING
-        codes = _codes(error.orig)
-        if error.connection_invalidated or codes & _DEADLOCKS:
-            return cls.PASSING
-        return cls.SCHEMA if codes & _MISSING or _SQLITE_MISSING.search(str(error.orig)) else cls.LASTING
-
-
-#: SQLSTATEs of PostgreSQL, error numbers of MySQL. 1020 is MariaDB's name for a write conflict.
-_DEADLOCKS = frozenset({"40001", "40P01", 1213, 1020})
-_MISSING = frozenset({"42P01", "42703", 1146, 1054})
-
-#: SQLite has one code for all of them.
-_SQLITE_MISSING = re.compile(r"^no such (table|column)|^table \S+ has no column named")
-
-
-def _codes(original: BaseException | None) -> set[object]:
-    """What the driver calls the error: psycopg and psycopg2 have SQLSTATEs, the drivers of MySQL numbers."""
-    named = (getattr(original, "sqlstate", None), getattr(original, "pgcode", None))
-    return {*named, *(getattr(original, "args", ())[:1])}
+def _reason(error: BaseException) -> str:
+    """On one line and not all of it: drivers quote the value that was too long."""
+    return " ".join(str(error.args[0] if isinstance(error, SQLAlchemyError) else error).split())[:500]
 
 
 def _call(method: WeakMethod[Callable[[], None]]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from laraq_sqlalchemy.clock import NOW
 from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.trouble import lost_race
 
 T = TypeVar("T")
 
@@ -60,6 +61,8 @@ class Direct:
                 return answer
             except IntegrityError as error:
                 self._end(connection.rollback)
+                if not lost_race(error):
+                    raise
                 raise LostRaceError from error
             except DBAPIError:
                 self._end(connection.rollback)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Delete, Row, delete, func, select, tuple_
 
-from laraq.failure import FailedJob, FailedJobQuery
+from laraq.failure import FailedJob, FailedJobQuery, storable
 from laraq_sqlalchemy.database import Database
 from laraq_sqlalchemy.tables import failed_jobs
 from laraq_sqlalchemy.upsert import upsert
@@ -113,17 +113,12 @@ def _row(failed: FailedJob) -> dict[str, Any]:
         "queue": failed.queue,
         "job": failed.job,
         "payload": json.dumps(dict(failed.payload)),
-        "exception": _storable(failed.exception),
+        "exception": storable(failed.exception),
         "failed_at": failed.failed_at,
         "attempts": failed.attempts,
         "tags": json.dumps(failed.tags),
         "batch_id": failed.batch_id,
     }
-
-
-def _storable(text: str) -> str:
-    """A traceback may quote what no database takes: NUL, and halves of surrogate pairs from undecodable file names."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _failed_job(row: Row[Any]) -> FailedJob:

@@ -15,6 +15,7 @@ from laraq_sqlalchemy.cache import SqlCache
 from laraq_sqlalchemy.database import Database
 from laraq_sqlalchemy.direct import Direct, LostRaceError
 from laraq_sqlalchemy.locks import SqlLocks
+from laraq_sqlalchemy.trouble import lost_race
 
 T = TypeVar("T")
 
@@ -77,6 +78,8 @@ class _SessionDirect(Direct):
                 with connection.execute(statement, parameters) as result:
                     return read(result)
             except IntegrityError as error:  # SQLite takes back the statement, not the transaction
+                if not lost_race(error):
+                    raise
                 raise LostRaceError from error
 
         return self._database.read(attempt)
