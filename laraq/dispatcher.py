@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from laraq import events, registry
 from laraq.context import Context
 from laraq.current import current
-from laraq.errors import DispatchError, InvalidJobError
+from laraq.errors import DispatchError, InvalidJobError, StoreError
 from laraq.events import Events
 from laraq.middleware.travelling import pack
 from laraq.options import delay_seconds, epoch, read, travelling
@@ -44,6 +45,8 @@ class Dispatched:
             return current().host.result(self.id)
         return self.sent() if callable(self.sent) else self.sent
 
+
+logger = logging.getLogger("laraq")
 
 #: A job that is ready to be sent: what travels, its delay in seconds, and itself.
 Ready: TypeAlias = tuple[Payload, float, Any]
@@ -313,10 +316,13 @@ class Dispatcher:
         return payload.with_(unique=claim), holder
 
     def _take_back(self, payload: Payload, job: Any) -> None:
-        """Free what was claimed for a job that was never sent."""
+        """Free what was claimed for a job that was never sent; what cannot be freed now ends by itself."""
         if payload.unique:
-            self._laraq.unique.release(payload.unique, job)
-            self._laraq.unique.forget_token(payload.unique)
+            try:
+                self._laraq.unique.release(payload.unique, job)
+                self._laraq.unique.forget_token(payload.unique)
+            except StoreError as error:  # why the job was not sent matters more
+                logger.warning("The unique lock of %s[%s] was not freed: %s", payload.job, payload.id, error)
 
     def _take_all_back(self, group: Iterable[Ready]) -> None:
         for payload, _, job in group:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, Task
 from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import pools
 from kombu.exceptions import EncodeError, KombuError
 from kombu.transport import get_transport_cls
+from kombu.utils.url import maybe_sanitize_url
 
-from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, StoreError
+from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, LaraqError, StoreError
 from laraq.payload import CIPHER, Payload
 from laraq_celery.brokers.inspection import BrokerInspection
 from laraq_celery.delays import Delays
@@ -46,7 +47,8 @@ class CeleryQueue:
 
     def joined(self, session: Any) -> JoinedQueue | None:
         """This queue as part of the session's transaction; None unless the broker lives in the session's database."""
-        producer = self._session_producer(session)
+        with self._wrapped(""):
+            producer = self._session_producer(session)
         return None if producer is None else JoinedQueue(self, producer)
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
@@ -54,26 +56,29 @@ class CeleryQueue:
 
         Raises DispatchError when the broker does not take it, InvalidJobError when a value is no JSON.
         """
-        if wait := self.delays.seconds(delay, payload.carrier):
-            return self._keep([(payload, wait)])
         with self._wrapped(payload.job):
-            return self._send(payload, delay)
+            wait = self.delays.seconds(delay, payload.carrier)
+            if not wait:
+                return self._send(payload, delay)
+        return self._keep([(payload, wait)])
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
         """Send many jobs as the broker takes them best: many in one command, or confirmed together.
 
         Raises DispatchError with the number of jobs that are not known to have arrived, InvalidJobError.
         """
-        waits = [self.delays.seconds(delay, payload.carrier) for payload, delay in payloads]
+        job, what = payloads[0][0].job, f"{len(payloads)} jobs were not sent"
+        with self._wrapped(job, what):
+            waits = [self.delays.seconds(delay, payload.carrier) for payload, delay in payloads]
         if any(waits):
             self._keep([(payload, wait) for (payload, _), wait in zip(payloads, waits, strict=True) if wait])
             payloads = [one for one, wait in zip(payloads, waits, strict=True) if not wait]
         if not payloads:
             return
-        with self._wrapped(payloads[0][0].job):
+        with self._wrapped(job, what):
             if self._short_way.bulk(payloads, self._queue):
                 return
-            with self._producers().acquire(block=True) as producer, _kombu_batch(producer):
+            with self._producers().acquire(block=True) as producer, _unconfirmed(payloads), _kombu_batch(producer):
                 for payload, delay in payloads:
                     self._publish(payload, delay, {"producer": producer})
 
@@ -84,13 +89,13 @@ class CeleryQueue:
     def _keep(self, waiting: Sequence[tuple[Payload, float]]) -> Any:
         """Have jobs wait in the store, written by Celery as if they were sent now; return the last one's result."""
         sent = None
-        try:
-            with self._wrapped(waiting[0][0].job), self.delays.producer() as producer:
-                for payload, producer.after in waiting:
-                    carrier = {name: value for name, value in payload.carrier.items() if name != "eta"}
-                    sent = self._publish(payload.with_(carrier=carrier), 0, {"producer": producer})
-        except StoreError as error:
-            raise DispatchError(f"{len(waiting)} delayed jobs were not sent: {error}") from error
+        with (
+            self._wrapped(waiting[0][0].job, f"{len(waiting)} delayed jobs were not sent"),
+            self.delays.producer() as producer,
+        ):
+            for payload, producer.after in waiting:
+                carrier = {name: value for name, value in payload.carrier.items() if name != "eta"}
+                sent = self._publish(payload.with_(carrier=carrier), 0, {"producer": producer})
         return sent
 
     def _send(self, payload: Payload, delay: float, producer: Any = None) -> Any:
@@ -156,23 +161,44 @@ class CeleryQueue:
         return pools.producers[self._connection]
 
     @contextmanager
-    def _wrapped(self, job: str) -> Iterator[None]:
+    def _wrapped(self, job: str, what: str = "") -> Iterator[None]:
+        """Whatever a library raises while it sends is a DispatchError; `what` says of which jobs, if of several."""
+        what = what or (f"Job {job} was not sent" if job else "Jobs were not sent")
         try:
             yield
         except EncodeError as error:
             raise InvalidJobError(job, f"Job {job} was not sent: {error}") from error
         except UnconfirmedError as error:
-            what = f"{error.missing} of {error.total} jobs may not have been sent"
-            raise self._not_sent(what, error.__cause__) from error.__cause__
-        except (KombuError, OSError) as error:
-            raise self._not_sent(f"Job {job} was not sent", error) from error
+            self._not_sent(f"{error.missing} of {error.total} jobs may not have been sent", error.__cause__)
+        except StoreError as error:
+            raise DispatchError(f"{what}: {error}") from error
+        except LaraqError:
+            raise
+        except Exception as error:
+            if self._app.conf.task_always_eager:
+                raise  # the job's own: Celery has run it, and was told to let its exceptions out
+            self._not_sent(what, error)
 
-    def _not_sent(self, what: str, error: BaseException | None) -> DispatchError:
-        where = self._app.connection_for_write(self._url).as_uri()
-        return DispatchError(
-            f"{what}: connection {self.name!r} at {where} does not answer ({error})."
-            " Check that the broker runs and that the URL is right."
-        )
+    def _not_sent(self, what: str, error: BaseException | None) -> NoReturn:
+        url = self._url or self._app.conf.broker_write_url or self._app.conf.broker_url or "amqp://"
+        try:
+            where = ";".join(maybe_sanitize_url(one) for one in (url.split(";") if isinstance(url, str) else url))
+        except ValueError:
+            # Whoever says why quotes a part, which may be one of a password with a slash in it.
+            what = f"{what}: the URL of connection {self.name!r} cannot be read"
+            raise DispatchError(
+                f"{what}. Check its port; special characters of a password are escaped in it, as in %2F."
+            ) from None
+        where = f"{what}: connection {self.name!r} at {where}"
+        if isinstance(error, KombuError | OSError | StoreError):
+            raise DispatchError(
+                f"{where} does not answer ({error}). Check that the broker runs and that the URL is right."
+            ) from error
+        # A library's KeyError says little without its type.
+        raise DispatchError(
+            f"{where} cannot be used ({type(error).__name__}: {error})."
+            " Check the URL, that its transport is installed, and what its user may do."
+        ) from error
 
 
 class JoinedQueue:
@@ -208,3 +234,14 @@ def _kombu_batch(producer: Any) -> Iterator[None]:
             yield
     else:
         yield
+
+
+@contextmanager
+def _unconfirmed(payloads: Sequence[Any]) -> Iterator[None]:
+    """One message after the other: of an error nobody knows how many of them went before."""
+    try:
+        yield
+    except (EncodeError, LaraqError):
+        raise
+    except Exception as error:
+        raise UnconfirmedError(len(payloads), len(payloads), error) from error

@@ -59,10 +59,12 @@ def open_client(url: str, **options: Any) -> Redis:
         # A connection that never connects: redis-py would complain of unknown options at the first command only.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, RedisError) as error:
+        # What was taken for a port may be a part of the password.
+        wrong = "its port is no number" if (unreadable := str(error).startswith("Port ")) else error
         raise ConfigurationError(
-            f"The Redis URL of a store is wrong: {error}. It has the form"
+            f"The Redis URL of a store is wrong: {wrong}. It has the form"
             " redis://user:password@host:port/database (rediss:// for TLS) or unix:///path?db=database."
-        ) from error
+        ) from (None if unreadable else error)
     return client
 
 

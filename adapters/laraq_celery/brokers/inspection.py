@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kombu.exceptions import OperationalError
-
 from laraq.errors import ConfigurationError, InspectionError, LaraqError, NotInspectableError
 from laraq.inspection import InspectedJob, QueueState
 from laraq.payload import Payload
@@ -121,19 +119,28 @@ class BrokerInspection:
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
+        connection, where = None, "The broker"
         # Not `with`: in kombu 5.7 an exception would leave the connection in the pool, closed.
-        connection = self._pool().acquire(block=True)
         try:
+            connection = self._pool().acquire(block=True)
+            where = f"The broker at {connection.as_uri()}"
             connection.ensure_connection(max_retries=1, interval_start=0)
             with connection.channel() as channel:
                 yield channel
-        except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+        except _UntoldError:
+            raise
+        except Exception as error:  # of whatever library is behind the transport
+            if isinstance(error, LaraqError) and not (connection and isinstance(error, connection.connection_errors)):
+                raise
+            if connection is None and isinstance(error, ValueError):
+                # Its text quotes what was taken for a port, which may be a part of the password.
+                raise InspectionError("The broker cannot be asked about its queues: its URL cannot be read.") from None
             raise InspectionError(
-                f"The broker at {connection.as_uri()} cannot be asked about its queues ({error})."
-                " Check that it runs and that the URL is right."
+                f"{where} cannot be asked about its queues ({error}). Check that it runs and that the URL is right."
             ) from error
         finally:
-            connection.release()
+            if connection is not None:
+                connection.release()
 
 
 class _UntoldError(Exception):

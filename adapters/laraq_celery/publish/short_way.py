@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,9 @@ from celery import Celery, Task
 from celery.backends.base import Backend
 from celery.result import AsyncResult
 from kombu.connection import Connection
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import OperationalError
 
+from laraq.errors import LaraqError, StoreError
 from laraq.payload import Payload
 from laraq_celery.publish.batches import open_batch, publish_one
 from laraq_celery.publish.message import Prebuilt
@@ -58,18 +59,20 @@ class ShortWay:
             return None
         ready = window.ready(prebuilt, payload, delay)
         if producer is not None:
+            result = self._result(prebuilt, payload, producer.channel)
             publish_one(producer.connection, producer.channel, ready)
-            return self._sent(window, prebuilt, payload, producer.channel)
+            return _sent(window, result)
         with self._connect() as connection:
             if not connection.connected:
                 return None
             try:
                 channel = connection.default_channel
+                result = self._result(prebuilt, payload, channel)
                 publish_one(connection, channel, ready)
             except (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors) as error:
                 logger.debug("Job %s[%s] is sent once more, by Celery: %r", payload.job, payload.id, error)
                 return None
-            return self._sent(window, prebuilt, payload, channel)
+            return _sent(window, result)
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]], queue: str | None) -> bool:
         """Send many jobs; False, with nothing sent, when Celery must send them.
@@ -95,15 +98,19 @@ class ShortWay:
                     batch = open_batch(connection, policy)
                     channel = connection.default_channel
                     for (payload, delay), prebuilt in zip(payloads, found, strict=True):
+                        result = self._result(prebuilt, payload, channel)
                         batch.add(window.ready(prebuilt, payload, delay))
-                        self._sent(window, prebuilt, payload, channel)
+                        _sent(window, result)
                     batch.flush()
-            except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
+            except Exception as error:  # of whatever library is behind the transport
+                if isinstance(error, LaraqError) and not isinstance(error, StoreError):
+                    raise
                 taken = 0 if batch is None else batch.taken
                 raise UnconfirmedError(len(payloads) - taken, len(payloads), error) from error
             finally:
                 if batch is not None:
-                    batch.close()
+                    with suppress(Exception):  # what is flushed is sent, whatever the farewell
+                        batch.close()
         return True
 
     def _find(self, window: Window, payload: Payload, queue: str | None, delay: float) -> Prebuilt | None:
@@ -111,20 +118,24 @@ class ShortWay:
             return None  # through delay exchanges, perhaps
         return window.find(payload, payload.queue or queue)
 
-    def _sent(self, window: Window, prebuilt: Prebuilt, payload: Payload, channel: Any) -> Any:
-        """What Celery does beside sending: a result backend may subscribe, until the result is collected as garbage;
-        a parent knows the results of its children. Nobody else needs one before it is asked for."""
+    def _result(self, prebuilt: Prebuilt, payload: Payload, channel: Any) -> Any:
+        """The result of a job about to be sent, for which a result backend may subscribe until it is collected as
+        garbage; else what makes it, for nobody needs one before it is asked for."""
         ignored = payload.carrier.get("ignore_result", prebuilt.task.ignore_result)
         make = partial(_result, prebuilt.task, payload.id, ignored)
-        listens = not ignored and type(backend := self._app.backend).on_task_call is not Backend.on_task_call
-        if not listens and window.parent is None:
+        if ignored or type(backend := self._app.backend).on_task_call is Backend.on_task_call:
             return make
-        if listens:
-            backend.on_task_call(self._app.amqp.Producer(channel, auto_declare=False), payload.id)
-        result = make()
-        if window.parent is not None:
-            window.parent.add_trail(result)
+        backend.on_task_call(self._app.amqp.Producer(channel, auto_declare=False), payload.id)
+        return make()
+
+
+def _sent(window: Window, result: Any) -> Any:
+    """A parent knows the results of its children."""
+    if window.parent is None:
         return result
+    made = result() if isinstance(result, partial) else result
+    window.parent.add_trail(made)
+    return made
 
 
 def _result(task: Task, id: str, ignored: bool) -> AsyncResult:
