@@ -35,7 +35,7 @@ class RedisFailedJobs:
         self._records = f"{prefix}failed"
         self._moments = f"{prefix}failed:moments"
         self._keys = [self._records, self._moments]
-        self._record = script.load(client, "record")
+        self._record = script.load(client, "even_when_full", "record")
         self._forget = script.load(client, "forget")
 
     def record(self, failed: FailedJob) -> None:

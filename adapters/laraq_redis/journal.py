@@ -55,6 +55,8 @@ class RedisJournal:
         self._key = f"{prefix}journal"
         self._claims = f"{prefix}claim:"
         self._prune = script.load(client, "prune")
+        self._repeat = script.load(client, "even_when_full", "journal")
+        self._claim = script.load(client, "claim")
         self._start()
         os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
 
@@ -103,9 +105,7 @@ class RedisJournal:
         # redis-py may send the command twice after a broken connection: then the token says that it was this caller.
         token = f"{os.getpid()}:{time.monotonic_ns()}"
         with store_errors(self._label):
-            key = f"{self._claims}{run_key}:{attempt}"
-            taken: Any = self._client.set(key, token, nx=True, ex=CLAIM_SECONDS)
-            return bool(taken) or self._client.get(key) == token.encode()
+            return bool(self._claim([f"{self._claims}{run_key}:{attempt}"], [token, CLAIM_SECONDS]))
 
     def erase(self, writer: str) -> None:
         """Forget the writer."""
@@ -145,14 +145,15 @@ class RedisJournal:
                 self._unsettled = {}
 
     def _write_again(self) -> None:
-        """Hand what may be lost to the client: it reconnects, follows a cluster, and says what is wrong.
+        """Hand what may be lost, or was refused by a full server, to the client: it reconnects, follows a cluster, and
+        says what is wrong.
 
         A value is all its writer has to say, so a repeat does no harm.
         """
         self._hang_up()
         if self._unsettled:
             with store_errors(self._label):
-                self._client.hset(self._key, mapping=self._unsettled)  # type: ignore[arg-type]  # invariant in its keys
+                self._repeat([self._key], [part for pair in self._unsettled.items() for part in pair])
             self._unsettled = {}
 
     def _hang_up(self) -> None:

@@ -22,7 +22,7 @@ class RedisLimits:
         self._client = client
         self._label = label
         self._prefix = f"{prefix}limit:"
-        self._take = script.load(client, "take")
+        self._take = script.load(client, "even_when_full", "take")
         self._usage = script.load(client, "usage")
 
     def take(self, demands: Sequence[Demand]) -> Grant:

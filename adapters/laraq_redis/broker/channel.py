@@ -17,11 +17,12 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 from redis import ConnectionPool, Redis
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from laraq.errors import StoreError
 from laraq.transport import UNDECODABLE, Job, Lease, Ledger, Posting, undecodable
 from laraq_redis.broker.browser import KeyBrowser
-from laraq_redis.broker.envelope import seconds_to_wait, unseal, without_eta
+from laraq_redis.broker.envelope import is_sent_again, seconds_to_wait, unseal, without_eta
 from laraq_redis.broker.intake import Intake
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.presence import RedisPresence, presence
@@ -100,12 +101,19 @@ class Channel(kombu_redis.Channel):
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         delay = seconds_to_wait(message) if self.connection.native_delay else 0.0
-        if delay <= 0:
-            super()._put(queue, message, **kwargs)
-            return
         level = self.keys.level(self._get_message_priority(message))
-        payload = dumps(without_eta(message))
-        (kwargs.get("_publish_batch") or self.queues).put_later(queue, Later(payload, level, delay))
+        try:
+            if delay <= 0:
+                super()._put(queue, message, **kwargs)
+            else:
+                later = Later(dumps(without_eta(message)), level, delay)
+                (kwargs.get("_publish_batch") or self.queues).put_later(queue, later)
+        except (OutOfMemoryError, StoreError) as error:
+            # A job that goes back takes the place of its own earlier message, which is about to be acknowledged.
+            if not is_sent_again(message) or not isinstance(error.__cause__ or error, OutOfMemoryError):
+                raise
+            later = Later(dumps(without_eta(message) if delay > 0 else message), level, max(delay, 0))
+            self.queues.put_later(queue, later, even_when_full=True)
 
     if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; whoever publishes looks for the method
 
@@ -114,6 +122,20 @@ class Channel(kombu_redis.Channel):
             from laraq_redis.broker.publishing import PublishBatch
 
             return PublishBatch(self, max_size)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """A server that takes no writes for now need not be told what it knows, or what fan-out does without."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except ResponseError:
+            if queue not in self._fanout_queues and not self._is_bound(exchange, routing_key, pattern, queue):
+                self.connection.hold_back()
+                raise
+
+    def _is_bound(self, exchange: str, *binding: str) -> bool:
+        member = self.sep.join(part or "" for part in binding)
+        with self.conn_or_acquire() as client:
+            return bool(client.sismember(self.keyprefix_queue % (exchange,), member))
 
     # Queues
 

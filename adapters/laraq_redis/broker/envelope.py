@@ -36,6 +36,12 @@ def without_eta(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "headers": {**message["headers"], "eta": None}}
 
 
+def is_sent_again(message: Mapping[str, Any]) -> bool:
+    """Whether a worker sends a job back to its queue."""
+    retries = message["headers"].get("retries")
+    return isinstance(retries, int) and retries > 0
+
+
 def unseal(job: Job) -> dict[str, Any]:
     """The message of a reserved job, with its attempts; ValueError when it is none."""
     try:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from redis import ConnectionPool
+from redis.exceptions import ResponseError
 
 from laraq.errors import StoreError
+from laraq.retries import Backoff
 from laraq.transport import Appetite, Ask, Feed, Job, Ledger, Polling
 from laraq_redis.broker.line import Line
 from laraq_redis.broker.store import RedisQueues
@@ -26,6 +28,12 @@ POLL = 5.0
 
 #: The same where the server reports nothing: at first, and at most.
 BLIND_POLL = (0.05, 0.5)
+
+#: Seconds to wait while the server answers, but says no: READONLY, OOM, NOPERM and the like.
+REFUSED = Backoff(base=0.5, cap=15, jitter=0.1)
+
+#: How often in a row it may say no before everything connects anew: the address may lead to another server by now.
+REFUSALS = 8
 
 #: Seconds a closing channel waits for an answer that is under way: its jobs could start elsewhere at once.
 LAST_ANSWER = 1.0
@@ -82,6 +90,9 @@ class Intake:
         self._inbox: deque[tuple[Job, bool]] = deque()
         #: Queues whose next change will be reported.
         self._watched: set[str] = set()
+        #: How often in a row the server said no, and until when it is not asked again.
+        self._refusals = 0
+        self._quiet_until = 0.0
 
     def _listen(self, pool: ConnectionPool, poll: float | None) -> tuple[WakeUp | None, Polling]:
         try:
@@ -124,7 +135,10 @@ class Intake:
         return [one for one in found if one is not None]
 
     def pump(self) -> bool:
-        """Listen, read, deliver, ask; whether anything was delivered. StoreError when the server is gone."""
+        """Listen, read, deliver, ask; whether anything was delivered. StoreError when the server is gone.
+
+        One that says no is asked again later: jobs that run go on, and acknowledgements stay owed.
+        """
         try:
             if self._wakeup is not None and self._wakeup.drain():
                 if self._asked:
@@ -132,22 +146,40 @@ class Intake:
                 else:
                     self.hint()
             delivered = self._empty_inbox()
+            if time.monotonic() < self._quiet_until:
+                return delivered
             while self._line.has_answer():
                 self._receive()
                 delivered = self._empty_inbox() or delivered
             self._ask()
             if self._look():
                 self._ask()
-        except BaseException:
+        except BaseException as error:
             self._forget_asked()
-            raise
+            if not isinstance(error, StoreError) or not self._may_wait(error):
+                raise
+            return False
         return delivered
+
+    def _may_wait(self, error: StoreError) -> bool:
+        """Plan to ask again where the server said no; False when it is gone, or has said no for long."""
+        if not isinstance(error.__cause__, ResponseError):
+            return False
+        self._refusals += 1
+        if self._refusals >= REFUSALS:
+            return False
+        pause = REFUSED.after(self._refusals)
+        self._quiet_until = time.monotonic() + pause
+        logger.warning("No jobs for now, asking again in %.1f s: %s", pause, error)
+        return True
 
     def wait(self) -> float | None:
         """Seconds until `pump` may have work though nothing is readable; None: only after an event."""
         if self._inbox:
             return 0.0
         now = time.monotonic()
+        if now < self._quiet_until:
+            return self._quiet_until - now
         waits = [feed.wait(now, *self._load(feed)) for feed in self._feeds if not feed.in_flight]
         waits.append(self._line.wait(now))
         return min((wait for wait in waits if wait is not None), default=None)
@@ -194,6 +226,7 @@ class Intake:
         if reply is None:
             self._forget_asked()
             return
+        self._refusals = 0
         feed, ask, queues = self._asked.popleft()
         taken = self._queues.answer(queues, ask.limit, reply)
         if feed is self._leased:

@@ -47,6 +47,7 @@ class RedisQueues:
         self.label = label(client)
         self.step_script = load("broker_step", "broker_attempts")
         self._later = load("broker_later")
+        self._later_when_full = load("broker_later", "broker_even_when_full")
         self._extend = load("broker_extend")
         self._release = load("broker_release", "broker_attempts")
         self._count = load("broker_count")
@@ -132,10 +133,10 @@ class RedisQueues:
                     pipe.lpush(keys.lists[level], raw(posting.payload))
             pipe.execute()
 
-    def put_later(self, queue: str, job: Later) -> None:
-        """Keep a job that is not due yet."""
+    def put_later(self, queue: str, job: Later, *, even_when_full: bool = False) -> None:
+        """Keep a job that is not due yet; one that makes room soon may exceed the server's memory limit."""
         _, count, *rest = self.later(queue, [job])
-        self._run(self._later, rest[:count], rest[count:])
+        self._run(self._later_when_full if even_when_full else self._later, rest[:count], rest[count:])
 
     def later(self, queue: str, jobs: Sequence[Later]) -> tuple[Any, ...]:
         """Arguments of EVAL for `put_later` of many jobs, for pipelines, which cannot load a script in the middle."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.utils.eventio import ERR, READ
+from redis.exceptions import ResponseError
 
 from laraq.errors import ConfigurationError, StoreError
 from laraq.transport import Turns
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 #: Seconds a reserved job may stay silent before it is handed out again (Laravel's `retry_after`).
 RETRY_AFTER = 90.0
 
+#: Seconds between two tries of a worker to begin on a server that says no.
+HOLD_BACK = 3.0
+
 
 class Transport(kombu_redis.Transport):
     """`cycle`, kombu's poller, is left with what it does for fan-out."""
@@ -35,7 +39,8 @@ class Transport(kombu_redis.Transport):
     client: Any
     cycle: Any
     driver_name = "laraq"
-    connection_errors = (*kombu_redis.Transport.connection_errors, StoreError)
+    #: Also what the server says no with: a worker reconnects and tries again, as if it were away.
+    connection_errors = (*kombu_redis.Transport.connection_errors, StoreError, ResponseError)
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -65,6 +70,11 @@ class Transport(kombu_redis.Transport):
         self._leave()
         if self._loop is not None:
             self._loop.on_tick -= self._ticks
+
+    def hold_back(self) -> None:
+        """In a worker, which tries again at once: wait, for the server says no."""
+        if self._loop is not None:
+            time.sleep(HOLD_BACK)
 
     # Waking
 

@@ -10,7 +10,7 @@ from ssl import SSLWantReadError
 from typing import Any, NamedTuple
 
 from redis import ConnectionPool
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from laraq.errors import StoreError
 from laraq_redis.broker.connections import connect_resp3
@@ -79,7 +79,7 @@ class WakeUp:
         with self._errors():
             (seconds, micros), *replies = self._ask(self._questions(queues))
         if refused := [reply for reply in replies if isinstance(reply, ErrorReply)]:
-            raise StoreError(f"The store {self._label} refused: {refused[0]}")
+            raise StoreError(f"The store {self._label} refused: {refused[0]}") from ResponseError(refused[0])
         lengths = [reply for reply in replies if isinstance(reply, int)]
         heads = [reply[0] for reply in replies if isinstance(reply, list) and reply]
         first = min((float(score) for _, score in heads), default=None)

@@ -1,6 +1,7 @@
 -- Hand out due messages by making them due again later, in case they are not forgotten by then.
 -- KEYS: due times, messages. ARGV: how many, milliseconds until they are handed out again.
 -- Returns the milliseconds until the next one is due, -1 when there is none, and ids and texts in turn.
+redis.call('ZREM', KEYS[1], '') -- as in even_when_full.lua
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = {}
