@@ -1,4 +1,5 @@
-"""StockBroker: what laraq adds to stock Redis and RabbitMQ: leases that are renewed, and delays that are kept.
+"""StockBroker: what laraq adds to stock Redis and RabbitMQ: leases that are renewed, delays that are kept, and workers
+that survive a Redis that says no or restarts.
 
 Whatever is added, and what is not and why, is said in one line when the worker starts.
 """
@@ -6,17 +7,23 @@ Whatever is added, and what is not and why, is said in one line when the worker 
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from typing import Any
 
 from celery.bootsteps import StartStopStep
 
 from laraq.transport import Heartbeat
+from laraq_celery.brokers.closed import say_when_closed
 from laraq_celery.brokers.garbled import survive_garbled_messages
 from laraq_celery.brokers.leases import RedisLeases
 from laraq_celery.delays import Mover
 from laraq_celery.delays.address import knows_no_delay
 
 logger = logging.getLogger("laraq")
+
+#: Seconds between two tries of a worker on a Redis that says no: READONLY, OOM, NOPERM.
+HOLD_BACK = 3.0
 
 
 class StockBroker(StartStopStep):
@@ -31,6 +38,12 @@ class StockBroker(StartStopStep):
         self._mover: Mover | None = None
         self._moving: Heartbeat | None = None
         self._said = False
+        #: What Redis says no with; to Celery an error of the worker, which it does not survive.
+        self._refusals: tuple[type[Exception], ...] = ()
+        connection = parent.app.connection_for_read()
+        if connection.transport.driver_type == "redis" and knows_no_delay(connection):
+            self._refusals = tuple(connection.channel_errors)
+            parent.connection_errors = (*parent.connection_errors, *self._refusals)
 
     def start(self, consumer: Any) -> None:
         """Begin; a new connection begins anew."""
@@ -43,17 +56,22 @@ class StockBroker(StartStopStep):
 
     def stop(self, consumer: Any) -> None:
         """End with the connection; leases are renewed until nothing is held."""
+        self.shutdown(consumer)
+        if isinstance(sys.exception(), self._refusals):
+            time.sleep(HOLD_BACK)  # Celery, which is handling it, connects anew at once
+
+    def shutdown(self, consumer: Any) -> None:
+        """End."""
         for heartbeat in self._beating:
             heartbeat.detach()
         self._beating = []
-
-    shutdown = stop
 
     def _keep_leases(self, consumer: Any) -> str:
         if consumer.connection.transport.driver_type != "redis":
             return ""
         survive_garbled_messages(str(consumer.app.conf.task_default_queue))
         channel, settings = consumer.task_consumer.channel, self._laraq.settings
+        say_when_closed(channel)
         if lacking := RedisLeases.lacking(channel):
             return f"leases are not renewed ({lacking})"
         ours = self._laraq.embedded or "retry_after" in settings.model_fields_set
