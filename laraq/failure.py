@@ -55,7 +55,7 @@ class FailedJob:
 
     def shortened(self) -> FailedJob:
         """The record with a text and a number of attempts that stores take."""
-        attempts = min(max(self.attempts, 0), LARGEST_NUMBER)
+        attempts = min(max(self.attempts, 0), LARGEST_NUMBER) if isinstance(self.attempts, int) else 0
         return replace(self, exception=shorten(self.exception, LONGEST_TEXT), attempts=attempts)
 
     def without_message(self, reason: object) -> FailedJob:
