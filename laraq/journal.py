@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from laraq.delivery import JournalEntry, RunState
+from laraq.forks import new_lock
 from laraq.ports import Journal
 
 #: Ended runs a process keeps in its record: more than can be finished and not yet acknowledged.
@@ -67,7 +67,7 @@ class RunJournal:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._reset()
 
     def begin(self, run_key: str, attempt: int) -> None:

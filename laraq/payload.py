@@ -59,6 +59,7 @@ class Payload:
     #: Rest of the chain and its catch callbacks, as `laraq.chain` writes them.
     chain: Mapping[str, Any] = field(default_factory=dict)
     #: 1: its sender may send it again after a crash, under the same id; its first start is claimed in the journal.
+    #: MAYBE: it is sent again, and the broker may have the first message, whose start nobody claims.
     once: int = 0
     #: Its places in the lines it was parked in since its last counted start (`ports.Line.text` to `ParkedJob.since`).
     parked: Mapping[str, int] = field(default_factory=dict)
@@ -197,6 +198,9 @@ _HEADER: Mapping[str, Any] = {
 
 #: What a count, and a moment in epoch seconds, may be at most: every store can keep it, also one more.
 _MOST, _LATEST = 10**9, 253_402_300_799
+
+#: See `Payload.once`.
+MAYBE = 2
 
 #: The only field of an encrypted job.
 CIPHER = "__encrypted__"

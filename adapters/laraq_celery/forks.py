@@ -1,38 +1,39 @@
-"""quiet_lock(): threads of a worker's parent have nothing under way while it forks."""
+"""leave_pools(): a forked child takes connections of its own."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
 
 from __future__ import annotations
 
 import os
-import threading
-from functools import cache
+from typing import Any
+from weakref import WeakSet
 
-#: Seconds for which a fork waits until a thread has nothing under way.
-PATIENCE = 2.0
+from celery import Celery
+from kombu import pools
 
-_locks: list[threading.Lock] = []
+_apps: WeakSet[Celery] = WeakSet()
 
-
-def quiet_lock() -> threading.Lock:
-    """A lock that a thread holds while it talks to the store and the broker, and every fork as well: a child forked in
-    the middle would inherit a locked mutex of their libraries."""
-    lock = threading.Lock()
-    _locks.append(lock)
-    return lock
+#: Never closed here: closing would shut down the sockets of the parent.
+_of_parents: list[Any] = []
 
 
-@cache
-def watch_forks() -> None:
-    """Called when the broker is connected: hooks run in the reverse order of their registration, and a fork that held
-    a mutex of the transport (`laraq_sqlalchemy.broker.presence`) while it waits for the thread would wait for ever.
-    For transports that are imported later still it gives up after a while.
-    """
-    held: list[list[threading.Lock]] = []
+def leave_pools(app: Celery) -> None:
+    """Have children of a fork leave kombu's pools to their parent, the mutexes of its threads included. Celery does it
+    for the children of its own pools only, not for `os.fork`, `multiprocessing` or a preloading web server."""
+    _apps.add(app)
 
-    def before() -> None:
-        held.append([lock for lock in _locks if lock.acquire(timeout=PATIENCE)])
 
-    def after() -> None:
-        for lock in held.pop():
-            lock.release()
+def _leave() -> None:
+    for group in pools._groups:
+        _of_parents.append(list(group.values()))
+        group.clear()
+    for app in list(_apps):
+        _of_parents.append(app._pool)
+        app._pool = None
+        if (amqp := vars(app).get("amqp")) is not None:
+            amqp._producer_pool = None
 
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)

@@ -18,6 +18,7 @@ from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
+from laraq_celery.forks import leave_pools
 from laraq_celery.group_signals import GroupSignals
 from laraq_celery.ordinary import record_failures
 from laraq_celery.outcomes import Outcomes
@@ -56,6 +57,7 @@ class CeleryHost:
             self.app.on_after_finalize.connect(self._register_all, weak=False)
         registry.listen(self._register)
         steps.install(self.app)
+        leave_pools(self.app)
         connect(laraq, self.app)
         record_failures(laraq, self.app)
         canvas.follow(laraq, self.app)

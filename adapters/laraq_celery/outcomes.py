@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from laraq.errors import DispatchError, StoreError
 from laraq.events import Events, JobAttempted, JobProcessed
+from laraq.forks import busy
 from laraq.journal import KEPT
 from laraq.persistence import persistently
 from laraq.tally import Success
-from laraq_celery.forks import quiet_lock, watch_forks
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -57,7 +57,6 @@ class Outcomes:
         #: Requests by id, from `add` to the acknowledgement.
         self._held: dict[str, JobRequest] = {}
         self._news, self._hurry = threading.Event(), threading.Event()
-        self._quiet = quiet_lock()
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -99,7 +98,6 @@ class Outcomes:
                 end.setblocking(False)
         hub.add_reader(self._ends[0], self._acknowledge)
         if self._thread is None:
-            watch_forks()
             self._batches = self._laraq.batches  # made in one thread
             self._thread = threading.Thread(target=self._work, name="laraq-outcomes", daemon=True)
             self._thread.start()
@@ -158,7 +156,7 @@ class Outcomes:
         minute, as for any outcome."""
 
         def tell() -> None:
-            with self._quiet:
+            with busy:
                 self._batches.succeeded_together(id, successes)
 
         while True:

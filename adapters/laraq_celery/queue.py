@@ -17,11 +17,12 @@ from kombu.transport import get_transport_cls
 from kombu.utils.url import maybe_sanitize_url
 
 from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, LaraqError, StoreError
-from laraq.payload import CIPHER, Payload
+from laraq.forks import busy
+from laraq.payload import CIPHER, MAYBE, Payload
 from laraq_celery.brokers.inspection import BrokerInspection
 from laraq_celery.delays import Delays
 from laraq_celery.expiry import told_to_workers
-from laraq_celery.publish import HIDDEN, ShortWay, UnconfirmedError
+from laraq_celery.publish import HIDDEN, InDoubtError, ShortWay, UnconfirmedError
 
 
 class CeleryQueue:
@@ -59,7 +60,8 @@ class CeleryQueue:
         with self._wrapped(payload.job):
             wait = self.delays.seconds(delay, payload.carrier)
             if not wait:
-                return self._send(payload, delay)
+                with busy:
+                    return self._send(payload, delay)
         return self._keep([(payload, wait)])
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
@@ -75,7 +77,7 @@ class CeleryQueue:
             payloads = [one for one, wait in zip(payloads, waits, strict=True) if not wait]
         if not payloads:
             return
-        with self._wrapped(job, what):
+        with self._wrapped(job, what), busy:
             if self._short_way.bulk(payloads, self._queue):
                 return
             with self._producers().acquire(block=True) as producer, _unconfirmed(payloads), _kombu_batch(producer):
@@ -99,7 +101,10 @@ class CeleryQueue:
         return sent
 
     def _send(self, payload: Payload, delay: float, producer: Any = None) -> Any:
-        sent = self._short_way.push(payload, self._queue, delay, producer)
+        try:
+            sent = self._short_way.push(payload, self._queue, delay, producer)
+        except InDoubtError as doubt:
+            sent, payload = None, payload.with_(once=MAYBE, carrier={**payload.carrier, **doubt.again})
         if sent is not None:
             return sent
         if producer is not None:

@@ -22,7 +22,7 @@ from laraq.errors import JobFailure, PayloadError, StoreError
 from laraq.failure import text_of
 from laraq.hooks import ends_process
 from laraq.options import delay_seconds, length
-from laraq.payload import Payload
+from laraq.payload import MAYBE, Payload
 from laraq.persistence import is_outage
 from laraq.run import Run
 from laraq_celery import soft_limit
@@ -282,8 +282,14 @@ class JobTask(Task):
     def _begin(self, request: Any, delivery: Delivery) -> None:
         """Note the start before it happens; one that another message may make as well is claimed."""
         run_journal, key, start = laraq_journal(self.laraq), delivery.payload.run_key, delivery.start
+        redelivered = (request.delivery_info or {}).get("redelivered")
+        if delivery.payload.once == MAYBE and not redelivered:
+            entry = run_journal.find(key)
+            if entry is not None and entry.attempt >= start:
+                logger.info("Job %s[%s] was sent twice: the first message has started it", self.name, request.id)
+                raise Ignore
         run_journal.begin(key, start)
-        again = start > 1 or delivery.payload.once or (request.delivery_info or {}).get("redelivered")
+        again = start > 1 or delivery.payload.once or redelivered
         if again and not run_journal.claim(key, start):
             logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore

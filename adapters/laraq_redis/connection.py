@@ -24,6 +24,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from laraq.errors import ConfigurationError, StoreError, StoreRefusedError
+from laraq.forks import busy
 
 Client: TypeAlias = Redis | RedisCluster
 
@@ -102,9 +103,11 @@ _OF_THE_DATA = re.compile(
 
 @contextmanager
 def store_errors(label: str) -> Iterator[None]:
-    """Turn every error of redis-py into a StoreError, what Redis will never take into a StoreRefusedError."""
+    """Turn every error of redis-py into a StoreError, what Redis will never take into a StoreRefusedError. No fork
+    happens in the middle."""
     try:
-        yield
+        with busy:
+            yield
     except (RedisError, RedisClusterException, UnicodeError) as error:
         if is_of_the_data(error):
             raise StoreRefusedError(

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Executable, Pool
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError, StoreRefusedError
+from laraq.forks import busy
 from laraq_sqlalchemy import schema, sqlite
 from laraq_sqlalchemy.engine import label
 from laraq_sqlalchemy.trouble import UNSENDABLE, Trouble, exceeds_packet
@@ -88,7 +89,8 @@ class Database:
         while True:
             tries -= 1
             try:
-                return attempt()
+                with busy:
+                    return attempt()
             except UNSENDABLE as error:  # of the driver, before it asked the server
                 raise self._refused(error) from error
             except SQLAlchemyError as error:

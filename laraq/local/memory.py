@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from laraq.delivery import JournalEntry
 from laraq.failure import FailedJob, FailedJobQuery
+from laraq.forks import new_lock
 from laraq.local.failed_query import select
 from laraq.local.memory_batches import MemoryBatches
 from laraq.local.memory_cache import MemoryCache
@@ -23,7 +23,7 @@ class MemoryFailedJobs:
 
     def __init__(self) -> None:
         self._records: dict[str, FailedJob] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def record(self, failed: FailedJob) -> None:
         """Keep the record; one with the same id is replaced."""
@@ -68,7 +68,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
         self._claims: set[tuple[str, int]] = set()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
         """Replace what `writer` says."""

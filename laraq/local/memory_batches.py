@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+from laraq.forks import new_lock
 from laraq.tally import CLOSED, FIRST_LOAD, BatchQuery, BatchRecord, MemberState, Settled, Tally
 
 
@@ -67,7 +67,7 @@ class MemoryBatches:
 
     def __init__(self) -> None:
         self._batches: dict[str, _Batch] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
         """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""

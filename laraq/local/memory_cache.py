@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
+from laraq.forks import new_lock
 from laraq.local.expiring import Expiring
 from laraq.ports import Cached
 
@@ -14,7 +14,7 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self._values: Expiring[str] = Expiring()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def get(self, key: str) -> Cached | None:
         """The live value, or None."""

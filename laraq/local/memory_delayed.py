@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from itertools import islice
 
+from laraq.forks import new_lock
 from laraq.ports import DelayedMessage, Due
 
 
@@ -17,7 +17,7 @@ class MemoryDelayed:
 
     def __init__(self) -> None:
         self._waiting: dict[str, dict[str, tuple[float, DelayedMessage]]] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def put(self, broker: str, messages: Sequence[tuple[DelayedMessage, float]]) -> None:
         """Keep all of the messages, each due in so many seconds."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
+from laraq.forks import new_lock
 from laraq.local.expiring import Expiring
 from laraq.ports import Demand, Grant, Usage
 
@@ -19,7 +19,7 @@ class MemoryLimits:
 
     def __init__(self) -> None:
         self._counts: Expiring[int] = Expiring()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def take(self, demands: Sequence[Demand]) -> Grant:
         """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
+from laraq.forks import new_lock
 from laraq.local.expiring import Expiring
 
 
@@ -13,7 +13,7 @@ class MemoryLocks:
 
     def __init__(self) -> None:
         self._leases: Expiring[dict[str, float]] = Expiring()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
         """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""

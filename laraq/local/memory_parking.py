@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from laraq.forks import new_lock
 from laraq.local.memory_limits import MemoryLimits, window_end
 from laraq.local.memory_locks import MemoryLocks
 from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob
@@ -34,7 +34,7 @@ class MemoryParking:
         self._locks = locks
         self._limits = limits
         self._lines: dict[Line, _Jobs] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def park(self, job: ParkedJob) -> Sequence[ParkedJob]:
         """Keep the job in its place, or at the end; then `call`."""

@@ -9,6 +9,7 @@ from laraq.transport.heartbeat import Heartbeat
 from laraq.transport.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
 from laraq.transport.lease import Lease
 from laraq.transport.ledger import ACK_LINGER, Ledger
+from laraq.transport.once import REMEMBERED, SLOTS, DeliveryTag, Put, new_put, put_of
 from laraq.transport.presence import Presence
 from laraq.transport.store import Job, Posting, QueueCount, Queues, Reservations, Route, Routes, Taken
 from laraq.transport.turns import Turns
@@ -20,10 +21,13 @@ __all__ = [
     "HINT_INTERVAL",
     "HINT_WINDOW",
     "PAGE",
+    "REMEMBERED",
+    "SLOTS",
     "UNDECODABLE",
     "Appetite",
     "Ask",
     "Deliveries",
+    "DeliveryTag",
     "Feed",
     "Heartbeat",
     "HintThrottle",
@@ -33,6 +37,7 @@ __all__ = [
     "Polling",
     "Posting",
     "Presence",
+    "Put",
     "QueueCount",
     "Queues",
     "Reservations",
@@ -42,7 +47,9 @@ __all__ = [
     "Turns",
     "credit",
     "drain",
+    "new_put",
     "open_body",
+    "put_of",
     "raw",
     "undecodable",
 ]

@@ -6,30 +6,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from weakref import WeakSet
 
 from laraq.errors import StoreError
+from laraq.forks import busy
 
 logger = logging.getLogger(__name__)
-
-#: Every heartbeat of this process, and those that a fork under way has stopped.
-_all: WeakSet[Heartbeat] = WeakSet()
-_stopped: list[Heartbeat] = []
-
-
-def _stop_all() -> None:
-    for heartbeat in list(_all):
-        heartbeat._between_beats.acquire()
-        _stopped.append(heartbeat)
-
-
-def _let_all_go_on() -> None:
-    while _stopped:
-        _stopped.pop()._between_beats.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_stop_all, after_in_parent=_let_all_go_on, after_in_child=_let_all_go_on)
 
 
 class Heartbeat:
@@ -49,10 +30,6 @@ class Heartbeat:
         self._pid = os.getpid()
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        #: Held while it talks to a store, and across every fork: a child forked in the middle would inherit a locked
-        #: mutex of the database library and hang in its first query.
-        self._between_beats = threading.Lock()
-        _all.add(self)
 
     def attach(self) -> None:
         """Beat from now on."""
@@ -81,12 +58,12 @@ class Heartbeat:
             self._wake.wait(self._interval() if callable(self._interval) else self._interval)
             self._wake.clear()
             try:
-                with self._between_beats:
-                    busy = self._beat()
+                with busy:
+                    more = self._beat()
             except StoreError as error:
-                busy = True
+                more = True
                 logger.warning("Leases could not be renewed, trying again: %s", error)
             with self._lock:
-                if not self._attached and not busy:
+                if not self._attached and not more:
                     self._thread = None
                     return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from laraq.transport.lease import Lease
+from laraq.transport.once import Put
 
 
 class Job(NamedTuple):
@@ -78,8 +79,9 @@ class Reservations(Protocol):
 class Queues(Protocol):
     """The producer's and the operator's side of a store."""
 
-    def put(self, postings: Sequence[Posting]) -> None:
-        """Keep all of the jobs durably, or raise and keep none; idle workers learn of them."""
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
+        """Keep all of the jobs durably, or raise and keep none; idle workers learn of them. One `put` is done once,
+        though it be asked for again because its answer was lost."""
 
     def take(self, queues: Sequence[str], limit: int) -> Taken:
         """Remove and return up to `limit` due jobs: reservation and acknowledgement in one."""

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from laraq.testing.suite.transport import RETRY_AFTER, OpenStore, QueuesSuite, ReservationsSuite
-from laraq.transport import Lease, Posting
+from laraq.transport import SLOTS, Lease, Posting, new_put
 from laraq_redis.broker.keys import Keys
-from laraq_redis.broker.store import MOST_URGENT, Later, RedisQueues
+from laraq_redis.broker.store import MOST_URGENT, Entry, RedisQueues
 
 
 class TestRedis(ReservationsSuite, QueuesSuite):
@@ -97,7 +97,18 @@ def test_a_hundred_thousand_delayed_jobs_cost_the_others_nothing(queues: RedisQu
     without = step_time()
     with queues.client.pipeline(transaction=False) as pipe:
         for start in range(0, 100_000, 1000):
-            pipe.eval(*queues.later("q", [Later("x" * 200, 0, 86400 + start + n) for n in range(1000)]))
+            jobs = [Entry("x" * 200, 0, 86400 + start + n) for n in range(1000)]
+            pipe.eval(*queues.putting("q", jobs, new_put()))
         pipe.execute()
     assert step_time() < without * 2 + 0.0005
     assert queues.purge("q") == 100_000
+
+
+def test_what_a_process_has_put_takes_four_kilobytes_at_most(queues: RedisQueues) -> None:
+    for n in range(SLOTS + 10):
+        put = new_put()
+        queues.put([Posting("q", str(n))], put)
+    key = queues.keys.puts_of(put.writer)
+    assert queues.client.strlen(key) == 4 * SLOTS
+    assert queues.client.ttl(key) > 3000
+    assert queues.client.keys("*puts*") == [key.encode()]

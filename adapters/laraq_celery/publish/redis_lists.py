@@ -27,7 +27,7 @@ _clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 def are_behind(channel: Any) -> bool:
     """Whether messages are values of lists, and nobody changed how they get there: the stock transport, and one of ours
-    (`keeps_delayed`) as far as a message is due."""
+    (`put_due`), which keeps those that are not due elsewhere (`keeps_delayed`)."""
     transport = sys.modules.get("kombu.transport.redis")
     if transport is None or not isinstance(channel, transport.Channel):
         return False
@@ -57,8 +57,11 @@ def is_delayed(channel: Any, ready: Ready) -> bool:
 
 def push(channel: Any, ready: Ready) -> None:
     """Put one message on its list."""
-    key, value = _entry(channel, ready)
-    _client(channel).lpush(key, value)
+    queue, priority, value = _entry(channel, ready)
+    if hasattr(channel, "put_due"):
+        channel.put_due({(queue, priority): [value]}, ready.properties["delivery_tag"])
+    else:
+        _client(channel).lpush(channel._q_for_pri(queue, priority), value)
 
 
 class RedisLists:
@@ -68,10 +71,11 @@ class RedisLists:
         """`delayed` takes the messages that wait elsewhere until they are due."""
         self._taken = 0
         self._connection = connection
-        self._channel = connection.default_channel
+        self._channel: Any = connection.default_channel
         self._window = window
         self._delayed = delayed
-        self._lists: dict[str, list[bytes | str]] = {}
+        #: By queue and priority.
+        self._lists: dict[tuple[str, int], list[bytes | str]] = {}
         self._waiting = self._size = 0
 
     @property
@@ -90,8 +94,8 @@ class RedisLists:
             ready.publish(self._channel)
             self._taken += 1
             return
-        key, value = _entry(self._channel, ready)
-        self._lists.setdefault(key, []).append(value)
+        queue, priority, value = _entry(self._channel, ready)
+        self._lists.setdefault((queue, priority), []).append(value)
         self._waiting += 1
         self._size += len(value)
         if self._waiting >= self._window or self._size >= SIZE:
@@ -112,10 +116,13 @@ class RedisLists:
     def _flush_lists(self) -> None:
         if not self._lists:
             return
-        pipeline = _client(self._channel).pipeline(transaction=False)
-        for key, values in self._lists.items():
-            pipeline.lpush(key, *values)
-        pipeline.execute()
+        if hasattr(self._channel, "put_due"):
+            self._channel.put_due(self._lists)
+        else:
+            pipeline = _client(self._channel).pipeline(transaction=False)
+            for (queue, priority), values in self._lists.items():
+                pipeline.lpush(self._channel._q_for_pri(queue, priority), *values)
+            pipeline.execute()
         self._taken += self._waiting
         self._forget()
 
@@ -124,13 +131,13 @@ class RedisLists:
         self._waiting = self._size = 0
 
 
-def _entry(channel: Any, ready: Ready) -> tuple[str, bytes | str]:
-    """The list and the value."""
+def _entry(channel: Any, ready: Ready) -> tuple[str, int, bytes | str]:
+    """The queue, the priority and the value."""
     queue = ready.prebuilt.routing_key
     message = ready.prepared(channel)
     channel._inplace_augment_message(message, "", queue)
-    key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))
-    return key, encode_plain(message) if ready.plain else encode(message)
+    priority: int = channel._get_message_priority(message, reverse=False)
+    return queue, priority, encode_plain(message) if ready.plain else encode(message)
 
 
 def _client(channel: Any) -> Any:

@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 from laraq.errors import LaraqError, StoreError
 from laraq.payload import Payload
 from laraq_celery.publish.batches import open_batch, publish_one
-from laraq_celery.publish.message import Prebuilt
+from laraq_celery.publish.message import Prebuilt, Ready
 from laraq_celery.publish.prebuilt import Prebuilder
 from laraq_celery.publish.window import Window
 
@@ -34,6 +34,17 @@ class UnconfirmedError(OperationalError):
         self.missing = missing
         self.total = total
         super().__init__(f"{missing} of {total} jobs may not have been sent: {reason}")
+
+
+class InDoubtError(OperationalError):
+    """The broker may have the message or not. `again` is what to tell Celery so that it is the same message when it is
+    sent once more."""
+
+    def __init__(self, ready: Ready, reason: object) -> None:
+        tag = ready.properties.get("delivery_tag")
+        #: Brokers of ours put a message with that tag once; others give it another one, and AMQP knows of none.
+        self.again: dict[str, Any] = {} if tag is None else {"delivery_tag": tag}
+        super().__init__(str(reason))
 
 
 class ShortWay:
@@ -50,8 +61,8 @@ class ShortWay:
     def push(self, payload: Payload, queue: str | None, delay: float, producer: Any = None) -> Any:
         """Send one job, through `producer` when given; returns its result or what makes it. None: Celery must send it.
 
-        That is also the answer when the connection is not open or fails: Celery knows how often to try to connect.
-        Raises InvalidJobError.
+        That is also the answer when the connection is not open: Celery knows how often to try to connect.
+        Raises InDoubtError when it fails, InvalidJobError.
         """
         window = self._prebuilder.window()
         prebuilt = None if window is None else self._find(window, payload, queue, delay)
@@ -71,7 +82,7 @@ class ShortWay:
                 publish_one(connection, channel, ready)
             except (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors) as error:
                 logger.debug("Job %s[%s] is sent once more, by Celery: %r", payload.job, payload.id, error)
-                return None
+                raise InDoubtError(ready, error) from error
             return _sent(window, result)
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]], queue: str | None) -> bool:

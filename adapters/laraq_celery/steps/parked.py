@@ -13,7 +13,7 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 
 from laraq.errors import LaraqError
-from laraq_celery.forks import quiet_lock, watch_forks
+from laraq.forks import busy
 
 logger = logging.getLogger("laraq.parking")
 
@@ -25,8 +25,6 @@ STORE_DOWN = 5.0
 
 #: Seconds in which many jobs that are parked wake the thread once.
 BREATH = 0.05
-
-_between_looks = quiet_lock()
 
 
 class ParkedJobs(StartStopStep):
@@ -40,7 +38,6 @@ class ParkedJobs(StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Look now, and then when something is due; a new connection begins anew."""
-        watch_forks()
         self._stopped = threading.Event()
         lot = consumer.app.laraq.parking
         threading.Thread(target=_send_due, args=(lot, self._stopped), name="laraq-parked", daemon=True).start()
@@ -60,7 +57,7 @@ def _send_due(lot: Any, stopped: threading.Event) -> None:
     while not stopped.is_set():
         lot.changed.clear()
         try:
-            with _between_looks:
+            with busy:
                 left = lot.send_due()
             said = ""
         except LaraqError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,16 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from laraq.errors import StoreError
-from laraq.transport import UNDECODABLE, Job, Lease, Ledger, Posting, undecodable
+from laraq.transport import UNDECODABLE, DeliveryTag, Job, Lease, Ledger, Posting, put_of, undecodable
 from laraq_redis.broker.browser import KeyBrowser
-from laraq_redis.broker.envelope import is_sent_again, seconds_to_wait, unseal, without_eta
+from laraq_redis.broker.envelope import is_sent_again, seconds_to_wait, undated, unseal, without_eta
 from laraq_redis.broker.intake import Intake
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.presence import RedisPresence, presence
 from laraq_redis.broker.qos import LeaseQoS
 from laraq_redis.broker.restore import Restored, restore
-from laraq_redis.broker.store import MOST_URGENT, Later, RedisQueues
+from laraq_redis.broker.store import MOST_URGENT, Entry, RedisQueues
+from laraq_redis.direct import direct
 
 if TYPE_CHECKING:
     from laraq_redis.broker.publishing import PublishBatch
@@ -52,8 +53,9 @@ class Channel(kombu_redis.Channel):
         #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
         #: aside in a queue. A worker that keeps such messages sets it.
         self.delivers_undecodable = False
-        #: Leases of jobs that are not due yet, put into their list by stock producers, with the seconds to wait.
-        self._early: list[tuple[Lease, float]] = []
+        #: Leases of jobs that stock producers put into their list before they are due, with the seconds to wait and
+        #: what is to wait.
+        self._early: list[tuple[Lease, float, str]] = []
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
         super().__init__(connection, **kwargs)
         self.keys = Keys(self.global_keyprefix, self.sep, self.priority_steps)
@@ -63,6 +65,22 @@ class Channel(kombu_redis.Channel):
         connection.presences.add(self.presence)
 
     # Connections
+
+    @property
+    def open_transport(self) -> Transport:
+        """The transport; StoreError once kombu has closed the channel, upon which it connects anew."""
+        if self.connection is None:
+            raise StoreError("The connection to the Redis broker was closed, and this channel of it with it.")
+        return self.connection
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings as kombu keeps them."""
+        return self.open_transport.state
+
+    def _get_pool(self, *args: Any, **kwargs: Any) -> Any:
+        self.open_transport  # noqa: B018 - a closed channel opens no connections
+        return super()._get_pool(*args, **kwargs)
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -76,7 +94,7 @@ class Channel(kombu_redis.Channel):
     @cached_property
     def queues(self) -> RedisQueues:
         """The broker's jobs over this channel's own connections."""
-        return RedisQueues(_client(self.pool), self.keys, self.connection.retry_after)
+        return RedisQueues(_client(self.pool), self.keys, self.open_transport.retry_after)
 
     def _open_queues(self) -> RedisQueues:
         sentinels = getattr(self, "_sentinel_manager", None)  # kombu has it since 5.7
@@ -84,10 +102,12 @@ class Channel(kombu_redis.Channel):
             pool = self._get_pool()
         finally:
             self._sentinel_manager = sentinels  # what this channel closes; the new pool goes on needing its own
-        return RedisQueues(_client(pool), self.keys, self.connection.retry_after)
+        return RedisQueues(_client(pool), self.keys, self.open_transport.retry_after)
 
     def _disconnect_pools(self) -> None:
         super()._disconnect_pools()
+        if (queues := self.__dict__.get("queues")) is not None:
+            direct(queues.client).close()
         for cached in ("_commands", "queues"):
             self.__dict__.pop(cached, None)
 
@@ -97,23 +117,48 @@ class Channel(kombu_redis.Channel):
     def keeps_delayed(self) -> bool:
         """Whether a message with an ETA waits in a place of its own; one that is due goes on the list of stock kombu,
         which `laraq_celery.publish.redis_lists` does without asking."""
-        return self.connection.native_delay
+        return self.open_transport.native_delay
+
+    def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
+        properties = message["properties"]
+        known = properties.get("delivery_tag")
+        super()._inplace_augment_message(message, exchange, routing_key)
+        DeliveryTag.keep(properties, known)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        delay = seconds_to_wait(message) if self.connection.native_delay else 0.0
-        level = self.keys.level(self._get_message_priority(message))
+        delay = 0.0
+        if self.open_transport.native_delay and message["headers"].get("eta"):
+            # Also what is due by now: from here on the server's clock counts, and no worker's.
+            delay, message = seconds_to_wait(message), without_eta(message)
+        if not delay and queue in getattr(self, "_expires", ()):
+            # Replies, whose time is to be set anew with each.
+            super()._put(queue, message, **kwargs)
+            return
+        entry = Entry(dumps(message), self.keys.level(self._get_message_priority(message)), delay)
+        if (batch := kwargs.get("_publish_batch")) is not None:
+            batch.put(queue, entry)
+        else:
+            self._put_one(queue, entry, message)
+
+    def _put_one(self, queue: str, entry: Entry, message: dict[str, Any]) -> None:
+        put = put_of(message, queue)
         try:
-            if delay <= 0:
-                super()._put(queue, message, **kwargs)
-            else:
-                later = Later(dumps(without_eta(message)), level, delay)
-                (kwargs.get("_publish_batch") or self.queues).put_later(queue, later)
-        except (OutOfMemoryError, StoreError) as error:
+            self.queues.put_entries(queue, [entry], put)
+        except StoreError as error:
             # A job that goes back takes the place of its own earlier message, which is about to be acknowledged.
-            if not is_sent_again(message) or not isinstance(error.__cause__ or error, OutOfMemoryError):
+            if not is_sent_again(message) or not isinstance(error.__cause__, OutOfMemoryError):
                 raise
-            later = Later(dumps(without_eta(message) if delay > 0 else message), level, max(delay, 0))
-            self.queues.put_later(queue, later, even_when_full=True)
+            self.queues.put_entries(queue, [entry], put, even_when_full=True)
+
+    def put_due(self, jobs: Mapping[tuple[str, int], Sequence[str | bytes]], tag: str | None = None) -> None:
+        """Put messages that are due, by queue and priority, all in one round trip; `tag` is that of a single one.
+        `laraq_celery.publish.redis_lists` would push them itself if this were not here."""
+        lists = {(queue, self.keys.level(priority)): payloads for (queue, priority), payloads in jobs.items()}
+        if not isinstance(tag, DeliveryTag):
+            self.queues.push(lists)
+            return
+        for (queue, level), payloads in lists.items():
+            self.queues.put_entries(queue, [Entry(payload, level) for payload in payloads], tag.put(queue))
 
     if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; whoever publishes looks for the method
 
@@ -169,6 +214,7 @@ class Channel(kombu_redis.Channel):
         return []
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
+        transport = self.open_transport
         super().basic_consume(queue, no_ack, *args, **kwargs)
         if queue not in self.active_fanout_queues:
             if self._intake is None:
@@ -177,11 +223,11 @@ class Channel(kombu_redis.Channel):
                     self.ledger,
                     self.qos,
                     self._deliver,
-                    poll=self.connection.poll,
+                    poll=transport.poll,
                     patience=self.health_check_interval or 0.0,
                 )
             self._intake.add(queue, leased=not no_ack)
-        self.connection.start_consuming(self)
+        transport.start_consuming(self)
 
     def _basic_cancel(self, consumer_tag: str) -> None:
         queue = self._tag_to_queue.get(consumer_tag)
@@ -191,11 +237,12 @@ class Channel(kombu_redis.Channel):
 
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.turns.poke()
+        if self.connection is not None:
+            self.connection.turns.poke()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
         """One job, or None; without `no_ack` it is leased like a consumed one."""
-        queues = self.presence.queues
+        queues, _ = self.presence.queues, self.open_transport
         taken = queues.take([queue], 1) if no_ack else queues.step((), [queue], 1)
         for job in taken.jobs:
             if not no_ack:
@@ -206,6 +253,7 @@ class Channel(kombu_redis.Channel):
                 if not no_ack:
                     self.qos.append(message, job.lease.tag)
                 return message
+        self._put_off_early()
         return None
 
     def on_settled(self) -> None:
@@ -224,13 +272,16 @@ class Channel(kombu_redis.Channel):
         if self._intake is None or self.closed:
             return False
         delivered = self._intake.pump()
-        if self._early:
-            early, self._early = self._early, []
-            self.presence.queues.postpone(early, counted=False)
+        self._put_off_early()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_INTERVAL
             self.qos.restore_visible(num=self.unacked_restore_limit, interval=1)
         return delivered
+
+    def _put_off_early(self) -> None:
+        if self._early:
+            early, self._early = self._early, []
+            self.presence.queues.postpone(early, counted=False)
 
     def wait(self) -> float | None:
         """Seconds until `pump` may have work though nothing is readable; None: only after an event."""
@@ -241,7 +292,7 @@ class Channel(kombu_redis.Channel):
             if leased:
                 self.release([job.lease.tag], counted=False)
             else:
-                self.queues.put([Posting(job.lease.queue, job.payload, MOST_URGENT)])
+                self.presence.queues.put([Posting(job.lease.queue, job.payload, MOST_URGENT)])
             return False
         raw = self._open(job, leased)
         if raw is None:
@@ -263,9 +314,9 @@ class Channel(kombu_redis.Channel):
             if leased:
                 self.ledger.settle(lease.tag)
             return None
-        if leased and self.connection.native_delay and (seconds := seconds_to_wait(raw)):
+        if leased and self.open_transport.native_delay and (seconds := seconds_to_wait(raw)):
             self.ledger.drop(job.lease.tag)
-            self._early.append((job.lease, seconds))
+            self._early.append((job.lease, seconds, undated(job.payload)))
             return None
         return raw
 

@@ -36,6 +36,12 @@ def without_eta(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "headers": {**message["headers"], "eta": None}}
 
 
+def undated(payload: str) -> str:
+    """The same, of a message as it lies in Redis."""
+    text: str = kombu_json.dumps(without_eta(kombu_json.loads(payload)))
+    return text
+
+
 def is_sent_again(message: Mapping[str, Any]) -> bool:
     """Whether a worker sends a job back to its queue."""
     retries = message["headers"].get("retries")

@@ -53,6 +53,10 @@ class Keys:
             keys = self._known[queue] = QueueKeys(reserved, delayed, jobs, state, lists)
         return keys
 
+    def puts_of(self, writer: int) -> str:
+        """The memory of what a process has put (`laraq.transport.Put`)."""
+        return f"{self._own}puts:{writer}"
+
     def level(self, priority: int) -> int:
         """The index of the list for a priority of kombu's on Redis, where 0 is the most urgent."""
         return bisect(self.steps, priority) - 1

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from laraq.forks import new_lock
 from laraq.transport import Presence
 from laraq_redis.broker.store import RedisQueues
 
 _presences: dict[str, RedisPresence] = {}
-_lock = threading.Lock()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = new_lock()
 
 
 class RedisPresence(Presence):

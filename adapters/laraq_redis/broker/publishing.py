@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from kombu.transport import redis as kombu_redis
 
-from laraq_redis.broker.store import Later
+from laraq.transport import new_put
+from laraq_redis.broker.store import Entry
 
 if TYPE_CHECKING:
     from laraq_redis.broker.channel import Channel
@@ -24,29 +25,29 @@ class PublishBatch(kombu_redis.PublishBatch):
 
     def __init__(self, channel: Channel, max_size: int) -> None:
         super().__init__(channel, max_size)
-        self._later: list[tuple[str, Later, float]] = []
+        self._jobs: list[tuple[str, Entry, float]] = []
 
-    def put_later(self, queue: str, job: Later) -> None:
-        """As `RedisQueues.put_later`."""
-        self._later.append((queue, job, time.monotonic()))
-        if len(self._later) >= self.max_size:
+    def put(self, queue: str, job: Entry) -> None:
+        """Collect it."""
+        self._jobs.append((queue, job, time.monotonic()))
+        if len(self._jobs) >= self.max_size:
             self.flush()
 
     def flush(self) -> None:
         """Send what is buffered, once."""
         self._check_usable()
-        now, later = time.monotonic(), dict[str, list[Later]]()
-        for queue, job, since in self._later:
+        now, queues = time.monotonic(), dict[str, list[Entry]]()
+        for queue, job, since in self._jobs:
             left = max(job.delay - (now - since), 0)
-            later.setdefault(queue, []).append(job._replace(delay=left))
-        for queue, jobs in later.items():
+            queues.setdefault(queue, []).append(job._replace(delay=left))
+        for queue, jobs in queues.items():
             # In one call: each further one would begin when those before it are done.
-            self.pipeline.eval(*self.channel.queues.later(queue, jobs))
-        self._buffered += len(later)
-        self._later = []
+            self.pipeline.eval(*self.channel.queues.putting(queue, jobs, new_put()))
+        self._buffered += len(queues)
+        self._jobs = []
         super().flush()
 
     def discard(self) -> None:
         """Forget what was not sent."""
-        self._later = []
+        self._jobs = []
         super().discard()

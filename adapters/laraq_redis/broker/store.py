@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
+from redis.retry import Retry
 
-from laraq.transport import Job, Lease, Posting, QueueCount, Taken, raw
+from laraq.transport import REMEMBERED, Job, Lease, Posting, Put, QueueCount, Taken, new_put, raw
+from laraq_redis.broker.connections import connect
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.scripts import Script, load
 from laraq_redis.connection import label, store_errors
+from laraq_redis.direct import direct
 
 #: Jobs changed in one round trip where any number may be meant: bounds how long other clients wait.
 PAGE = 500
@@ -19,17 +23,20 @@ PAGE = 500
 #: The most urgent priority of `laraq.transport`, which is 0 to kombu's Redis lists.
 MOST_URGENT = 9
 
+#: Bytes in which one put is remembered.
+_MARK = 4
+
 Reply: TypeAlias = Sequence[Any]
 
 
-class Later(NamedTuple):
-    """A job that is not due yet."""
+class Entry(NamedTuple):
+    """A job on its way into a queue."""
 
-    payload: str
-    #: The index of the list it goes to once it is due.
+    payload: str | bytes
+    #: The index of its list.
     level: int
-    #: Seconds.
-    delay: float
+    #: Seconds until it goes there.
+    delay: float = 0.0
 
 
 class RedisQueues:
@@ -46,8 +53,9 @@ class RedisQueues:
         self.retry_after = retry_after
         self.label = label(client)
         self.step_script = load("broker_step", "broker_attempts")
-        self._later = load("broker_later")
-        self._later_when_full = load("broker_later", "broker_even_when_full")
+        self._put = load("broker_put")
+        self._registered_put = client.register_script(self._put.text)
+        self._put_when_full = load("broker_put", "broker_even_when_full")
         self._extend = load("broker_extend")
         self._release = load("broker_release", "broker_attempts")
         self._count = load("broker_count")
@@ -107,41 +115,84 @@ class RedisQueues:
 
     def release(self, leases: Sequence[Lease], delay: float = 0, *, counted: bool = True) -> Sequence[Lease]:
         """See `Reservations`. Without delay, jobs given back unused go to the head of their list, others to its end."""
-        return self.postpone([(lease, delay) for lease in leases], counted=counted)
+        return self.postpone([(lease, delay, "") for lease in leases], counted=counted)
 
-    def postpone(self, leases: Sequence[tuple[Lease, float]], *, counted: bool) -> Sequence[Lease]:
-        """`release` with a delay for each."""
-        lost, delays = set(), dict(leases)
+    def postpone(self, leases: Sequence[tuple[Lease, float, str]], *, counted: bool) -> Sequence[Lease]:
+        """`release` with a delay for each, and another payload unless it is empty."""
+        lost, changes = set(), {lease: (int(delay * 1000), payload) for lease, delay, payload in leases}
         # Of unused jobs the last page goes first: each is put before the others.
-        for queue, part in reversed(list(_pages([lease for lease, _ in leases]))):
+        for queue, part in reversed(list(_pages(changes))):
             arguments: list[Any] = [int(counted)]
             for lease in part:
-                arguments += [int(delays[lease] * 1000), *_owner(lease)]
+                arguments += [*changes[lease], *_owner(lease)]
             lost |= {int(id) for id in self._run(self._release, self.keys.of(queue).all, arguments)}
-        return [lease for lease, _ in leases if lease.id in lost]
+        return [lease for lease in changes if lease.id in lost]
 
     # Queues
 
-    def put(self, postings: Sequence[Posting]) -> None:
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
         """See `Queues`; one transaction."""
+        queues: dict[str, list[Entry]] = {}
+        for posting in postings:
+            level = self.keys.level(MOST_URGENT - posting.priority)
+            queues.setdefault(posting.queue, []).append(Entry(raw(posting.payload), level, posting.delay))
+        if len(queues) == 1:
+            ((queue, entries),) = queues.items()
+            self.put_entries(queue, entries, put or new_put())
+            return
         with store_errors(self.label), self.client.pipeline(transaction=True) as pipe:
-            for posting in postings:
-                keys, level = self.keys.of(posting.queue), self.keys.level(MOST_URGENT - posting.priority)
-                if posting.delay > 0:
-                    pipe.eval(*self.later(posting.queue, [Later(posting.payload, level, posting.delay)]))
-                else:
-                    pipe.lpush(keys.lists[level], raw(posting.payload))
+            for queue, entries in queues.items():
+                pipe.eval(*self.putting(queue, entries, new_put()))
             pipe.execute()
 
-    def put_later(self, queue: str, job: Later, *, even_when_full: bool = False) -> None:
-        """Keep a job that is not due yet; one that makes room soon may exceed the server's memory limit."""
-        _, count, *rest = self.later(queue, [job])
-        self._run(self._later_when_full if even_when_full else self._later, rest[:count], rest[count:])
+    def put_entries(self, queue: str, entries: Sequence[Entry], put: Put, *, even_when_full: bool = False) -> None:
+        """Put jobs into one queue, unless this very put was done before; those that make room soon may exceed the
+        server's memory limit."""
+        _, count, *rest = self.putting(queue, entries, put)
+        keys, arguments = rest[:count], rest[count:]
+        if even_when_full:
+            self._run(self._put_when_full, keys, arguments)
+            return
+        with store_errors(self.label):
+            direct(self.client).ask(self._registered_put, keys, arguments)
 
-    def later(self, queue: str, jobs: Sequence[Later]) -> tuple[Any, ...]:
-        """Arguments of EVAL for `put_later` of many jobs, for pipelines, which cannot load a script in the middle."""
-        arguments = [value for job in jobs for value in (int(job.delay * 1000), job.level, job.payload)]
-        return (self._later.text, 4, self.keys.sequence, *self.keys.of(queue).all[1:4], *arguments)
+    def putting(self, queue: str, entries: Sequence[Entry], put: Put) -> tuple[Any, ...]:
+        """Arguments of EVAL for `put_entries`, for pipelines, which cannot load a script in the middle."""
+        groups: list[Any] = []
+        at: tuple[int, int] | None = None
+        for payload, level, delay in entries:
+            wanted = max(int(delay * 1000), 0), level
+            if wanted != at:
+                at, counted = wanted, len(groups) + 2
+                groups += [*wanted, 0]
+            groups.append(payload)
+            groups[counted] += 1
+        keys = self.keys.of(queue)
+        return (
+            self._put.text,
+            5 + len(keys.lists),
+            self.keys.sequence,
+            *keys.all[1:4],
+            self.keys.puts_of(put.writer),
+            *keys.lists,
+            put.slot * _MARK,
+            (put.number % 2**32).to_bytes(_MARK, "big"),
+            REMEMBERED * 1000,
+            *groups,
+        )
+
+    def push(self, lists: Mapping[tuple[str, int], Sequence[str | bytes]]) -> None:
+        """Push messages onto the lists of queues, in one round trip that nobody repeats: not even redis-py, which may
+        have been told to (kombu's `retry_on_timeout`). A script would have to copy them all."""
+        with store_errors(self.label), self.client.pipeline(transaction=False) as pipe:
+            for (queue, level), payloads in lists.items():
+                pipe.lpush(self.keys.of(queue).lists[level], *payloads)
+            pipe.connection = connection = connect(self.client.connection_pool)
+            retry, connection.retry = connection.retry, Retry(NoBackoff(), 0)
+            try:
+                pipe.execute()
+            finally:
+                connection.retry = retry
 
     def count(self, queue: str) -> QueueCount:
         """See `Queues`. A job is pending once it is due, though nobody has moved it to its list yet."""
@@ -169,6 +220,7 @@ class RedisQueues:
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
+        direct(self.client).close()
         self.client.close()
 
     def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:

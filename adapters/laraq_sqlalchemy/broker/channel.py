@@ -17,7 +17,7 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from laraq.errors import StoreError
-from laraq.transport import UNDECODABLE, Feed, Job, Ledger, Posting, Route, undecodable
+from laraq.transport import UNDECODABLE, DeliveryTag, Feed, Job, Ledger, Posting, Route, put_of, undecodable
 from laraq_sqlalchemy.broker.browser import TableBrowser
 from laraq_sqlalchemy.broker.envelope import seal, unseal
 from laraq_sqlalchemy.broker.presence import ROUTE_TTL
@@ -45,11 +45,23 @@ class Channel(virtual.Channel):
         #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
         #: aside in a queue. A worker that keeps such messages sets it.
         self.delivers_undecodable = False
-        store = connection.store
+        store = self._store = connection.store
         self._leased = Feed(store.polling, self.ledger, _jitter, acks_ride_along=store.acks_ride_along)
         self._unleased = Feed(store.polling, None, _jitter)
         self._inbox: deque[tuple[Job, bool]] = deque()
         self._ttl: dict[str, float] = {}
+
+    @property
+    def open_transport(self) -> Transport:
+        """The transport; StoreError once kombu has closed the channel, upon which it connects anew."""
+        if self.connection is None:
+            raise StoreError("The connection to the database broker was closed, and this channel of it with it.")
+        return self.connection
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings as kombu keeps them."""
+        return self.open_transport.state
 
     # Publishing
 
@@ -65,22 +77,29 @@ class Channel(virtual.Channel):
             return encoded
         return body, None
 
+    def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
+        properties = message["properties"]
+        known = properties.get("delivery_tag")
+        super()._inplace_augment_message(message, exchange, routing_key)
+        DeliveryTag.keep(properties, known)
+
     def posting(self, queue: str, message: dict[str, Any]) -> Posting:
         """The row for a message."""
         priority = self._get_message_priority(message)
-        return seal(queue, message, priority, native_delay=self.connection.native_delay)
+        return seal(queue, message, priority, native_delay=self.open_transport.native_delay)
 
     def browser(self) -> TableBrowser:
         """Looks into the queues without taking anything; `laraq_celery.brokers` asks every channel for it."""
-        return TableBrowser(self.connection.store)
+        return TableBrowser(self.open_transport.store)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        self.connection.store.put([self.posting(queue, message)])
+        self.open_transport.store.put([self.posting(queue, message)], put_of(message, queue))
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
         queues = {queue for _, _, queue in self.get_table(exchange)}
         if queues:
-            self.connection.store.put([self.posting(queue, message) for queue in queues])
+            postings = [self.posting(queue, message) for queue in sorted(queues)]
+            self.open_transport.store.put(postings, put_of(message, f"exchange {exchange}"))
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """What `Producer.batch()` of kombu 5.7 collects messages in."""
@@ -104,22 +123,22 @@ class Channel(virtual.Channel):
     def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
         route = Route(exchange, routing_key or "", pattern or "", queue)
         expires_in = self._ttl.get(queue)
-        if expires_in is None and route in self.connection.store.routes(exchange):
+        if expires_in is None and route in self.open_transport.store.routes(exchange):
             return
-        self.connection.store.bind(route, expires_in)
-        self.connection.routing.forget(exchange)
+        self.open_transport.store.bind(route, expires_in)
+        self.open_transport.routing.forget(exchange)
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """Bindings as kombu's exchange types want them. Fan-outs are read anew: a worker may have just come."""
         declared = (self.state.exchanges or {}).get(exchange, {})
         fresh = declared.get("type") == "fanout"
-        return list(self.connection.routing.table(exchange, fresh=fresh))
+        return list(self.open_transport.routing.table(exchange, fresh=fresh))
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
         """Queues for a message; a miss is looked up anew, since the consumer may have bound its queue just now."""
         found = super()._lookup(exchange, routing_key, default)
         if not found and exchange:
-            self.connection.routing.forget(exchange)
+            self.open_transport.routing.forget(exchange)
             found = super()._lookup(exchange, routing_key, default)
         return found
 
@@ -127,29 +146,30 @@ class Channel(virtual.Channel):
         if if_empty and self._size(queue):
             return
         self._ttl.pop(queue, None)
-        self.connection.presence.leave_routes(queue)
-        self.connection.store.unbind(queue)
+        self.open_transport.presence.leave_routes(queue)
+        self.open_transport.store.unbind(queue)
         self.state.queue_bindings_delete(queue)
 
     def _size(self, queue: str) -> int:
         """Every job of the queue: pending, delayed and reserved."""
-        return self.connection.store.count(queue).total
+        return self.open_transport.store.count(queue).total
 
     def _purge(self, queue: str) -> int:
-        return self.connection.store.purge(queue)
+        return self.open_transport.store.purge(queue)
 
     # Consuming
 
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[..., Any], consumer_tag: str, **kwargs: Any
     ) -> None:
+        transport = self.open_transport
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         feed = self._unleased if no_ack else self._leased
         feed.queues.append(queue)
         feed.hint(time.monotonic())
         if queue in self._ttl:
-            self.connection.presence.keep_routes(queue, self._ttl[queue])
-        self.connection.start_consuming(self)
+            transport.presence.keep_routes(queue, self._ttl[queue])
+        transport.start_consuming(self)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         queue = self._tag_to_queue.get(consumer_tag)
@@ -159,15 +179,16 @@ class Channel(virtual.Channel):
         for feed in (self._leased, self._unleased):
             if queue in feed.queues:
                 feed.queues.remove(queue)
-        self.connection.presence.leave_routes(queue)
+        self.open_transport.presence.leave_routes(queue)
 
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        self.connection.turns.poke()
+        if self.connection is not None:
+            self.connection.turns.poke()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
         """One job, or None; without `no_ack` it is leased like a consumed one."""
-        store = self.connection.store
+        store = self.open_transport.store
         taken = store.take([queue], 1) if no_ack else store.step((), [queue], 1)
         for job in taken.jobs:
             if not no_ack:
@@ -202,7 +223,7 @@ class Channel(virtual.Channel):
             if ask is None:
                 continue
             try:
-                store = self.connection.store
+                store = self.open_transport.store
                 if feed is self._leased:
                     taken = store.step(ask.acks, feed.queues, ask.limit)
                     self.ledger.hold(job.lease for job in taken.jobs)
@@ -240,7 +261,7 @@ class Channel(virtual.Channel):
             job, unleased = self._inbox.popleft()
             if job.lease.queue not in self._active_queues:  # cancelled while the job was under way
                 if unleased:
-                    self.connection.store.put([Posting(job.lease.queue, job.payload)])
+                    self.open_transport.store.put([Posting(job.lease.queue, job.payload)])
                 else:
                     self.release([job.lease.tag], counted=False)
                 continue
@@ -252,14 +273,14 @@ class Channel(virtual.Channel):
 
     def _open(self, job: Job, unleased: bool) -> dict[str, Any] | None:
         try:
-            return unseal(job, native_delay=self.connection.native_delay)
+            return unseal(job, native_delay=self.open_transport.native_delay)
         except ValueError as error:
             lease = job.lease
             if self.delivers_undecodable and not unleased:
                 logger.error("Row %s of queue %r holds %s", lease.id, lease.queue, error)
                 return undecodable(job)
             logger.error("Row %s of queue %r holds %s; moved to queue %r", lease.id, lease.queue, error, UNDECODABLE)
-            self.connection.store.put([Posting(UNDECODABLE, job.payload)])
+            self.open_transport.store.put([Posting(UNDECODABLE, job.payload)])
             if not unleased:
                 self.ledger.settle(lease.tag)
             return None
@@ -273,10 +294,12 @@ class Channel(virtual.Channel):
     def release(self, tags: Sequence[str], *, counted: bool) -> None:
         """Give leases back; where the store is out of reach they run out by themselves."""
         leases = [lease for tag in tags if (lease := self.ledger.drop(tag)) is not None]
-        if not leases or self.connection is None:
+        if not leases:
             return
         try:
-            self.connection.store.release(leases, counted=counted)
+            self._store.release(leases, counted=counted)
+            if self.connection is None:
+                self._store.close()  # nobody else will
         except StoreError as error:
             logger.warning(
                 "%s job(s) could not be given back and come back when their lease ends: %s", len(leases), error

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from laraq.errors import StoreError
+from laraq.forks import busy
 from laraq_sqlalchemy.engine import label
 
 #: Connections inherited over a fork. Never closed here: closing would end the parent's session, or touch its
@@ -39,6 +40,7 @@ class Connections:
         if self._pid != os.getpid():
             _inherited.extend(self._open.values())
             self._open, self._pid = {}, os.getpid()
+            self.engine.dispose(close=False)  # nothing is in its pool but the parent's locks
         fairy = self._open.get(role)
         if fairy is None:
             fairy = self.engine.raw_connection()
@@ -54,13 +56,18 @@ class Connections:
 
     @contextmanager
     def errors(self, role: str) -> Iterator[None]:
-        """Turn driver errors into StoreError; the role's connection is then replaced at its next use."""
+        """Turn driver errors into StoreError; the role's connection is then replaced at its next use. No fork happens
+        in the middle."""
         try:
-            yield
+            with busy:
+                yield
         except self._errors as error:
             self._discard(role)
             reason = getattr(error, "orig", None) or error  # SQLAlchemy adds the SQL and a link
             raise StoreError(f"The database broker at {self.label} failed: {reason}. {self._advice}") from error
+        except BaseException:
+            self._discard(role)  # a signal may have come in the middle of a transaction or an answer
+            raise
 
     def _discard(self, role: str) -> None:
         fairy = self._open.pop(role, None)

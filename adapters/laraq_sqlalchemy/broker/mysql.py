@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq.transport import Job, Lease, Polling, Posting, QueueCount, Route, Taken
+from laraq.transport import REMEMBERED, SLOTS, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken
 from laraq_sqlalchemy.broker.connections import Connections
 from laraq_sqlalchemy.broker.levels import Levels
 from laraq_sqlalchemy.broker.tables import ensure_tables
@@ -31,6 +31,12 @@ ORDER BY available_at, id LIMIT %s FOR UPDATE SKIP LOCKED"""
 _PUT = f"""
 INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at)
 VALUES (%s, %s, %s, {_NOW} + %s, {_NOW})"""
+
+_PUT_FIRST = f"INSERT INTO laraq_puts (writer, slot, number, put_at) VALUES (%s, %s, %s, {_NOW})"
+_PUT_NEXT = f"UPDATE laraq_puts SET number = %s, put_at = {_NOW} WHERE writer = %s AND slot = %s AND number <> %s"
+
+#: ER_DUP_ENTRY
+_DUPLICATE = 1062
 
 _OURS = " WHERE id = %s AND attempts = %s AND reserved_at = %s"
 
@@ -102,9 +108,14 @@ class MySqlStore:
 
     # Queues
 
-    def put(self, postings: Sequence[Posting]) -> None:
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
         rows = [(p.queue, p.priority, p.payload, int(p.delay * 1000)) for p in postings]
-        self._transact(lambda cursor: cursor.executemany(_PUT, rows), "producer")
+
+        def run(cursor: Any) -> None:
+            if put is None or self._is_new(cursor, put):
+                cursor.executemany(_PUT, rows)
+
+        self._transact(run, "producer")
 
     def take(self, queues: Sequence[str], limit: int) -> Taken:
         return self._due(
@@ -170,7 +181,8 @@ class MySqlStore:
         def once() -> R:
             cursor = self._connections.get(role).cursor()
             try:
-                cursor.execute("BEGIN")
+                if role == "worker":
+                    cursor.execute("BEGIN")
                 result = work(cursor)
                 cursor.execute("COMMIT")
             finally:
@@ -193,6 +205,21 @@ class MySqlStore:
             return list(cursor.fetchall()) if cursor.description else []
 
         return self._transact(run)
+
+    @staticmethod
+    def _is_new(cursor: Any, put: Put) -> bool:
+        """Note the put, and lock the note until the transaction ends; False when it was there."""
+        if put.slot == 1:
+            cursor.execute(f"DELETE FROM laraq_puts WHERE put_at < {_NOW} - {REMEMBERED * 1000}")
+        if put.number > SLOTS and cursor.execute(_PUT_NEXT, (put.number, put.writer, put.slot, put.number)):
+            return True
+        try:
+            cursor.execute(_PUT_FIRST, (put.writer, put.slot, put.number))
+        except Exception as error:
+            if error.args and error.args[0] == _DUPLICATE:
+                return False
+            raise
+        return True
 
     def _due(self, queues: Sequence[str], limit: int, claim: Callable[[Any, list[int], int], object]) -> Taken:
         if self._levels.stale(queues):
@@ -237,7 +264,8 @@ class MySqlStore:
 
 
 def _prepare(connection: Any, role: str) -> None:
-    connection.autocommit(True)
+    # A producer does nothing but transactions, each of which begins by itself: a trip less for every job.
+    connection.autocommit(role == "worker")
     cursor = connection.cursor()
     cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     cursor.close()

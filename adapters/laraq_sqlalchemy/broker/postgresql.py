@@ -12,7 +12,19 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError, StoreError
-from laraq.transport import HINT_WINDOW, HintThrottle, Job, Lease, Polling, Posting, QueueCount, Route, Taken
+from laraq.transport import (
+    HINT_WINDOW,
+    REMEMBERED,
+    HintThrottle,
+    Job,
+    Lease,
+    Polling,
+    Posting,
+    Put,
+    QueueCount,
+    Route,
+    Taken,
+)
 from laraq_sqlalchemy.broker.connections import Connections
 from laraq_sqlalchemy.broker.levels import Levels
 from laraq_sqlalchemy.broker.notifications import CHANNEL, NotifyListener
@@ -81,11 +93,18 @@ _PUT = f"""
 INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at)
 SELECT queue, priority, payload, {_NOW} + delay, {_NOW}
 FROM unnest(%s::text[], %s::smallint[], %s::text[], %s::bigint[])
-  WITH ORDINALITY AS new (queue, priority, payload, delay, place) ORDER BY place"""
+  WITH ORDINALITY AS new (queue, priority, payload, delay, place){{where}} ORDER BY place"""
 
 _PUT_ONE = f"""
 INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at)
-VALUES (%s, %s, %s, {_NOW} + %s, {_NOW})"""
+SELECT %s::text, %s::smallint, %s::text, {_NOW} + %s::bigint, {_NOW}{{where}}"""
+
+# Who puts the same again while the first time is being committed waits for that: the row is locked.
+_ONCE = f"""
+WITH put AS (
+  INSERT INTO laraq_puts AS known (writer, slot, number, put_at) VALUES (%s, %s, %s, {_NOW})
+  ON CONFLICT (writer, slot) DO UPDATE SET number = excluded.number, put_at = excluded.put_at
+  WHERE known.number <> excluded.number RETURNING 1)"""
 
 
 class PostgresStore:
@@ -178,18 +197,28 @@ class PostgresStore:
 
     # Queues
 
-    def put(self, postings: Sequence[Posting]) -> None:
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
+        values: tuple[Any, ...]
         if len(postings) == 1:
             one = postings[0]
-            self._execute(_PUT_ONE, (one.queue, one.priority, one.payload, int(one.delay * 1000)), role="producer")
+            sql, values = _PUT_ONE, (one.queue, one.priority, one.payload, int(one.delay * 1000))
         else:
-            columns = (
-                [p.queue for p in postings],
-                [p.priority for p in postings],
-                [p.payload for p in postings],
-                [int(p.delay * 1000) for p in postings],
+            sql, values = (
+                _PUT,
+                (
+                    [p.queue for p in postings],
+                    [p.priority for p in postings],
+                    [p.payload for p in postings],
+                    [int(p.delay * 1000) for p in postings],
+                ),
             )
-            self._execute(_PUT, columns, role="producer")
+        if put is None:
+            self._execute(sql.format(where=""), values, role="producer")
+        else:
+            if put.slot == 1:
+                self._execute(f"DELETE FROM laraq_puts WHERE put_at < {_NOW} - {REMEMBERED * 1000}", role="producer")
+            once = _ONCE + sql.format(where=" WHERE EXISTS (SELECT 1 FROM put)")
+            self._execute(once, (put.writer, put.slot, put.number, *values), role="producer")
         self.hint([posting.queue for posting in postings])
 
     def take(self, queues: Sequence[str], limit: int) -> Taken:

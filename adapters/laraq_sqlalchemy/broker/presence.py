@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
+from laraq.forks import new_lock
 from laraq.transport import Presence as LeasePresence
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
 
@@ -49,10 +48,7 @@ class Presence(LeasePresence):
 
 
 _presences: dict[tuple[str, object], Presence] = {}
-_lock = threading.Lock()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = new_lock()
 
 
 def presence(url: str, options: Mapping[str, Any]) -> Presence:

@@ -38,7 +38,7 @@ class PublishBatch:
         """Write what is buffered; kept for another try when the store fails."""
         if self._postings:
             now = time.monotonic()
-            self.channel.connection.store.put([
+            self.channel.open_transport.store.put([
                 posting._replace(delay=max(posting.delay - (now - since), 0.0)) if posting.delay else posting
                 for posting, since in self._postings
             ])  # fmt: skip

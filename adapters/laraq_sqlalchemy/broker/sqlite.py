@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq.transport import Job, Lease, Polling, Posting, QueueCount, Route, Taken
+from laraq.transport import REMEMBERED, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken
 from laraq_sqlalchemy.broker.connections import Connections
 from laraq_sqlalchemy.broker.datagrams import DatagramListener, DatagramSender, mailboxes
 from laraq_sqlalchemy.broker.tables import create_tables, missing_tables
@@ -109,9 +109,11 @@ class SqliteStore:
 
     # Queues
 
-    def put(self, postings: Sequence[Posting]) -> None:
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
         with self._write("producer") as cursor:
             now = _now()
+            if put is not None and not self._is_new(cursor, put, now):
+                return
             cursor.executemany(
                 _INSERT, [(p.queue, p.priority, p.payload, now + int(p.delay * 1000), now) for p in postings]
             )
@@ -256,6 +258,17 @@ class SqliteStore:
         with self._read() as cursor:
             earliest = self._earliest(cursor, queues)
         return None if earliest is None else max(earliest - _now(), 0) / 1000
+
+    @staticmethod
+    def _is_new(cursor: sqlite3.Cursor, put: Put, now: int) -> bool:
+        if put.slot == 1:
+            cursor.execute("DELETE FROM laraq_puts WHERE put_at<?", (now - REMEMBERED * 1000,))
+        cursor.execute(
+            "INSERT INTO laraq_puts (writer, slot, number, put_at) VALUES (?,?,?,?) ON CONFLICT (writer, slot)"
+            " DO UPDATE SET number=excluded.number, put_at=excluded.put_at WHERE number<>excluded.number",
+            (put.writer, put.slot, put.number, now),
+        )
+        return cursor.rowcount == 1
 
     @staticmethod
     def _move(cursor: sqlite3.Cursor, what: str, values: list[int], lease: Lease) -> bool:

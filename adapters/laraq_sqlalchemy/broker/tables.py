@@ -1,4 +1,4 @@
-"""The broker's two tables, and how they come to be."""
+"""The broker's tables, and how they come to be."""
 
 from __future__ import annotations
 
@@ -66,6 +66,18 @@ bindings = Table(
     Column("pattern", _Payload, nullable=False),
     Column("expires_at", BigInteger, comment="NULL for routes that stay"),
     mysql_engine="InnoDB",
+)
+
+#: The last puts of each writer (`laraq.transport.Put`), until it has put nothing for a while.
+puts = Table(
+    "laraq_puts",
+    metadata,
+    Column("writer", BigInteger, primary_key=True, autoincrement=False),
+    Column("slot", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("put_at", BigInteger, nullable=False),
+    mysql_engine="InnoDB",
+    sqlite_with_rowid=False,
 )
 
 #: Any number: processes that create the tables at the same moment take turns on it.

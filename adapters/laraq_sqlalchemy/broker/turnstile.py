@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 try:
     import fcntl
 except ImportError:  # Windows: SQLite's own busy handler decides, unfairly but correctly
     fcntl = None  # type: ignore[assignment]
+
+
+_turnstiles: WeakSet[Turnstile] = WeakSet()
 
 
 class Turnstile:
@@ -23,7 +27,7 @@ class Turnstile:
     def __init__(self, database: str) -> None:
         self._paths = (f"{database}-gate", f"{database}-turn")
         self._files: tuple[int, int] | None = None
-        self._pid = 0
+        _turnstiles.add(self)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -43,11 +47,9 @@ class Turnstile:
             fcntl.flock(turn, fcntl.LOCK_UN)
 
     def _descriptors(self) -> tuple[int, int]:
-        # A lock belongs to the open file, which a forked child shares with its parent: open anew.
-        if self._files is None or self._pid != os.getpid():
-            self.close()
+        if self._files is None:
             gate, turn = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660) for path in self._paths)
-            self._files, self._pid = (gate, turn), os.getpid()
+            self._files = gate, turn
         return self._files
 
     def close(self) -> None:
@@ -56,3 +58,14 @@ class Turnstile:
             for file in self._files:
                 os.close(file)
             self._files = None
+
+
+def _close_all() -> None:
+    """In a forked child: a lock belongs to the open file, which it shares with its parent. The child opens its own, and
+    must not hold those of a parent that is killed."""
+    for turnstile in list(_turnstiles):
+        turnstile.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all)

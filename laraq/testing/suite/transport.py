@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from laraq.transport import Job, Lease, Posting, QueueCount, Queues, Reservations, Route, Routes
+from laraq.transport import SLOTS, Job, Lease, Posting, Put, QueueCount, Queues, Reservations, Route, Routes, new_put
 
 #: The `retry_after` of the stores under test, seconds.
 RETRY_AFTER = 1.0
@@ -251,6 +251,22 @@ class QueuesSuite(StoreSuite):
         assert store.purge("q") == 2
         assert store.count("q") == QueueCount(pending=0, delayed=0, reserved=1)
         assert store.count("r").total == 1
+
+    def test_the_same_put_is_done_once(self, store: Store, open_store: OpenStore) -> None:
+        put, other = new_put(), new_put()
+        store.put([Posting("q", "1"), Posting("q", "2", delay=60)], put)
+        (job,) = store.take(["q"], 5).jobs
+        assert job.payload == "1"
+        again = open_store()
+        again.put([Posting("q", "1"), Posting("q", "2", delay=60)], put)
+        again.put([Posting("q", "1")], other)
+        assert store.count("q") == QueueCount(pending=1, delayed=1, reserved=0)
+
+    def test_a_later_put_takes_the_place_of_one_that_nobody_asks_for_any_more(self, store: Store) -> None:
+        writer = new_put().writer + 1
+        for number in (1, 1 + SLOTS, 1 + 2 * SLOTS, 1 + 2 * SLOTS):
+            store.put([Posting("q", str(number))], Put(writer, number))
+        assert store.count("q").total == 3
 
     def test_an_unknown_queue_is_empty(self, store: Store) -> None:
         assert store.count("nobody") == QueueCount(0, 0, 0)
