@@ -16,6 +16,7 @@ from laraq.errors import ConfigurationError
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.arrival import UNKNOWN
+from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.delays import Delays
 from laraq_celery.ordinary import record_failures
 from laraq_celery.outcomes import Outcomes
@@ -43,6 +44,8 @@ class CeleryHost:
         self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
         #: In a worker whose parent tells batches of their jobs, and in its children.
         self.outcomes: Outcomes | None = None
+        #: In a worker and its children.
+        self.acknowledged: Acknowledged | None = None
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import signals
 from celery.utils.imports import cwd_in_path
@@ -14,16 +13,15 @@ from celery.utils.imports import cwd_in_path
 from laraq import aio, events
 from laraq.errors import StoreError
 from laraq.events import Events
+from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.interruption import Interruption
 from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
+    from laraq_celery.host import CeleryHost
 
 logger = logging.getLogger("laraq")
-
-#: How long the journal of a process that was killed is kept: longer than any broker keeps its messages to itself.
-JOURNAL_KEPT = timedelta(days=7)
 
 
 def connect(laraq: Laraq, app: Any) -> None:
@@ -40,13 +38,14 @@ def connect(laraq: Laraq, app: Any) -> None:
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()
             interruption = Interruption()
+            _host(laraq).acknowledged = Acknowledged()
+            laraq.__dict__.pop("_run_journal", None)
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _say_what_the_pool_cannot(app, sender.pool)
-            _prune_journal(laraq)
 
     def worker_process_init(**_: Any) -> None:
         if interruption is not None:
@@ -62,12 +61,17 @@ def connect(laraq: Laraq, app: Any) -> None:
         if (run_journal := laraq.__dict__.get("_run_journal")) is not None:
             run_journal.close()
 
+    def worker_shutdown(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            _erase_records(laraq)
+
     signals.import_modules.connect(import_modules, sender=app, weak=False)
     signals.worker_init.connect(worker_init, weak=False)
     signals.worker_ready.connect(worker_ready, weak=False)
     signals.worker_process_init.connect(worker_process_init, weak=False)
     signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
+    signals.worker_shutdown.connect(worker_shutdown, weak=False)
 
 
 def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
@@ -79,11 +83,17 @@ def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
         conf.broker_transport_options = leased
 
 
-def _prune_journal(laraq: Laraq) -> None:
+def _host(laraq: Laraq) -> CeleryHost:
+    return cast("CeleryHost", laraq.host)
+
+
+def _erase_records(laraq: Laraq) -> None:
+    """Of the processes of this worker, which all have ended, and whose messages are acknowledged."""
     try:
-        laraq.store.journal.prune(JOURNAL_KEPT)
+        if (acknowledged := _host(laraq).acknowledged) is not None:
+            acknowledged.erase_gone(laraq.store.journal, all_of_them=True)
     except StoreError as error:
-        logger.warning("The journal was not pruned: %s", error)
+        logger.warning("What this worker noted in the run journal stays there for a week: %s", error)
 
 
 def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:
