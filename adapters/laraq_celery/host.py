@@ -15,8 +15,8 @@ from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
-from laraq_celery.arrival import UNKNOWN
 from laraq_celery.acknowledged import Acknowledged
+from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
 from laraq_celery.ordinary import record_failures
 from laraq_celery.outcomes import Outcomes

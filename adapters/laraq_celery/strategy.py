@@ -14,8 +14,8 @@ from celery.worker.strategy import default
 from laraq.errors import PayloadError
 from laraq.failure import text_of
 from laraq.payload import LONGEST_ID, is_job_id
-from laraq_celery.arrival import UNKNOWN, job_fault, notice, with_headers
 from laraq.transport.running import awaited_requests
+from laraq_celery.arrival import UNKNOWN, job_fault, notice, with_headers
 from laraq_celery.request import JobRequest
 
 logger = logging.getLogger("laraq.strategy")
