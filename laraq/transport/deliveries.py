@@ -89,8 +89,9 @@ class Deliveries:
             tags = list(self._delivered)
             self._delivered.clear()
         if running.worker_is_here():
-            self._give_back(running.fates(tags))
-            running.hold_results()
+            if tags:
+                self._give_back(running.fates(tags))
+                running.hold_results()
             return
         for tag in tags:
             running.settled(tag)

@@ -35,6 +35,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
+class _LeftAlone:
+    """Stands for the request that is never made of a delivery."""
+
+    time_start = None
+    acknowledged = False
+    _apply_result = None
+
+
 class _Ending(Enum):
     WARM = auto()
     #: Its pool may go on for a moment.
@@ -56,6 +64,12 @@ def follow() -> None:
 def delivered(tag: str) -> None:
     """A delivery is on its way to Celery."""
     _requests[tag] = None
+
+
+def left_alone(tag: str) -> None:
+    """Its worker does not take it, and will not."""
+    if tag in _requests:
+        _requests[tag] = _LeftAlone
 
 
 def settled(tag: str) -> None:
