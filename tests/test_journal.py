@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from laraq.delivery import JournalEntry, RunState
-from laraq.journal import KEPT, Finished, Judgement, RunJournal, Settled, Start, judge
+from laraq.errors import StoreError
+from laraq.journal import KEPT, MOST, Finished, Judgement, RunJournal, Settled, Start, judge
 from laraq.local.memory import MemoryJournal
+from laraq.run_key import LONGEST
 
 
 def entry(attempt: int, state: RunState, key: str = "job") -> JournalEntry:
@@ -193,6 +198,104 @@ def test_a_running_job_is_never_forgotten_for_lack_of_room(steps: list[tuple[int
             journal.begin(key, 1)
             running.add(key)
     assert all(journal.find(key) == entry(1, RunState.RUNNING, key) for key in running)
+
+
+class Refusing(MemoryJournal):
+    """Refuses what holds this key."""
+
+    refused = "bad"
+
+    def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
+        if any(entry.run_key == self.refused for entry in entries):
+            raise StoreError("refused")
+        super().write(writer, entries)
+
+
+def test_what_could_not_be_written_does_not_spoil_what_follows() -> None:
+    store = Refusing()
+    journal = RunJournal(store)
+    journal.begin("good", 1)
+    with pytest.raises(StoreError):
+        journal.begin("bad", 1)
+    journal.end("good", 1, RunState.DONE)
+    journal.begin("next", 1)
+    assert store.find("good") == entry(1, RunState.DONE, "good")
+    assert store.find("next") == entry(1, RunState.RUNNING, "next")
+    assert store.find("bad") is None
+
+
+def test_an_end_that_could_not_be_written_leaves_the_start() -> None:
+    store = Refusing()
+    journal = RunJournal(store)
+    journal.begin("job", 1)
+    store.refused = "job"
+    with pytest.raises(StoreError):
+        journal.end("job", 1, RunState.DONE)
+    store.refused = ""
+    journal.begin("next", 1)
+    assert store.find("job") == entry(1, RunState.RUNNING)
+
+
+@pytest.mark.parametrize("key", [UUID(int=7), "x" * 100_000, "a\x00b", "\ud800", "", "größe "], ids=ascii)
+def test_a_key_of_any_kind_is_noted_claimed_and_found(key: Any) -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store)
+    journal.begin(key, 1)
+    found = journal.find(key)
+    assert found is not None
+    assert (found.attempt, found.state) == (1, RunState.RUNNING)
+    assert len(found.run_key) <= LONGEST
+    assert journal.claim(key, 1)
+    assert not RunJournal(store).claim(key, 1)
+    journal.end(key, 1, RunState.DONE)
+    journal.close()
+    assert journal.find(key) is None
+
+
+class Told:
+    """Acknowledgements as a test says."""
+
+    def __init__(self) -> None:
+        self.out: set[str] = set()
+
+    def writer(self) -> str:
+        return "me"
+
+    def are_out(self, run_key: str, begun_at: float) -> bool:
+        return run_key in self.out
+
+
+def test_ended_runs_are_noted_until_they_are_acknowledged_however_many() -> None:
+    store, told = MemoryJournal(), Told()
+    journal = RunJournal(store, told)
+    for number in range(10 * KEPT):
+        journal.begin(f"job-{number}", 1)
+        journal.end(f"job-{number}", 1, RunState.DONE)
+    assert all(store.find(f"job-{number}") is not None for number in range(10 * KEPT))
+    told.out = {f"job-{number}" for number in range(10 * KEPT) if number != 7}
+    journal.begin("last", 1)
+    assert [number for number in range(10 * KEPT) if store.find(f"job-{number}")] == [7]
+    journal.close()
+    assert store.find("job-7") is not None, "its message may come again"
+
+
+def test_a_run_that_is_under_way_is_noted_though_a_message_of_it_is_acknowledged() -> None:
+    store, told = MemoryJournal(), Told()
+    journal = RunJournal(store, told)
+    journal.begin("job", 1)
+    told.out = {"job"}
+    journal.begin("other", 1)
+    assert store.find("job") == entry(1, RunState.RUNNING)
+
+
+def test_a_record_has_an_end_though_nothing_is_acknowledged() -> None:
+    store = MemoryJournal()
+    journal = RunJournal(store, Told())
+    for number in range(MOST + 5):
+        journal.begin(f"job-{number}", 1)
+        journal.hand_over(f"job-{number}", 1)
+    journal.begin("last", 1)
+    assert [store.find(f"job-{number}") is None for number in (0, 5, MOST + 4)] == [True, True, False]
 
 
 def test_a_clean_process_leaves_nothing_behind() -> None:

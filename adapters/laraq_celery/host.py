@@ -16,6 +16,7 @@ from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
+from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
 from laraq_celery.forks import leave_pools
@@ -48,6 +49,7 @@ class CeleryHost:
         self.outcomes: Outcomes | None = None
         #: In a worker and its children.
         self.group_signals: GroupSignals | None = None
+        self.acknowledged: Acknowledged | None = None
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq

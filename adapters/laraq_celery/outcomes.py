@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from laraq.errors import DispatchError, StoreError
 from laraq.events import Events, JobAttempted, JobProcessed
 from laraq.forks import busy
-from laraq.journal import KEPT
 from laraq.persistence import persistently
 from laraq.tally import Success
 
@@ -39,6 +38,9 @@ LINGER, LONGEST_LINGER = 0.01, 0.02
 #: How many times as long as it took to tell the last group the next one is waited for.
 SPARING = 4
 
+#: Most jobs that linger.
+PLENTY = 16
+
 #: Most jobs told in one step.
 GROUP = 200
 
@@ -50,8 +52,8 @@ class Outcomes:
         """`prefetched`: jobs the worker holds at most, 0 for no limit."""
         self._laraq = laraq
         self._parent = os.getpid()
-        #: That many do not linger: running jobs need their places, and a child's journal keeps no more.
-        self._plenty = min(prefetched // 2 or KEPT, KEPT)
+        #: That many do not linger: running jobs need their places.
+        self._plenty = min(prefetched // 2 or PLENTY, PLENTY)
         self._waiting: deque[JobRequest] = deque()
         self._told: deque[tuple[JobRequest, bool]] = deque()
         #: Requests by id, from `add` to the acknowledgement.

@@ -120,6 +120,12 @@ class JobRequest(Request):
                 "dropped", "expired before it started" if expired else "was revoked before it started"
             )
 
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A process of the pool begins the run, and will note it."""
+        if (acknowledged := self._app.laraq.host.acknowledged) is not None:
+            acknowledged.accepted(self, pid, time_accepted)
+        super().on_accepted(pid, time_accepted)
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """A lost child is settled by another one; everything a child reported itself goes Celery's way."""
         error = exc_info.exception

@@ -6,8 +6,7 @@ import json
 import logging
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import signals
 from celery.utils.imports import cwd_in_path
@@ -15,17 +14,16 @@ from celery.utils.imports import cwd_in_path
 from laraq import aio, events
 from laraq.errors import StoreError
 from laraq.events import Events
+from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.group_signals import GroupSignals
 from laraq_celery.interruption import Interruption
 from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
+    from laraq_celery.host import CeleryHost
 
 logger = logging.getLogger("laraq")
-
-#: How long the journal of a process that was killed is kept: longer than any broker keeps its messages to itself.
-JOURNAL_KEPT = timedelta(days=7)
 
 #: Seconds for which it is known that an application's workers were here.
 SHARERS_KEPT = 7 * 24 * 3600.0
@@ -47,13 +45,14 @@ def connect(laraq: Laraq, app: Any) -> None:
             laraq.ready()
             interruption = Interruption()
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
+            _host(laraq).acknowledged = Acknowledged()
+            laraq.__dict__.pop("_run_journal", None)
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _say_what_the_pool_cannot(app, sender.pool)
-            _prune_journal(laraq)
             _say_who_shares(laraq)
 
     def worker_process_init(**_: Any) -> None:
@@ -74,12 +73,17 @@ def connect(laraq: Laraq, app: Any) -> None:
         if group_signals is not None:
             group_signals.leave()
 
+    def worker_shutdown(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            _erase_records(laraq)
+
     signals.import_modules.connect(import_modules, sender=app, weak=False)
     signals.worker_init.connect(worker_init, weak=False)
     signals.worker_ready.connect(worker_ready, weak=False)
     signals.worker_process_init.connect(worker_process_init, weak=False)
     signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
+    signals.worker_shutdown.connect(worker_shutdown, weak=False)
 
 
 def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
@@ -91,11 +95,17 @@ def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
         conf.broker_transport_options = leased
 
 
-def _prune_journal(laraq: Laraq) -> None:
+def _host(laraq: Laraq) -> CeleryHost:
+    return cast("CeleryHost", laraq.host)
+
+
+def _erase_records(laraq: Laraq) -> None:
+    """Of the processes of this worker, which all have ended, and whose messages are acknowledged."""
     try:
-        laraq.store.journal.prune(JOURNAL_KEPT)
+        if (acknowledged := _host(laraq).acknowledged) is not None:
+            acknowledged.erase_gone(laraq.store.journal, all_of_them=True)
     except StoreError as error:
-        logger.warning("The journal was not pruned: %s", error)
+        logger.warning("What this worker noted in the run journal stays there for a week: %s", error)
 
 
 def _say_who_shares(laraq: Laraq) -> None:

@@ -14,6 +14,7 @@ from celery.worker.strategy import default
 from laraq.errors import PayloadError
 from laraq.failure import text_of
 from laraq.payload import LONGEST_ID, is_job_id
+from laraq.transport.running import awaited_requests
 from laraq_celery.arrival import UNKNOWN, job_fault, notice, with_headers
 from laraq_celery.request import JobRequest
 
@@ -68,7 +69,8 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
     The run acknowledges the new copy; the old delivery tag is void.
     """
     id = str(message.headers.get("id"))
-    running = next((request for request in state.active_requests if request.id == id), None)
+    under_way = (*state.active_requests, *awaited_requests())
+    running = next((request for request in under_way if request.id == id), None)
     outcomes = app.laraq.host.outcomes
     if running is None and outcomes is not None:
         running = outcomes.of(id)

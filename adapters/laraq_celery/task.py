@@ -414,7 +414,7 @@ def laraq_journal(laraq: Any) -> journal.RunJournal:
     """The run journal of this process."""
     found = laraq.__dict__.get("_run_journal")
     if found is None:
-        found = laraq.__dict__["_run_journal"] = journal.RunJournal(laraq.store.journal)
+        found = laraq.__dict__["_run_journal"] = journal.RunJournal(laraq.store.journal, laraq.host.acknowledged)
     run_journal: journal.RunJournal = found
     return run_journal
 

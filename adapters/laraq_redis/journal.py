@@ -15,6 +15,7 @@ from weakref import WeakMethod
 from redis.exceptions import RedisError
 
 from laraq.delivery import JournalEntry, RunState
+from laraq.run_key import stored
 from laraq_redis import script
 from laraq_redis.connection import Client, store_errors
 from laraq_redis.wire import Wire
@@ -25,8 +26,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 @lru_cache(maxsize=256)
 def _encoded(entry: JournalEntry) -> str:
     """A writer repeats its last entries in every write: each is encoded once."""
-    key, attempt, state = entry
-    quoted = f'"{key}"' if key.replace("-", "").isalnum() and key.isascii() else _encode(key)
+    key, attempt, state = stored(entry.run_key), entry.attempt, entry.state
+    quoted = f'"{key}"' if key.replace("-", "").isalnum() else _encode(key)
     return f'[{quoted},{attempt},"{state.value}"]'
 
 
@@ -92,11 +93,12 @@ class RedisJournal:
         self._settle()
         with store_errors(self._label):
             said: Any = self._client.hvals(self._key)
+        names = run_key, stored(run_key)  # as releases before this one wrote it, and as this one does
         entries = (
-            JournalEntry(key, attempt, RunState(state))
+            JournalEntry(run_key, attempt, RunState(state))
             for text in said
             for key, attempt, state in json.loads(text)[1:]
-            if key == run_key
+            if key in names
         )
         return max(entries, key=JournalEntry.rank, default=None)
 
@@ -105,7 +107,7 @@ class RedisJournal:
         # redis-py may send the command twice after a broken connection: then the token says that it was this caller.
         token = f"{os.getpid()}:{time.monotonic_ns()}"
         with store_errors(self._label):
-            return bool(self._claim([f"{self._claims}{run_key}:{attempt}"], [token, CLAIM_SECONDS]))
+            return bool(self._claim([f"{self._claims}{stored(run_key)}:{attempt}"], [token, CLAIM_SECONDS]))
 
     def erase(self, writer: str) -> None:
         """Forget the writer."""

@@ -17,6 +17,9 @@ from laraq.local.memory_limits import MemoryLimits
 from laraq.local.memory_locks import MemoryLocks
 from laraq.local.memory_parking import MemoryParking
 
+#: Seconds a claimed start stays claimed.
+CLAIM_SECONDS = 24 * 3600
+
 
 class MemoryFailedJobs:
     """Failed jobs in a dict. They are gone when the process ends, and a forked child has its own copy."""
@@ -67,7 +70,8 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
-        self._claims: set[tuple[str, int]] = set()
+        #: With the time they end, by any clock that goes forward.
+        self._claims: dict[tuple[str, int], float] = {}
         self._lock = new_lock()
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
@@ -82,10 +86,10 @@ class MemoryJournal:
         return max((entry for entry in entries if entry.run_key == run_key), key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job."""
+        """Say True to exactly one caller for that start of that job, until `prune` drops it after a day."""
         with self._lock:
             known = len(self._claims)
-            self._claims.add((run_key, attempt))
+            self._claims.setdefault((run_key, attempt), time.monotonic() + CLAIM_SECONDS)
             return len(self._claims) > known
 
     def erase(self, writer: str) -> None:
@@ -100,6 +104,8 @@ class MemoryJournal:
             silent = [writer for writer, (written_at, _) in self._writers.items() if written_at <= newest]
             for writer in silent:
                 del self._writers[writer]
+            now = time.monotonic()
+            self._claims = {claim: ends_at for claim, ends_at in self._claims.items() if ends_at > now}
         return len(silent)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from laraq.transport import running
+from laraq.transport.fate import Fate
 from laraq.transport.ledger import Ledger
 
 
@@ -43,7 +44,9 @@ class Deliveries:
         self._delivered: OrderedDict[str, Any] = OrderedDict()
         self._dirty: set[str] = set()
         self._lock = threading.Lock()
+        running.follow()
         running.await_results()
+        self._give_back(running.fates_of_kept())
 
     @property
     def outstanding(self) -> int:
@@ -57,6 +60,7 @@ class Deliveries:
     def append(self, message: Any, delivery_tag: str) -> None:
         """A delivery; the store has noted it already."""
         self._delivered[delivery_tag] = message
+        running.delivered(delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Done with."""
@@ -69,6 +73,7 @@ class Deliveries:
     def _settle(self, tag: str, how: Callable[[str], object]) -> None:
         with self._lock:  # a pool's thread may settle while the loop closes the channel
             self._delivered.pop(tag, None)
+            running.settled(tag)
             how(tag)
         self.channel.on_settled()
 
@@ -78,20 +83,21 @@ class Deliveries:
             self._settle(tag, self.channel.give_back)
 
     def restore_unacked_once(self, stderr: Any | None = None) -> None:
-        """The channel closes: give back what has not started, its attempt not used. What runs stays leased,
-        unless the worker ends, when it will never be settled."""
+        """The channel closes: give back what has not begun, its attempt not used. What has stays leased until it ends,
+        unless the worker ends first: then its attempt is used."""
         with self._lock:
             tags = list(self._delivered)
             self._delivered.clear()
-        if not running.worker_is_here():
-            self.channel.release(tags, counted=True)
+        if running.worker_is_here():
+            if tags:
+                self._give_back(running.fates(tags))
+                running.hold_results()
             return
-        kept, used = running.started_tags(), set[str]()
-        if running.worker_is_ending():
-            kept, used = used, kept
-        else:
-            sure, used = running.tags_in_pool()
-            kept |= sure
-            running.hold_results()
-        self.channel.release([tag for tag in tags if tag in used], counted=True)
-        self.channel.release([tag for tag in tags if tag not in used and tag not in kept], counted=False)
+        for tag in tags:
+            running.settled(tag)
+        self.channel.release(tags, counted=True)
+
+    def _give_back(self, fates: Iterable[tuple[str, Fate]]) -> None:
+        found = list(fates)
+        for fate, counted in ((Fate.USED, True), (Fate.UNUSED, False)):
+            self.channel.release([tag for tag, its in found if its is fate], counted=counted)

@@ -103,6 +103,8 @@ class Feed:
     def answered(self, ask: Ask, taken: Taken, now: float) -> None:
         """The store answered; its jobs are the caller's now."""
         self.in_flight = False
+        if self._ledger is not None:
+            self._ledger.paid(ask.acks)
         if not ask.limit:
             return
         if taken.jobs:

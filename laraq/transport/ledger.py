@@ -36,6 +36,8 @@ class Ledger:
         self._held: dict[str, tuple[Lease, float]] = {}
         self._owed: deque[Lease] = deque()
         self._owed_since = 0.0
+        #: Tags of what is owed, also while it is being sent.
+        self._unpaid: set[str] = set()
 
     def hold(self, leases: Iterable[Lease]) -> None:
         """Renew these from now on."""
@@ -53,6 +55,7 @@ class Ledger:
             if not self._owed:
                 self._owed_since = self._clock()
             self._owed.append(entry[0])
+            self._unpaid.add(tag)
             return True
 
     def drop(self, tag: str) -> Lease | None:
@@ -62,7 +65,7 @@ class Ledger:
             return entry[0] if entry else None
 
     def collect(self, limit: int = BATCH) -> list[Lease]:
-        """Take acknowledgements out to send them; a caller that fails to must `repay` them."""
+        """Take acknowledgements out to send them; the caller says `paid`, or must `repay` what it failed to send."""
         with self._lock:
             return [self._owed.popleft() for _ in range(min(limit, len(self._owed)))]
 
@@ -71,6 +74,15 @@ class Ledger:
         with self._lock:
             self._owed.extendleft(reversed(list(leases)))
             self._owed_since = self._clock()
+
+    def paid(self, leases: Iterable[Lease]) -> None:
+        """The store has these acknowledgements."""
+        with self._lock:
+            self._unpaid.difference_update([lease.tag for lease in leases])
+
+    def is_open(self, tag: str) -> bool:
+        """Whether the lease is held, or its acknowledgement not known to be out."""
+        return tag in self._held or tag in self._unpaid
 
     def flush_in(self, now: float) -> float | None:
         """Seconds until the owed acknowledgements should be sent, 0 for at once, None when there are none."""

@@ -70,6 +70,7 @@ class Presence:
         except BaseException:
             self.ledger.repay(acks)
             raise
+        self.ledger.paid(acks)
 
     def _lost(self, lease: Lease) -> None:
         logger.warning(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from laraq.testing.suite import SharedJournalSuite
 from laraq.testing.suite.journal import running
 from laraq_sqlalchemy import SqlStore
 from laraq_sqlalchemy.journal import SqlJournal
+from laraq_sqlalchemy.tables import claims
 from tests.sqlalchemy.module_store import SERVERS, emptied, module_store
 
 
@@ -39,3 +41,17 @@ def test_writes_to_postgresql_are_committed_asynchronously_and_nothing_else_is(s
     now = store.database.read(lambda connection: connection.scalar(text("SHOW synchronous_commit")))
     assert now == "on"
     store.database.write(lambda connection: connection.execute(text("DROP TRIGGER note ON laraq_journal")))
+
+
+def test_claims_older_than_a_day_are_dropped_however_many(
+    shared_store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("laraq_sqlalchemy.journal.PAGE", 10)
+    store = emptied(shared_store)
+    two_days_ago = datetime.now(UTC) - timedelta(days=2)
+    rows = [{"run_key": f"job-{number}", "attempt": 1, "claimed_at": two_days_ago} for number in range(25)]
+    store.database.write(lambda connection: connection.execute(insert(claims), rows))
+    assert store.journal.claim("fresh", 1)
+    store.journal.prune(timedelta(days=7))
+    left = store.database.read(lambda connection: connection.scalars(select(claims.c.run_key)).all())
+    assert left == ["fresh"]

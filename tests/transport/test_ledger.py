@@ -110,3 +110,16 @@ def _in_child(check: Callable[[], bool]) -> bool:
             traceback.print_exc(file=sys.__stderr__)
         os._exit(status)
     return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_lease_is_open_until_its_acknowledgement_is_known_to_be_out(ledger: Ledger) -> None:
+    ledger.hold([lease(1), lease(2)])
+    ledger.settle(lease(1).tag)
+    sent = ledger.collect()
+    assert [ledger.is_open(lease(id).tag) for id in (1, 2, 3)] == [True, True, False]
+    ledger.repay(sent)
+    assert ledger.is_open(lease(1).tag)
+    ledger.paid(ledger.collect())
+    assert [ledger.is_open(lease(id).tag) for id in (1, 2)] == [False, True]
+    ledger.drop(lease(2).tag)
+    assert not ledger.is_open(lease(2).tag)

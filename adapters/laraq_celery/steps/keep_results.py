@@ -28,7 +28,7 @@ class KeepResults(StartStopStep):
             return
 
         def flush_and_remember() -> None:
-            running.hold_results()
+            running.hold_results(getattr(worker.pool, "_pool", None))
             flush()
             running.await_results()
 

@@ -12,6 +12,8 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 from celery.worker import state
 
+from laraq.transport import running
+
 #: Seconds between checks.
 CHECK = 0.1
 
@@ -66,6 +68,7 @@ class StopWhen(StartStopStep):
 
             def on_task_received(message: Any) -> Any:
                 if self._taken >= most:
+                    running.left_alone(message.delivery_tag)
                     return None  # already on the wire: unacknowledged, it goes back when the connection closes
                 self._taken += 1
                 if self._taken == most:

@@ -130,6 +130,7 @@ class Transport(virtual.Transport):
         except BaseException:
             self.presence.ledger.repay(acks)
             raise
+        self.presence.ledger.paid(acks)
 
     # Waking
 

@@ -30,6 +30,11 @@ class Child:
             finally:
                 os._exit(status)
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
+
     def wait(self) -> int:
         """Its exit status, 0 when `work` returned, or minus the number of the signal that killed it."""
         _, status = os.waitpid(self._pid, 0)

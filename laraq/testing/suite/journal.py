@@ -27,6 +27,20 @@ def done(run_key: str, attempt: int = 1) -> JournalEntry:
     return JournalEntry(run_key, attempt, RunState.DONE)
 
 
+#: Run keys as a stranger's message may bring them.
+ODD_KEYS = {
+    "long": "j" * 300,
+    "very long": "j" * 100_000,
+    "empty": "",
+    "a space at the end": "job ",
+    "NUL": "job\x00one",
+    "half of a surrogate pair": "job\ud800",
+    "quotes and lines": '"],["\\\n\r\t%s ?:1 {job}',
+    "other alphabets": "zażółć 🦄 \u2028",
+    "like a claim": "job:1",
+}
+
+
 class JournalSuite:
     """Subclass it as `class TestMyJournal(JournalSuite)` and override the fixture `journal`.
 
@@ -148,6 +162,27 @@ class JournalSuite:
         assert journal.find(odd) == done(odd, 2)
         journal.erase("größe@host:1")
         assert journal.find(odd) is None
+
+    @pytest.mark.parametrize("key", ODD_KEYS.values(), ids=ODD_KEYS)
+    def test_keys_of_any_kind_are_kept_and_told_apart(self, journal: Journal, key: str) -> None:
+        journal.write("host:1", [running("job-1"), done(key, 2)])
+        assert journal.find(key) == done(key, 2)
+        assert journal.find("job-1") == running("job-1"), "the entry beside it"
+        assert journal.find(f"{key}x") is None
+        assert journal.find(key.upper()) is None or key == key.upper()
+
+    @pytest.mark.parametrize("key", ODD_KEYS.values(), ids=ODD_KEYS)
+    def test_starts_of_jobs_with_keys_of_any_kind_are_claimed_once(self, journal: Journal, key: str) -> None:
+        assert journal.claim(key, 1)
+        assert not journal.claim(key, 1)
+        assert journal.claim(key, 2)
+        assert journal.claim(f"{key}x", 1)
+        assert key == key.upper() or journal.claim(key.upper(), 1)
+
+    def test_prune_leaves_claims_of_the_last_day_alone(self, journal: Journal) -> None:
+        assert journal.claim("job-1", 2)
+        journal.prune(timedelta(0))
+        assert not journal.claim("job-1", 2)
 
     def test_threads_may_write_at_once(self, journal: Journal) -> None:
         def write(thread: int) -> None:
