@@ -29,6 +29,7 @@ from laraq.middleware import (
     ThrottlesExceptionsWithRedis,
     WithoutOverlapping,
 )
+from laraq.registered import register
 from laraq.retries import Backoff
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "injected",
     "job",
     "lock",
+    "register",
     "throttle",
 ]
 

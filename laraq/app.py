@@ -108,7 +108,7 @@ class Laraq:
     @cached_property
     def keys(self) -> Keys:
         """`laraq_keys`."""
-        return Keys(self.settings.keys)
+        return Keys(self.settings.keys, self.settings.accept_unsigned)
 
     @cached_property
     def codec(self) -> Codec:
@@ -175,7 +175,7 @@ class Laraq:
     @cached_property
     def unique(self) -> UniqueLocks:
         """Unique locks and debounce tokens."""
-        return UniqueLocks(self.store_of)
+        return UniqueLocks(self.store_of, self.keys)
 
     @cached_property
     def discards(self) -> Discards:
@@ -206,6 +206,13 @@ class Laraq:
         if via not in self._stores:
             self._stores[via] = self._open(via)
         return self._stores[via]
+
+    def names_store(self, url: str) -> bool:
+        """Whether the settings name the store at that URL, so that a message may, too."""
+        settings = self.settings
+        named = [one.get("url") if isinstance(one, Mapping) else one for one in settings.connections.values()]
+        named += [settings.store, settings.failed, settings.batches, settings.url, *self.host.store_urls()]
+        return url in named
 
     def connection_names(self) -> list[str]:
         """Every name `connection` knows."""

@@ -7,19 +7,30 @@ job is made from what it is for, so whoever sends it a second time sends the sam
 from __future__ import annotations
 
 import inspect
-import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 from laraq.closures import pack, unpack
 from laraq.current import current
-from laraq.errors import BatchNotFoundError, JobDefinitionError, JobFailure
+from laraq.errors import BatchNotFoundError, ConfigurationError, JobDefinitionError, JobFailure, PayloadError
 from laraq.failure import storable, text_of, traceback_of
 from laraq.function import JobFunction
 from laraq.job import Job
 from laraq.link import Link
+from laraq.middleware.travelling import rebound
+from laraq.payload import Payload
+from laraq.registered import find
 from laraq.untyped import AsWritten
+
+#: Begins the ids under which callbacks wait. What is encrypted or signed for such an id is for a callback alone: else
+#: somebody could have the token of another message made anew for the id of a callback.
+_WAITING = "callback:"
+
+#: What of an error can travel.
+_PLAIN = (str, int, float, bool, type(None))
 
 #: Most characters that travel of what an error says, and of its traceback.
 _MESSAGE, _TRACEBACK = 8000, 8000
@@ -72,7 +83,7 @@ def pack_callback(callback: Any) -> dict[str, Any]:
     """
     laraq = current()
     if _is_job(callback) or laraq.host.foreign(callback, "") is not None:
-        return {"link": laraq.chains.link(callback).to_dict()}
+        return {"link": laraq.chains.link(callback, id=f"{_WAITING}{uuid.uuid4()}").to_dict()}
     if not callable(callback):
         raise JobDefinitionError(f"{callback!r} is no callback: give a function, a Job, or a Celery signature.")
     return {"call": pack(callback)}
@@ -113,7 +124,23 @@ def send_callback(
             facts: list[Any] = [] if batch is None else [batch.to_dict()]
             facts += [] if error is None else [error["message"]]
             link = link.with_(args=(*facts, *link.payload.args))
-    laraq.chains.send(link.with_(id=id, batch_id=batch_id, event=event, once=1))
+    link = replace(link, payload=_under(id, link.payload))
+    laraq.chains.send(link.with_(batch_id=batch_id, event=event, once=1))
+
+
+def _under(id: str, payload: Payload) -> Payload:
+    """The payload under another id, with what is encrypted or signed for the one it waited under.
+
+    What does not verify stays as it is: the worker that gets it says so, and keeps it.
+    """
+    laraq = current()
+    if not payload.id.startswith(_WAITING):  # an earlier version, which bound nothing, or nobody we know
+        return payload.with_(id=id)
+    try:
+        moved = laraq.codec.rebound(payload, id)
+        return moved.with_(through=rebound(payload.through, laraq.keys, str(payload), str(moved)))
+    except (ConfigurationError, PayloadError):
+        return payload.with_(id=id)
 
 
 def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
@@ -125,28 +152,45 @@ def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
     described["message"] = text_of(error)[:_MESSAGE]
     described["traceback"] = traceback_of(error)[-_TRACEBACK:]
     args = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a class may have hidden its own
-    if all(type(one) in (str, int, float, bool, type(None)) for one in args):
+    if all(type(one) in _PLAIN for one in args):
         args = [storable(one) if isinstance(one, str) else one for one in args]
         if sum(len(one) for one in args if isinstance(one, str)) <= _MESSAGE:
             described["args"] = args
+            described["attributes"] = _attributes(error)
     return described
 
 
 def revive(described: Mapping[str, Any]) -> BaseException:
-    """The error again where its class is at hand and takes its arguments, else a JobFailure with its text.
+    """The error again where its class is at hand, else a JobFailure with its text.
 
-    Only classes of modules that are imported already, and only exceptions: a message must not call anything else.
+    Only classes of modules that are imported already, only exceptions, and without calling their own code: a message
+    must not call anything else.
     """
     name, message = str(described["type"]), str(described["message"])
-    module, _, attribute = name.rpartition(".")
-    kind = getattr(sys.modules.get(module), attribute, None)
+    kind = find(name)
     error: BaseException = JobFailure(f"{name}: {message}" if message else name)
     if isinstance(kind, type) and issubclass(kind, Exception) and "args" in described:
-        try:
-            error = kind(*described["args"])
-        except Exception:  # a constructor of its own, with other parameters
-            error = kind.__new__(kind)
-            error.args = tuple(described["args"])
+        with suppress(Exception):  # what is no error's args
+            error = _made(kind, tuple(described["args"]))
+            vars(error).update(described.get("attributes") or {})
     if "traceback" in described:
-        error.add_note(f"In the worker:\n{described['traceback']}")
+        BaseException.add_note(error, f"In the worker:\n{described['traceback']}")
     return error
+
+
+def _made(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
+    builtin = next(one for one in kind.__mro__ if one.__module__ == "builtins")
+    if kind is builtin:
+        with suppress(Exception):  # UnicodeError, for one, wants other arguments
+            return kind(*args)
+    error: Exception = builtin.__new__(kind, *args)
+    error.args = args
+    return error
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    """What the constructor has left on the error, as far as it is plain and short."""
+    state: dict[str, Any] = object.__getattribute__(error, "__dict__")  # a class may have hidden its own
+    plain = {name: value for name, value in state.items() if type(name) is str and type(value) in _PLAIN}
+    texts = {name: storable(value) for name, value in plain.items() if isinstance(value, str)}
+    return {**plain, **texts} if sum(map(len, texts.values())) <= _MESSAGE else {}

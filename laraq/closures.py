@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import inspect
 import logging
 import sys
@@ -16,7 +15,7 @@ from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
-from laraq import aio, registry
+from laraq import aio, registered, registry
 from laraq.current import current
 from laraq.definition import yields
 from laraq.errors import (
@@ -24,7 +23,6 @@ from laraq.errors import (
     JobDefinitionError,
     MissingExtraError,
     PayloadError,
-    TamperedPayloadError,
 )
 from laraq.function import JobFunction
 from laraq.job import Job
@@ -117,6 +115,11 @@ def pack(function: Callable[..., Any]) -> dict[str, str | None]:
     keys = current().keys
     name = _importable_name(function)
     if name is not None:
+        if not registered.is_registered(function):
+            logger.warning(
+                "Function %s is run by this process only, other workers refuse it: %s", name, registered.REMEDY
+            )
+            registered.register(function)  # what this process names itself
         return {"function": name, "code": None, "signature": keys.sign(_signed(name, None)) if keys else None}
     label = getattr(function, "__qualname__", type(function).__name__)
     if not keys:
@@ -142,10 +145,10 @@ def unpack(packed: Mapping[str, str | None]) -> Callable[..., Any]:
     """
     keys = current().keys
     name, code = packed["function"] or "", packed["code"]
-    if code is not None or keys:
-        keys.verify(_signed(name, code), packed["signature"] or "")
     if code is None:
-        return _find(name)
+        keys.check(f"Function {name!r}", _signed(name, None), packed["signature"])
+        return registered.find_function(name)
+    keys.verify(_signed(name, code), packed["signature"] or "")
     python, _, encoded = code.partition(":")
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if python != here:
@@ -167,19 +170,3 @@ def _importable_name(function: Callable[..., Any]) -> str | None:
     if getattr(module, function.__qualname__, None) is not function:
         return None
     return registry.name_of(function.__module__, function.__qualname__)
-
-
-def _find(name: str) -> Callable[..., Any]:
-    """A plain function defined in the module it is named by; not whatever an unsigned message may point at."""
-    module_name, _, attribute = name.rpartition(".")
-    top = module_name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        raise TamperedPayloadError(f"Function {name!r} of the standard library is not run from a message.")
-    try:
-        module = sys.modules.get(module_name) or importlib.import_module(module_name)
-        function = getattr(module, attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PayloadError(f"Function {name!r} cannot be found by this worker: {error}") from None
-    if not isinstance(function, FunctionType) or function.__module__ not in (module_name, "__main__"):
-        raise PayloadError(f"{name!r} is not a function defined in {module_name}.")
-    return function

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,6 +13,10 @@ from laraq.errors import ConfigurationError, UnknownSettingError
 
 #: Where everything lives when nothing is configured.
 EMBEDDED_URL = "sqlite:///laraq.db"
+
+#: What earlier versions of laraq wrote and is still read while there are keys: `tokens`, which are bound to no message;
+#: `all`, that is unsigned `through` and names of functions as well; `none`.
+Accepted: TypeAlias = Literal["tokens", "all", "none"]
 
 
 class Settings(BaseModel):
@@ -40,6 +44,8 @@ class Settings(BaseModel):
     discover: tuple[str, ...] = ()
     #: Fernet keys: the first encrypts and signs, all of them read.
     keys: tuple[str, ...] = Field(default=(), repr=False)
+    #: What of earlier versions is still read: see Accepted.
+    accept_unsigned: Accepted = "tokens"
     #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve.
     retry_after: float = 90
     #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers that know no delay. `inf`: none.

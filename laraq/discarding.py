@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from laraq import registry
 from laraq.current import Surroundings
 from laraq.errors import JobDroppedError
 from laraq.payload import CIPHER, Payload
@@ -45,7 +46,7 @@ class Discards:
         if payload.id in begun:
             self._laraq.runner.give_back(payload)
         if payload.unique:
-            self._laraq.unique.give_up(payload.unique)
+            self._laraq.unique.give_up(payload.unique, registry.get(payload.job))
         for text in payload.parked:  # it was called, and the lock is kept free for it
             if (lock := Line.from_text(text).lock) is not None:
                 self._laraq.parking.free(lock, payload.run_key)

@@ -203,7 +203,7 @@ class Dispatcher:
         return Payload(
             id=id,
             job=cls.job_name(),
-            fields=self._laraq.codec.dump(job),
+            fields=self._laraq.codec.dump(job, id),
             args=job.positional(),
             queue=queue,
             connection=connection or read(job, "connection") or route_connection,
@@ -212,7 +212,7 @@ class Dispatcher:
             created_at=now,
             context=_context(cls),
             tags=tuple(read(job, "tags") or ()),
-            through=pack(job._through, job, self._laraq.keys),
+            through=pack(job._through, job, self._laraq.keys, f"{cls.job_name()}[{id}]"),
             carrier=_carrier(job),
             chain=self._laraq.chains.tail(job._rest) if job._rest is not None else {},
         )

@@ -15,7 +15,6 @@ from laraq.failure import SHORTENED, FailedJob, FailedJobQuery
 from laraq.options import epoch, read
 from laraq.payload import Payload
 from laraq.ports import FailedJobs
-from laraq.unique import DEFAULT_SECONDS
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -105,11 +104,7 @@ class FailedService:
 
     def _claim_again(self, payload: Payload) -> Mapping[str, Any]:
         """The unique lock it had, when nobody else holds it meanwhile; the retry is somebody's explicit wish."""
-        claim = payload.unique
-        if "owner" not in claim or claim.get("via") is True:
-            return {}
-        locks = self._laraq.store_of(claim.get("via")).locks
-        return claim if locks.acquire(str(claim["key"]), str(claim["owner"]), DEFAULT_SECONDS) else {}
+        return self._laraq.unique.claim_again(payload.unique, registry.get(payload.job))
 
     def _retry_until(self, payload: Payload) -> float | None:
         """Computed anew by the job's own rule; without it, the same length of time from now."""

@@ -109,7 +109,9 @@ class PydanticFields:
         except ValidationError as error:
             [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
             name = str(first["loc"][0]) if first["loc"] else None
-            raise self._refused(name, f"a worker could not read it: {first['msg']}", self._remedy(name)) from None
+            raise self._refused(
+                name, f"a worker could not read it: {first['type'] if discreet else first['msg']}", self._remedy(name)
+            ) from None
         except Exception as error:  # of the class's own code
             raise self._refused(None, f"a worker could not make it: {'' if discreet else error!r}", "") from None
         sent = vars(values) if self._decorated else values

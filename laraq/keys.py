@@ -1,13 +1,17 @@
-"""Keys: `laraq_keys`, what encrypts fields and signs closures. The first key writes, all of them read."""
+"""Keys: `laraq_keys`: they encrypt fields, sign what messages name, hide names. The first writes, all of them read."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
+from laraq.config import Accepted
 from laraq.errors import ConfigurationError, MissingExtraError, TamperedPayloadError
 
 if TYPE_CHECKING:
@@ -17,8 +21,9 @@ if TYPE_CHECKING:
 class Keys:
     """Fernet keys in the order of preference (MultiFernet's rotation rule)."""
 
-    def __init__(self, keys: Sequence[str] = ()) -> None:
+    def __init__(self, keys: Sequence[str] = (), accept_unsigned: Accepted = "tokens") -> None:
         self._keys = tuple(keys)
+        self._accepts = accept_unsigned
         for position, key in enumerate(self._keys, start=1):
             if not _is_fernet_key(key):
                 raise ConfigurationError(
@@ -50,6 +55,31 @@ class Keys:
                 "The encrypted fields verify with none of laraq_keys: the message was changed, or its key was removed."
             ) from None
 
+    def seal(self, data: Any, bound_to: str) -> str:
+        """JSON-ready data as a token that is bound to one place, such as the fields of one message."""
+        return self.encrypt(to_json([bound_to, data]))
+
+    def unseal(self, token: str, bound_to: str) -> Any:
+        """What was sealed there, or before tokens were bound.
+
+        Raises TamperedPayloadError for a token of another place.
+        """
+        try:
+            data = json.loads(self.decrypt(token))
+        except ValueError:
+            raise TamperedPayloadError(f"The token of {bound_to} holds something that laraq did not encrypt.") from None
+        match data:
+            case [str(place), sealed] if place == bound_to:
+                return sealed
+            case [str(place), _]:
+                raise TamperedPayloadError(f"The token of {bound_to} was made for {place}.")
+            case _ if self._accepts == "none":
+                raise TamperedPayloadError(
+                    f"The token of {bound_to} is bound to no message, as those of earlier versions, and"
+                    " laraq_accept_unsigned is 'none'."
+                )
+        return data
+
     def sign(self, data: bytes) -> str:
         """HMAC-SHA-256 with a key derived from the first one, so that it is not the encryption key itself."""
         self._require("Signing a closure")
@@ -67,6 +97,36 @@ class Keys:
             given = b""
         if not any(hmac.compare_digest(_mac(key, data), given) for key in self._keys):
             raise TamperedPayloadError("The signature verifies with none of laraq_keys: the message was changed.")
+
+    def check(self, what: str, data: bytes, signature: str | None) -> bool:
+        """Whether data that is signed as soon as there are keys is known to be the application's.
+
+        Raises TamperedPayloadError when there are keys and it is not signed with them.
+        """
+        if not self._keys or (signature is None and self._accepts == "all"):
+            return False
+        if signature is None:
+            raise TamperedPayloadError(
+                f"{what} is not signed, and laraq_keys are set. Messages from before that are read with"
+                " laraq_accept_unsigned = 'all'."
+            )
+        self.verify(data, signature)
+        return True
+
+    def hide(self, text: str) -> str:
+        """A name that may hold secrets, as stores and messages show it: the same for the same text and first key.
+
+        Without keys the text itself.
+        """
+        return (
+            _mac(self._keys[0], text.encode("utf-8", "surrogatepass"), b"laraq name").hex()[:32]
+            if self._keys and text
+            else text
+        )
+
+    def spellings(self, text: str) -> tuple[str, ...]:
+        """The text, and all that `hide` has made of it with any of the keys."""
+        return (text, *(Keys([key]).hide(text) for key in self._keys))
 
     def _fernet(self) -> MultiFernet:
         self._require("An encrypted job")
@@ -88,6 +148,6 @@ def _is_fernet_key(key: str) -> bool:
         return False
 
 
-def _mac(key: str, data: bytes) -> bytes:
-    derived = hmac.digest(base64.urlsafe_b64decode(key), b"laraq signature", hashlib.sha256)
+def _mac(key: str, data: bytes, purpose: bytes = b"laraq signature") -> bytes:
+    derived = hmac.digest(base64.urlsafe_b64decode(key), purpose, hashlib.sha256)
     return hmac.digest(derived, data, hashlib.sha256)

@@ -128,9 +128,10 @@ class RateLimiter:
         answer = cls.limiter(name)(job)
         limits = [answer] if isinstance(answer, Limit) else list(answer or ())
         demands: dict[str, Demand] = {}
+        hide = current().keys.hide if getattr(job, "encrypted", False) else str
         for limit in dict.fromkeys(limits):
             if limit.maximum is not None:
-                key = f"limiter:{name}:{limit.key}"
+                key = f"limiter:{name}:{hide(limit.key)}"
                 if key in demands:  # as Laravel tells limits with one key apart
                     key = f"{key}:attempts:{limit.maximum}:decay:{limit.seconds:g}"
                 demands[key] = Demand(key, limit.maximum, limit.seconds, limit.weight)

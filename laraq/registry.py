@@ -45,6 +45,11 @@ def find(name: str) -> type[Any]:
         raise UnknownJobError(name) from None
 
 
+def get(name: str) -> type[Any] | None:
+    """The class of that name, or None."""
+    return _classes.get(name)
+
+
 def knows(name: str) -> bool:
     """Whether there is a class of that name."""
     return name in _classes

@@ -168,7 +168,7 @@ class Runner:
         """The same, it has failed; or a message of a job was dropped without a run, by its expiry or by hand."""
         with Surroundings(self._laraq, payload.context):
             if payload.unique:
-                self._laraq.unique.give_up(payload.unique)
+                self._laraq.unique.give_up(payload.unique, registry.get(payload.job))
             self._break_off(payload, error)
 
     def give_back(self, payload: Payload) -> None:
@@ -182,7 +182,7 @@ class Runner:
         try:
             run.job = self._instance(registry.find(payload.job), payload)
             enter(run.job, run.delivery)
-            run.job._through = unpack(payload.through, self._laraq.keys)
+            run.job._through = unpack(payload.through, self._laraq.keys, str(payload))
             self._tell_middleware(run)
         except Exception as error:
             logger.warning("What %s may hold through its middleware ends by itself: %s", payload, error)
@@ -217,7 +217,7 @@ class Runner:
             backoff=worker.backoff if backoff is None else backoff,
             fail_on_timeout=bool(read(job, "fail_on_timeout")),
         )
-        job._through = unpack(payload.through, self._laraq.keys)
+        job._through = unpack(payload.through, self._laraq.keys, str(payload))
 
     def _instance(self, cls: type[Any], payload: Payload) -> Any:
         job = self._laraq.codec.load(cls, payload)
@@ -384,7 +384,7 @@ class Runner:
     def _unlock(self, run: Run) -> None:
         # The outcome stands, and the lock ends by itself.
         with reported(logger, "The unique lock of job %s was not freed", run.payload):
-            self._laraq.unique.release(run.payload.unique, run.job)
+            self._laraq.unique.release(run.payload.unique, run.job or registry.get(run.payload.job))
 
     def _go_on(self, run: Run, follow: Callable[[Payload], None] | None = None) -> None:
         """What comes after a job that is done: the next link, then its batch learns of it."""
@@ -436,7 +436,7 @@ class Runner:
     def _record(self, run: Run, error: BaseException) -> None:
         delivery, payload = run.delivery, run.payload
         crash = delivery.crash
-        message = payload.to_dict()
+        message = self._laraq.codec.recorded(payload).to_dict()
         if crash is not None and crash.raw is not None:
             message["raw"] = crash.raw
         self._laraq.failed.record(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from laraq.errors import InvalidJobError
+from laraq.keys import Keys
 from laraq.options import is_lease, read, seconds
 from laraq.ports import Store
 
@@ -24,8 +25,9 @@ _TOKEN_WINDOWS, _TOKEN_SECONDS = 10, 300.0
 class UniqueLocks:
     """Unique locks and debounce tokens of one Laraq."""
 
-    def __init__(self, store_of: Callable[[Any], Store]) -> None:
+    def __init__(self, store_of: Callable[[Any], Store], keys: Keys | None = None) -> None:
         self._store_of = store_of
+        self._keys = keys or Keys()
 
     def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None]:
         """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
@@ -38,7 +40,7 @@ class UniqueLocks:
             return {}, None
         via = read(job, "unique_via")
         length = held_for(job)
-        key = _key("unique", job)
+        key = self._key("unique", job)
         locks = self._claiming(via, session).locks
         if not locks.acquire(key, id, length):
             return {}, locks.owner(key) or ""
@@ -46,49 +48,78 @@ class UniqueLocks:
         if job.unique_until_processing:
             claim["until_processing"] = True
         if via is not None:
-            claim["via"] = via if isinstance(via, str) else True
+            claim["via"] = True  # the class names it again: no message says where to connect
         return claim, None
 
     def release(self, claim: Mapping[str, Any], job: Any = None) -> None:
-        """Free the lock, if this job still owns it; a second time changes nothing."""
-        if "owner" not in claim:
-            return
-        via = claim.get("via")
-        if via is True:  # a store object: the class names it again
-            via = read(job, "unique_via") if job is not None else None
-        self._store_of(via).locks.release(str(claim["key"]), str(claim["owner"]))
+        """Free the lock, if this job still owns it; a second time changes nothing.
+
+        `job` may be its class. Without either, a lock outside of the default store ends by itself.
+        """
+        if (store := self._holding(claim, job)) is not None:
+            store.locks.release(str(claim["key"]), str(claim["owner"]))
+
+    def claim_again(self, claim: Mapping[str, Any], job: Any = None) -> Mapping[str, Any]:
+        """The claim of a job that is sent once more, when nobody else holds the lock meanwhile."""
+        store = self._holding(claim, job)
+        if store is None or not store.locks.acquire(str(claim["key"]), str(claim["owner"]), DEFAULT_SECONDS):
+            return {}
+        return claim
 
     def unlock(self, name: str, unique_id: str | None = None) -> bool:
         """Free the lock of a class by hand, whoever owns it; say whether there was one."""
-        return self._store_of(None).locks.force_release(_named("unique", name, unique_id))
+        locks = self._store_of(None).locks
+        ids = (None,) if unique_id is None else self._keys.spellings(unique_id)
+        freed = [locks.force_release(_named("unique", name, id)) for id in ids]
+        return any(freed)
 
     def is_debounced(self, claim: Mapping[str, Any]) -> bool:
         """Whether a later dispatch has taken the job's place; a token that is gone lets it run."""
-        if "token" not in claim:
+        if not _is(claim, "debounced", "token"):
             return False
         cached = self._store_of(None).cache.get(str(claim["key"]))
         return cached is not None and cached.value != claim["token"]
 
     def end_of_debounce(self, claim: Mapping[str, Any]) -> None:
         """The last one runs: the next dispatch begins a new wait."""
-        if "token" in claim:
+        if _is(claim, "debounced", "token"):
             self._store_of(None).cache.forget(f"{claim['key']}:first")
 
     def forget_token(self, claim: Mapping[str, Any]) -> None:
         """Take a dispatch back that was never sent, if it is still the last one."""
-        if "token" in claim:
+        if _is(claim, "debounced", "token"):
             self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"]))
 
-    def give_up(self, claim: Mapping[str, Any]) -> None:
-        """Free all that a job claimed which is never going to run; a second time changes nothing."""
-        self.release(claim)
-        if "token" in claim and self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"])):
+    def give_up(self, claim: Mapping[str, Any], job: Any = None) -> None:
+        """Free all that a job claimed which is never going to run; a second time changes nothing.
+
+        `job` may be its class, as for `release`.
+        """
+        self.release(claim, job)
+        if _is(claim, "debounced", "token") and self._store_of(None).cache.forget(
+            str(claim["key"]), str(claim["token"])
+        ):
             self.end_of_debounce(claim)
 
     def is_within(self, session: Any, job: Any) -> bool:
         """Whether what the job claims is part of the session's transaction: committed with it, or gone."""
         via = None if job.debounce_for is not None else read(job, "unique_via")
         return self._claiming(via, session) is not self._store_of(via)
+
+    def _holding(self, claim: Mapping[str, Any], job: Any) -> Store | None:
+        """The store of the lock that a message says its job owns; None for no lock, or one nobody can name any more."""
+        if not _is(claim, "unique", "owner"):
+            return None
+        if not claim.get("via"):
+            return self._store_of(None)
+        if job is None:
+            return None
+        if not isinstance(job, type):
+            return self._store_of(read(job, "unique_via"))
+        try:
+            return self._store_of(read(object.__new__(job), "unique_via"))
+        except AttributeError:  # it asks its fields, which are not at hand
+            return None
 
     def _claiming(self, via: Any, session: Any) -> Any:
         """The store to claim in. One that shares a single writer with the session goes through it (SqlStore.within)."""
@@ -98,7 +129,7 @@ class UniqueLocks:
 
     def _debounce(self, job: Any, id: str, session: Any) -> Mapping[str, Any]:
         window = seconds(job.debounce_for)
-        cache, key = self._claiming(None, session).cache, _key("debounced", job)
+        cache, key = self._claiming(None, session).cache, self._key("debounced", job)
         lives = max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
         cache.put(key, id, lives)
         delay = window
@@ -112,6 +143,13 @@ class UniqueLocks:
         if job.countdown is None:
             job.countdown = delay
         return {"key": key, "token": id}
+
+    def _key(self, kind: str, job: Any) -> str:
+        """The name of a lock or token; what of it an encrypted job says is hidden, for its message shows it."""
+        id = read(job, "unique_id")
+        if id is not None and job.encrypted:
+            id = self._keys.hide(str(id))
+        return _named(kind, read(job, "display_name") or job.job_name(), id)
 
 
 def held_for(job: Any) -> float:
@@ -132,8 +170,9 @@ def held_for(job: Any) -> float:
     return seconds(said)
 
 
-def _key(kind: str, job: Any) -> str:
-    return _named(kind, read(job, "display_name") or job.job_name(), read(job, "unique_id"))
+def _is(claim: Mapping[str, Any], kind: str, proof: str) -> bool:
+    """Whether it is a claim of that kind: a message must not free locks and forget values of other kinds."""
+    return proof in claim and str(claim.get("key")).startswith(f"{kind}:")
 
 
 def _named(kind: str, name: str, unique_id: object) -> str:

@@ -147,6 +147,41 @@ def test_only_exceptions_of_imported_modules_are_made(monkeypatch: pytest.Monkey
     assert "not_imported_yet" not in sys.modules
 
 
+class OwnState(Exception):
+    def __init__(self, code: int, card: object) -> None:
+        super().__init__(code)
+        self.code = code
+        self.card = card
+
+
+def test_an_error_keeps_its_plain_attributes_and_its_constructor_is_not_called() -> None:
+    again = revive(json.loads(json.dumps(describe(OwnState(7, object())))))
+    assert type(again) is OwnState
+    assert vars(again).keys() == {"code", "__notes__"}
+    assert again.code == 7
+
+
+def test_a_constructor_of_an_application_is_not_a_messages_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(OwnState, "__init__", lambda *args: calls.append(args))
+    monkeypatch.setattr(OwnState, "__new__", lambda *args: calls.append(args))
+    name = f"{__name__}.OwnState"
+    for args in ([1], [], [1, 2, 3]):
+        assert type(revive({"type": name, "message": "", "args": args})) is OwnState
+    assert calls == []
+
+
+@pytest.mark.parametrize("args", [None, 5, [], ["x"], ["x", "y"], ["x", ["y"]]])
+def test_what_is_no_description_of_an_error_is_one_all_the_same(args: Any) -> None:
+    for name in (
+        "builtins.ExceptionGroup",
+        "builtins.UnicodeDecodeError",
+        "builtins.OSError",
+        "laraq.errors.StoreError",
+    ):
+        assert isinstance(revive({"type": name, "message": "", "args": args}), Exception)
+
+
 def test_a_long_traceback_keeps_its_end() -> None:
     described = describe(ValueError("x" * 20_000))
     assert len(described["traceback"]) == 8000

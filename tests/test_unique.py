@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
+from cryptography.fernet import Fernet
 
 from laraq import Bus, Events, Job, Laraq, dispatch, events
 from laraq.delivery import Crash, Delivery, Done, Fail, Release, Superseded
@@ -302,3 +305,131 @@ def test_a_job_refused_for_its_delay_holds_no_lock(queue: Laraq, sent: Sent) -> 
     with pytest.raises(InvalidJobError, match="timezone"):
         Import(1).with_delay(datetime(2036, 1, 1)).dispatch()
     assert not Import(1).dispatch().skipped
+
+
+# Which store, and what its keys show
+
+
+class Elsewhere(Import):
+    def unique_via(self) -> str:
+        return Elsewhere.url
+
+    url = "memory://"
+
+
+class ByField(Import):
+    def unique_via(self) -> str:
+        return f"memory://{self.account}"
+
+
+def test_a_message_does_not_say_which_store_holds_its_lock(queue: Laraq, sent: Sent, tmp_path: Path) -> None:
+    via = f"sqlite:///{tmp_path}/made.db"
+    for unique in ({"key": "unique:k", "owner": "o", "via": via}, {"key": "debounced:k", "token": "t", "via": via}):
+        for outcome in ("done", "fail"):
+            payload = queue.dispatcher.payload(Import(1, outcome), "o").with_(unique=unique)
+            run(queue, payload)
+            queue.runner.failed(payload.with_(fields={}), ValueError())
+            queue.failed.retry("all")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["run", "dropped", "retry"])
+def test_the_class_says_which_store_holds_its_lock(
+    queue: Laraq, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(Elsewhere, "url", f"sqlite:///{tmp_path}/secret.db")
+    Elsewhere.dispatch(1, "fail")
+    [payload] = sent.payloads
+    assert "secret" not in json.dumps(payload.to_dict()), "a URL is for those who connect"
+    key = payload.unique["key"]
+    locks = queue.store_of(Elsewhere.url).locks
+    assert locks.owner(key) == payload.id
+    assert queue.store.locks.owner(key) is None
+    if end == "dropped":
+        queue.runner.failed(payload.with_(fields={}), ValueError())
+    else:
+        run(queue, payload)
+    assert locks.owner(key) is None
+    if end == "retry":
+        queue.failed.retry("all")
+        assert locks.owner(key) == payload.id
+
+
+def test_a_lock_whose_store_nobody_can_name_ends_by_itself(queue: Laraq, sent: Sent) -> None:
+    ByField.dispatch(1)
+    [payload] = sent.payloads
+    for lost in (payload.with_(job="gone.Class"), payload.with_(fields={})):
+        queue.runner.failed(lost, ValueError())
+    assert queue.store_of("memory://1").locks.owner(payload.unique["key"]) == payload.id
+    run(queue, payload)
+    assert queue.store_of("memory://1").locks.owner(payload.unique["key"]) is None
+
+
+@pytest.mark.parametrize("kind", ["overlap:x", "limiter:x", "", None, 5])
+def test_a_message_frees_nothing_but_unique_locks(queue: Laraq, kind: Any) -> None:
+    queue.store.locks.acquire(str(kind), "1", 60)
+    queue.store.cache.put(f"{kind}:first", "value", 60)
+    queue.store.cache.put(str(kind), "1", 60)
+    for claim in ({"owner": "1"}, {"token": "1"}, {"token": "2"}):
+        payload = queue.dispatcher.payload(Import(1), "1").with_(unique={"key": kind, **claim})
+        assert isinstance(run(queue, payload), Done)
+    assert queue.store.locks.owner(str(kind)) == "1"
+    assert queue.store.cache.get(f"{kind}:first") is not None
+
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
+class Card(Job):
+    number: str
+
+    encrypted = True
+    unique = True
+
+    def unique_id(self) -> str:
+        return self.number
+
+    def handle(self) -> None: ...
+
+
+class LastCard(Card):
+    unique = False
+    debounce_for = 5
+
+
+@pytest.fixture
+def keyed(sent: Sent) -> Iterator[Laraq]:
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with Laraq(app, store="memory://", connections={"kept": sent}, default="kept", keys=[NEW, OLD]) as laraq:
+        yield laraq
+
+
+def test_the_id_of_an_encrypted_job_is_hidden_and_still_unique(keyed: Laraq, sent: Sent) -> None:
+    first, second, other = Card.dispatch("4111"), Card.dispatch("4111"), Card.dispatch("4222")
+    assert (second.skipped, second.id) == (True, first.id)
+    assert not other.skipped
+    LastCard.dispatch("4111")
+    LastCard.dispatch("4111")
+    for payload in sent.payloads:
+        assert "4111" not in json.dumps(payload.to_dict())
+    assert keyed.unique.is_debounced(sent.payloads[2].unique)
+    assert not keyed.unique.is_debounced(sent.payloads[3].unique)
+    run(keyed, sent.payloads[0])
+    assert not Card.dispatch("4111").skipped
+
+
+def test_the_hidden_id_is_the_same_in_every_process_with_the_key(keyed: Laraq, sent: Sent) -> None:
+    Card.dispatch("4111")
+    app = Celery("u", broker="memory://", set_as_current=False)
+    with Laraq(app, store=keyed.store, connections={"kept": sent}, default="kept", keys=[NEW]):
+        assert Card.dispatch("4111").skipped
+
+
+def test_a_lock_of_an_encrypted_job_is_freed_by_hand_whatever_key_has_hidden_it(keyed: Laraq, sent: Sent) -> None:
+    app = Celery("u", broker="memory://", set_as_current=False)
+    with Laraq(app, store=keyed.store, connections={"kept": sent}, default="kept", keys=[OLD]):
+        Card.dispatch("4111")
+    assert keyed.unique.unlock(Card.job_name(), "4111")
+    assert not keyed.unique.unlock(Card.job_name(), "4111")
+    Card.dispatch("4111")
+    assert keyed.unique.unlock(Card.job_name(), "4111")

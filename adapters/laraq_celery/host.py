@@ -146,6 +146,11 @@ class CeleryHost:
         """As kombu's JSON reads it."""
         return object_hook(marked)
 
+    def defines_tasks(self, module: str) -> bool:
+        """Whether it is the module of a task; Celery's and laraq's own tasks are not the application's."""
+        own = module.partition(".")[0] in ("celery", __package__)
+        return not own and any(task.__module__ == module for task in self.app.tasks.values())
+
     def result(self, id: str) -> AsyncResult:
         """Celery's view of a job."""
         return self.app.AsyncResult(id)

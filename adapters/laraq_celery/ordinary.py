@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Task, signals
 
 from laraq import registry
+from laraq.errors import JobDefinitionError
 from laraq.failure import FailedJob, json_ready, traceback_of
 from laraq.job import Job
 from laraq.options import OPTIONS
@@ -111,6 +112,11 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
         for name, value in vars(base).items()
         if name in OPTIONS - _CELERYS_OWN
     }
+    if members.get("encrypted"):
+        raise JobDefinitionError(
+            f"Task {task_class.name}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
+            " Make it a Job or a @job function."
+        )
     middleware = getattr(task_class, "middleware", ())
     members["middleware"] = lambda _job: middleware
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__

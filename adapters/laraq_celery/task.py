@@ -22,7 +22,7 @@ from laraq.errors import JobFailure, PayloadError, StoreError
 from laraq.failure import text_of
 from laraq.hooks import ends_process
 from laraq.options import delay_seconds, length
-from laraq.payload import MAYBE, Payload
+from laraq.payload import CIPHER, MAYBE, Payload
 from laraq.persistence import is_outage
 from laraq.run import Run
 from laraq_celery import soft_limit
@@ -324,7 +324,10 @@ class JobTask(Task):
         verdict = run.verdict
         if not isinstance(verdict, Fail):
             return Reject(error, requeue=True)
-        crash = {"kind": "unsettled", "detail": f"{type(verdict.error).__name__}: {text_of(verdict.error)}"[:_DETAIL]}
+        detail = type(verdict.error).__name__
+        if CIPHER not in run.payload.fields:  # the error may quote what is encrypted, and this mark is not
+            detail = f"{detail}: {text_of(verdict.error)}"[:_DETAIL]
+        crash = {"kind": "unsettled", "detail": detail}
         if (dropped := run.delivery.dropped) is not None:
             crash = {"kind": "dropped", "detail": dropped.detail}
         return Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from laraq.config import EMBEDDED_URL
 from laraq.errors import ConfigurationError, MissingExtraError
 from laraq_sqlalchemy import sqlite
 
@@ -45,6 +46,9 @@ def open_engine(url: str) -> Engine:
         )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", sqlite.prepare)
+        if parsed.database == make_url(EMBEDDED_URL).database:
+            # The file that nobody asked for holds every job; who names a file sees to its mode himself.
+            event.listen(engine, "do_connect", sqlite.make_private)
     return engine
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection
 
 #: Seconds a statement waits for another process that writes to the same file.
 BUSY_TIMEOUT = 10
+
+
+def make_private(dialect: object, record: object, arguments: Sequence[Any], options: object) -> None:
+    """For the `do_connect` event: a file that is not there yet is made for its owner only.
+
+    SQLite gives the files beside it (-wal, -shm) the same mode.
+    """
+    with suppress(OSError):  # it is there; or SQLite itself will say why it cannot be made
+        os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def prepare(connection: sqlite3.Connection, record: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -83,12 +84,18 @@ class FileFailedJobs:
     def _replace(self, records: Iterable[FailedJob]) -> None:
         # Only the holder of the lock writes it, so one name is enough and what a crash left behind is overwritten.
         new = f"{self.path}.new"
-        with open(new, "w", encoding="ascii") as file:
+        with open(new, "w", encoding="ascii", opener=self._opener) as file:
             file.writelines(f"{json.dumps(failed.to_dict())}\n" for failed in records)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self.path)
         self._sync_folder()
+
+    def _opener(self, path: str, flags: int) -> int:
+        """With the mode of the file that is replaced; a first one, which holds jobs, is its owner's only."""
+        file = os.open(path, flags, 0o600)
+        os.fchmod(file, stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600)
+        return file
 
     def _sync_folder(self) -> None:
         """Make the new name of the file survive a power failure too."""

@@ -58,6 +58,11 @@ def warn_of_single_try(middleware: object, job: Job) -> None:
         )
 
 
+def hidden(job: Job, key: str) -> str:
+    """A key as the store shows it: that of an encrypted job may hold what is secret."""
+    return current().keys.hide(key) if job.encrypted else key
+
+
 def class_key(job: Job) -> str:
     """What tells jobs of different classes apart in the store: the display name, else the dotted path."""
     return str(read(job, "display_name") or job.job_name())

@@ -35,9 +35,13 @@ class OfTypes:
     """A rule about types of errors; unlike a predicate it can travel."""
 
     types: tuple[type[BaseException], ...]
+    #: Dotted paths of those that this process has not imported.
+    names: tuple[str, ...] = ()
 
     def __call__(self, error: BaseException, _job: Any) -> bool:
-        return isinstance(error, self.types)
+        return isinstance(error, self.types) or any(
+            f"{one.__module__}.{one.__qualname__}" in self.names for one in type(error).__mro__ if self.names
+        )
 
 
 def condition(given: Condition) -> Callable[[Any], bool]:

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeAlias
 from laraq.current import current
 from laraq.errors import JobTimedOutError, PayloadError, StoreError
 from laraq.job import Job
-from laraq.middleware.releasing import class_key
+from laraq.middleware.releasing import class_key, hidden
 from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 from laraq.middleware.stored import OnRedis, Stored
 from laraq.pipeline import Handler
@@ -79,7 +79,7 @@ class ThrottlesExceptions(Stored):
 
     def key(self, job: Job) -> str:
         """The name of the count in the store's cache."""
-        counted = job.id if self._by_job else self._key or class_key(job)
+        counted = job.id if self._by_job else hidden(job, self._key) or class_key(job)
         return f"throttles_exceptions:{counted}"
 
     def handle(self, job: Job, next: Handler) -> Any:

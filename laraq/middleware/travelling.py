@@ -1,52 +1,118 @@
 """Middleware as it travels with one job: `ChargeOrder(7).through([RateLimited("api")])`.
 
-No code travels. A dataclass travels as its fields, by pydantic; a class that says `to_payload()` and the class method
+No code travels, and a message makes only what is registered (`laraq.registered`) and, where there are keys, signed. A
+dataclass travels as its fields, by pydantic; a class that says `to_payload()` and the class method
 `from_payload(data)` as what these say; any other as the attributes of its instance, which are then set on a new one
 without calling its constructor.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from functools import reduce
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from laraq import registry
+from laraq import middleware as built_in
+from laraq import registered, registry
+from laraq.current import current
 from laraq.errors import InvalidJobError, PayloadError, TamperedPayloadError, UnknownMiddlewareError
 from laraq.job import Job
 from laraq.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
+from laraq.middleware.stored import Stored
 from laraq.sameness import difference
 
 #: Marks what is no JSON of its own.
 _TYPES, _ALWAYS = "$types", "$always"
 
 
-def pack(middleware: Sequence[Any], job: Any, keys: Keys) -> tuple[Mapping[str, Any], ...]:
-    """JSON-ready, encrypted when the job is. Raises InvalidJobError with the reason for what cannot travel."""
-    try:
-        packed = tuple(_pack(one) for one in middleware)
-    except (TypeError, ValidationError, PydanticSerializationError) as error:
-        raise InvalidJobError(job.job_name(), f"{job.job_name()}: through(): {error}") from error
+def pack(middleware: Sequence[Any], job: Any, keys: Keys, bound_to: str = "") -> tuple[Mapping[str, Any], ...]:
+    """JSON-ready, encrypted when the job is, else signed when there are keys; then for the message `bound_to` alone.
+
+    Raises InvalidJobError with the reason for what cannot travel.
+    """
+    packed = []
+    for one in middleware:
+        try:
+            packed.append(_pack(one))
+            if not keys:
+                _check_store(one)
+        except (TypeError, ValidationError, PydanticSerializationError) as error:
+            if job.encrypted:  # the reason quotes values
+                raise InvalidJobError(
+                    job.job_name(), f"{job.job_name()}: through(): {type(one)} cannot travel."
+                ) from None
+            raise InvalidJobError(job.job_name(), f"{job.job_name()}: through(): {error}") from error
     if packed and job.encrypted:
-        return ({"encrypted": keys.encrypt(json.dumps(packed).encode())},)
-    return packed
+        return ({"encrypted": keys.seal(packed, _place(bound_to))},)
+    if packed and keys:
+        return ({**packed[0], "signature": keys.sign(_signed(packed, bound_to))}, *packed[1:])
+    return tuple(packed)
 
 
-def unpack(packed: Sequence[Mapping[str, Any]], keys: Keys) -> tuple[Any, ...]:
-    """The middleware. Raises UnknownMiddlewareError for a class this process does not have, else PayloadError."""
-    if not all(isinstance(one, Mapping) for one in packed):
-        raise PayloadError(f"through of a message is {packed!r}, and not what laraq writes.")
-    if packed and "encrypted" in packed[0]:
-        packed = json.loads(keys.decrypt(str(packed[0]["encrypted"])))
-    return tuple(_unpack(one) for one in packed)
+def unpack(packed: Sequence[Mapping[str, Any]], keys: Keys, bound_to: str = "") -> tuple[Any, ...]:
+    """The middleware of the message `bound_to`.
+
+    Raises UnknownMiddlewareError for a class this process does not have, else PayloadError.
+    """
+    if not packed:
+        return ()
+    first = packed[0] if isinstance(packed[0], Mapping) else {}
+    encrypted = "encrypted" in first
+    if encrypted:
+        packed = keys.unseal(str(first["encrypted"]), _place(bound_to))
+    if not isinstance(packed, Sequence) or not all(isinstance(one, Mapping) for one in packed):
+        raise PayloadError(f"through of {bound_to} is not what laraq writes.")
+    classes = [_class(str(one.get("class"))) for one in packed]
+    signature = first.get("signature")
+    ours = encrypted or keys.check("through", _signed(packed, bound_to), None if signature is None else str(signature))
+    made = tuple(_make(cls, one, discreet=encrypted) for cls, one in zip(classes, packed, strict=True))
+    if not ours:
+        try:
+            for one in made:
+                _check_store(one)
+        except TypeError as error:
+            raise PayloadError(f"through of {bound_to}: {error}") from None
+    return made
+
+
+def rebound(packed: Sequence[Mapping[str, Any]], keys: Keys, old: str, new: str) -> tuple[Mapping[str, Any], ...]:
+    """What is encrypted or signed for one message, for another one.
+
+    Raises TamperedPayloadError, ConfigurationError.
+    """
+    first = packed[0] if packed and isinstance(packed[0], Mapping) else {}
+    if "encrypted" in first:
+        return ({"encrypted": keys.seal(keys.unseal(str(first["encrypted"]), _place(old)), _place(new))},)
+    if "signature" in first and all(isinstance(one, Mapping) for one in packed):
+        keys.verify(_signed(packed, old), str(first["signature"]))
+        return ({**first, "signature": keys.sign(_signed(packed, new))}, *packed[1:])
+    return tuple(packed)
+
+
+def _place(bound_to: str) -> str:
+    return f"through of {bound_to}"
+
+
+def _signed(packed: Sequence[Mapping[str, Any]], bound_to: str) -> bytes:
+    """What is signed: the same before and after any carrier."""
+    parts = [[one.get("class"), one.get("state")] for one in packed]
+    return json.dumps([_place(bound_to), json.loads(json.dumps(parts))], sort_keys=True).encode()
+
+
+def _check_store(one: Any) -> None:
+    """Raise TypeError for a store that only code and signed messages may name: whoever names it has it connected to."""
+    store = getattr(one, "_connection", None) if isinstance(one, Stored) else None
+    if store is not None and not (isinstance(store, str) and current().names_store(store)):
+        raise TypeError(
+            f"{one!r} counts in a store that the settings do not name, and its message is not signed: set laraq_keys,"
+            " or say it in the job's own middleware()."
+        )
 
 
 def _pack(one: Any) -> dict[str, Any]:
@@ -54,8 +120,10 @@ def _pack(one: Any) -> dict[str, Any]:
     name = registry.name_of(cls.__module__, cls.__qualname__)
     if not callable(getattr(cls, "handle", None)):
         raise TypeError(f"{one!r} cannot travel: a middleware that does is an object with handle(job, next).")
-    if _look_up(sys.modules.get(cls.__module__), cls.__qualname__) is not cls:
+    if registered.look_up(sys.modules.get(cls.__module__), cls.__qualname__) is not cls:
         raise TypeError(f"{one!r} cannot travel: workers would not find its class as {name}.")
+    if not _may_travel(cls):
+        raise TypeError(f"{one!r} cannot travel by its class {name}: {registered.REMEDY}")
     if hasattr(cls, "to_payload"):
         state = one.to_payload()
         json.dumps(state)
@@ -73,9 +141,8 @@ def _pack(one: Any) -> dict[str, Any]:
     return {"class": name, "state": state}
 
 
-def _unpack(packed: Mapping[str, Any]) -> Any:
-    name, state = str(packed.get("class")), packed.get("state")
-    cls = _class(name)
+def _make(cls: Any, packed: Mapping[str, Any], *, discreet: bool) -> Any:
+    name, state = packed.get("class"), packed.get("state")
     try:
         if hasattr(cls, "from_payload"):
             return cls.from_payload(state)
@@ -85,7 +152,8 @@ def _unpack(packed: Mapping[str, Any]) -> Any:
         vars(one).update({attribute: _again(value) for attribute, value in (state or {}).items()})
         return one
     except (TypeError, ValueError, AttributeError) as error:
-        raise PayloadError(f"Middleware {name} of a message cannot be made: {error}") from error
+        why = type(error).__name__ if discreet else str(error)
+        raise PayloadError(f"Middleware {name} of a message cannot be made: {why}") from (None if discreet else error)
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -97,8 +165,8 @@ def _plain(value: Any, what: str) -> Any:
             return [_plain(item, what) for item in value]
         case dict() if not any(str(key).startswith("$") for key in value):
             return {_key(key, what): _plain(item, what) for key, item in value.items()}
-        case OfTypes(types):
-            return {_TYPES: [_name_of_error(one, what) for one in types]}
+        case OfTypes(types, names):
+            return {_TYPES: [*(_name_of_error(one, what) for one in types), *names]}
         case Always(answer):
             return {_ALWAYS: answer}
     raise TypeError(f"{what} is {value!r}, and only data travels. Say it in the job's own middleware().")
@@ -111,7 +179,7 @@ def _key(key: object, what: str) -> str:
 
 
 def _name_of_error(error: type[BaseException], what: str) -> str:
-    if _look_up(sys.modules.get(error.__module__), error.__qualname__) is not error:
+    if registered.look_up(sys.modules.get(error.__module__), error.__qualname__) is not error:
         raise TypeError(f"{what} is {error.__qualname__}, which workers would not find.")
     return registry.name_of(error.__module__, error.__qualname__)
 
@@ -119,7 +187,7 @@ def _name_of_error(error: type[BaseException], what: str) -> str:
 def _again(value: Any) -> Any:
     match value:
         case {"$types": [*names]}:
-            return OfTypes(tuple(_error(str(name)) for name in names))
+            return _of_types([str(name) for name in names])
         case {"$always": bool(answer)}:
             return Always(answer)
         case dict():
@@ -130,35 +198,27 @@ def _again(value: Any) -> Any:
 
 
 def _class(name: str) -> Any:
-    """A class with `handle` that is defined where it is named; not whatever a message may point at."""
-    cls = _find(name)
+    """A registered class with `handle`; not whatever a message may point at."""
+    cls = registered.find(name)
+    if cls is None:
+        raise UnknownMiddlewareError(name)
     if name.partition(".")[0] in sys.stdlib_module_names or (isinstance(cls, type) and issubclass(cls, Job)):
         raise TamperedPayloadError(f"{name!r} is no middleware, and is not made from a message.")
     if not isinstance(cls, type) or not callable(getattr(cls, "handle", None)):
         raise PayloadError(f"{name!r} is no class with handle(job, next).")
+    if not _may_travel(cls):
+        raise PayloadError(f"Middleware {name!r} is not made from a message: {registered.REMEDY}")
     return cls
 
 
-def _error(name: str) -> type[BaseException]:
-    error = _find(name)
-    if not isinstance(error, type) or not issubclass(error, BaseException):
-        raise PayloadError(f"{name!r} is no exception type.")
-    return error
+def _may_travel(cls: Any) -> bool:
+    return getattr(built_in, cls.__name__, None) is cls or registered.is_registered(cls)
 
 
-def _find(name: str) -> Any:
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        module_name, qualname = ".".join(parts[:end]), ".".join(parts[end:])
-        try:
-            module = sys.modules.get(module_name) or importlib.import_module(module_name)
-        except ImportError:
-            continue
-        found = _look_up(module, qualname)
-        if getattr(found, "__module__", None) in (module_name, "__main__"):
-            return found
-    raise UnknownMiddlewareError(name)
-
-
-def _look_up(module: Any, qualname: str) -> Any:
-    return reduce(lambda found, part: getattr(found, part, None), qualname.split("."), module)
+def _of_types(names: Sequence[str]) -> OfTypes:
+    """Types that are not imported here are known by their names, which is enough to tell whether an error is one."""
+    found = {name: registered.find(name) for name in names}
+    types = {name: one for name, one in found.items() if isinstance(one, type)}
+    if wrong := next((name for name, one in types.items() if not issubclass(one, BaseException)), None):
+        raise PayloadError(f"{wrong!r} is no exception type.")
+    return OfTypes(tuple(types.values()), tuple(name for name in names if name not in types))

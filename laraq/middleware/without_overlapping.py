@@ -11,7 +11,7 @@ from laraq.delivery import Obstacle
 from laraq.errors import StoreError
 from laraq.job import Job
 from laraq.middleware.refusing import Refusing
-from laraq.middleware.releasing import class_key
+from laraq.middleware.releasing import class_key, hidden
 from laraq.options import Seconds, read
 from laraq.pipeline import Handler
 
@@ -57,8 +57,9 @@ class WithoutOverlapping(Refusing):
         return self._with(_prefix=prefix)
 
     def lock_key(self, job: Job) -> str:
-        """The lock's name in the store."""
-        return f"{self._prefix}{self.key}" if self._shared else f"{self._prefix}{class_key(job)}:{self.key}"
+        """The lock's name in the store; that of an encrypted job is hidden."""
+        key = hidden(job, self.key)
+        return f"{self._prefix}{key}" if self._shared else f"{self._prefix}{class_key(job)}:{key}"
 
     def handle(self, job: Job, next: Handler) -> Any:
         """Run the job if no other one runs under the key."""

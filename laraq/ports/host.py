@@ -48,6 +48,9 @@ class Host(Protocol):
     def unmark(self, marked: dict[str, Any]) -> Any:
         """What `mark` was given; any other dict is itself. Raises ValueError for a mark that is unknown."""
 
+    def defines_tasks(self, module: str) -> bool:
+        """Whether tasks of the application are defined in that module; the host's own are not the application's."""
+
     def result(self, id: str) -> Any:
         """The host's own view of a job's result."""
 

@@ -72,3 +72,18 @@ def test_an_encrypted_message_fails_on_a_worker_without_keys(queue: Laraq) -> No
         run = other.runner.run(Delivery(payload, 1, "q", "c"))
     assert isinstance(run.verdict, Fail)
     assert "laraq_keys" in str(run.verdict.error)
+
+
+def test_a_job_that_was_made_encrypted_is_so_in_the_worker(queue: Laraq) -> None:
+    class Quotes(Secretive):
+        encrypted = False
+        tries = 2
+
+        def handle(self) -> None:
+            raise ValueError(f"{self.card} was declined")
+
+    job = Quotes(SECRET)
+    job.encrypted = True
+    run = queue.runner.run(delivery(queue, job))
+    assert SECRET not in repr(run.job)
+    assert SECRET not in json.dumps(run.payload.to_header())

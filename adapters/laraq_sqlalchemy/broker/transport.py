@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from kombu.transport import virtual
-from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy import inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError
@@ -22,7 +22,7 @@ from laraq_sqlalchemy.broker.routing import Routing
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
 from laraq_sqlalchemy.broker.tables import create_tables, metadata
 from laraq_sqlalchemy.broker.wakeups import WakeUp
-from laraq_sqlalchemy.engine import label
+from laraq_sqlalchemy.engine import label, open_engine
 
 #: The part of the URL before the first `+`.
 ALIAS = "laraq-db"
@@ -77,7 +77,7 @@ class Transport(virtual.Transport):
     @classmethod
     def migrate(cls, url: str) -> list[str]:
         """Create the broker's tables where they are missing; name them. For `laraq migrate`."""
-        engine = create_engine(url.removeprefix(f"{ALIAS}+"))
+        engine = open_engine(url.removeprefix(f"{ALIAS}+"))
         try:
             known = set(inspect(engine).get_table_names())
             create_tables(engine)

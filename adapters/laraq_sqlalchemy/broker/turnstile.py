@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from weakref import WeakSet
 
 try:
@@ -25,6 +25,7 @@ class Turnstile:
     """
 
     def __init__(self, database: str) -> None:
+        self._database = database
         self._paths = (f"{database}-gate", f"{database}-turn")
         self._files: tuple[int, int] | None = None
         _turnstiles.add(self)
@@ -48,9 +49,15 @@ class Turnstile:
 
     def _descriptors(self) -> tuple[int, int]:
         if self._files is None:
-            gate, turn = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660) for path in self._paths)
+            gate, turn = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode()) for path in self._paths)
             self._files = gate, turn
         return self._files
+
+    def _mode(self) -> int:
+        """Who may use the database may take a turn, and nobody else."""
+        with suppress(OSError):
+            return os.stat(self._database).st_mode & 0o660
+        return 0o660
 
     def close(self) -> None:
         """Close the side files; they stay on disk, since others may be waiting on them."""
