@@ -94,12 +94,14 @@ def send_callback(
     batch: Any = None,
     event: str | None = None,
     error: Mapping[str, Any] | None = None,
+    counts: Mapping[str, int] | None = None,
     queue: str | None = None,
     connection: str | None = None,
-) -> None:
-    """Queue a callback under that id.
+) -> bool:
+    """Queue a callback under that id; False when it is unique and the same one is there already.
 
-    `about` is the name it shows. Raises DispatchError.
+    `about` is the name it shows, `counts` what it sees of the batch, if not what is counted when it runs. Raises
+    DispatchError.
     """
     laraq = current()
     batch_id = None if batch is None else batch.id
@@ -113,7 +115,7 @@ def send_callback(
             facts: list[Any] = [] if batch is None else [batch.to_dict()]
             facts += [] if error is None else [error["message"]]
             link = link.with_(args=(*facts, *link.payload.args))
-    laraq.chains.send(link.with_(id=id, batch_id=batch_id, event=event, once=1))
+    return laraq.chains.send(link.with_(id=id, batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
 
 
 def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
