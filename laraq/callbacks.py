@@ -7,6 +7,7 @@ job is made from what it is for, so whoever sends it a second time sends the sam
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from laraq.function import JobFunction
 from laraq.job import Job
 from laraq.link import Link
 from laraq.untyped import AsWritten
+
+logger = logging.getLogger("laraq.callbacks")
 
 #: Most characters that travel of what an error says, and of its traceback.
 _MESSAGE, _TRACEBACK = 8000, 8000
@@ -115,7 +118,14 @@ def send_callback(
             facts: list[Any] = [] if batch is None else [batch.to_dict()]
             facts += [] if error is None else [error["message"]]
             link = link.with_(args=(*facts, *link.payload.args))
-    return laraq.chains.send(link.with_(id=id, batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
+    try:
+        return laraq.chains.send(link.with_(id=id, batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
+    except Exception:
+        if batch_id is None or not laraq.connection(link.payload.connection).immediate:
+            raise
+        # It was called here, as the jobs of a batch are on such a connection, and its batch has to go on.
+        logger.exception("The callback %s failed", about)
+        return True
 
 
 def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
