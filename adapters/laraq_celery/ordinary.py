@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,8 +39,7 @@ class LaraqTask(JobTask):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """A delivery, when the worker calls; the plain function, when anybody else does."""
-        request = self.request
-        if request.called_directly or getattr(request, "laraq_delivery", None) is not None:
+        if _is_plain_call(self):
             return Task.__call__(self, *args, **kwargs)
         return self._deliver(args, kwargs)
 
@@ -58,11 +58,34 @@ class LaraqTask(JobTask):
         assert self.job_class is not None
         return self.job_class(tuple(args), dict(kwargs))
 
+    def _deliver_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._deliver(args, kwargs)
+
     @classmethod
     def on_bound(cls, app: Any) -> None:
         """Make the Job class under which the runner knows this task."""
         if cls.run is not JobTask.run and "job_class" not in cls.__dict__:
             cls.job_class = _task_job(cls)
+            cls._function = inspect.getattr_static(cls, "run")
+            cls.run = _Run()  # type: ignore[assignment,method-assign]
+
+
+class _Run:
+    """`run` of such a task: a delivery, when a worker calls, also out of the `__call__` of somebody's base class; the
+    function inside of that, and for anybody else. Celery's `autoretry_for` puts another function into its place."""
+
+    def __get__(self, task: Any, owner: Any) -> Any:
+        if task is None:
+            return owner._function
+        return task._function if _is_plain_call(task) else task._deliver_call
+
+    def __set__(self, task: Any, function: Any) -> None:
+        task._function = function
+
+
+def _is_plain_call(task: Task) -> bool:
+    request = task.request
+    return bool(request.called_directly or getattr(request, "laraq_delivery", None) is not None)
 
 
 class TaskJob(Job):
