@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ from laraq.options import OPTIONS
 from laraq.payload import Payload
 from laraq_celery.arrival import LARAQ
 from laraq_celery.expiry import told_to_workers
+from laraq_celery.receivers import while_alive
 from laraq_celery.task import JobTask, carrier_of, consumed_connection
 
 if TYPE_CHECKING:
@@ -138,12 +140,14 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
     members["middleware"] = lambda _job: middleware
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
-    # The instance in the app, not the class: `bind=True` functions take it as `self`.
-    members["_call"] = staticmethod(lambda *args, **kwargs: task_class.app.tasks[task_class.name].run(*args, **kwargs))
-    members["_app"] = staticmethod(lambda: task_class.app)
+    # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
+    # `bind=True` functions take it as `self`.
+    name, app = task_class.name, weakref.ref(task_class.app)
+    members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[name].run(*args, **kwargs))
+    members["_app"] = app
     cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
-    cls._name = task_class.name
-    registry.register(cls, task_class.name)
+    cls._name = name
+    registry.register(cls, name)
     return cls
 
 
@@ -177,4 +181,4 @@ def record_failures(laraq: Laraq, app: Any) -> None:
             )
         )
 
-    signals.task_failure.connect(on_failure, weak=False)
+    while_alive(app, signals.task_failure, on_failure)
