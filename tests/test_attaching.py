@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,68 @@ def test_a_jobs_module_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
             print(error.name)
     """)
     assert printed.strip() == "nothing_of_that_name"
+
+
+def imported(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_plugin_costs_other_commands_nothing_that_counts() -> None:
+    celery = imported("import celery.bin.celery, celery.bin.worker")
+    before = imported("import click, kombu.transport, celery.bin.base")
+    ours = imported("import click, kombu.transport, celery.bin.base, laraq_celery.plugin") - before
+    assert {name for name in celery if name.startswith("laraq")} <= ours  # loaded as a plugin, or by nothing here
+    assert ours == {
+        "laraq",
+        "laraq.cli",
+        "laraq.cli.group",
+        "laraq.errors",
+        "laraq.plugins",
+        "laraq_celery",
+        "laraq_celery.plugin",
+        "laraq_celery.transports",
+    }
+
+
+def test_a_broker_of_ours_is_known_to_every_celery_command() -> None:
+    code = """
+import celery.bin.base, laraq_celery.plugin
+from kombu.transport import get_transport_cls
+get_transport_cls("laraq-db")
+"""
+    assert "laraq_sqlalchemy.broker.transport" in imported(code)
+
+
+@pytest.mark.parametrize("code", [
+    "import laraq",
+    "from laraq import Laraq, Job",
+    "from celery import Celery\nfrom laraq import Laraq\napp = Celery('x', broker='redis://')\nLaraq(app)\napp.finalize()",
+])  # fmt: skip
+def test_attaching_imports_neither_pydantic_nor_a_store_nor_what_only_workers_need(code: str) -> None:
+    loaded = imported(code)
+    late = ("pydantic", "pydantic_core", "sqlalchemy", "redis", "laraq_redis", "laraq_sqlalchemy")
+    assert not {name for name in loaded if name.partition(".")[0] in late}
+    steps = {name for name in loaded if name.startswith("laraq_celery.steps.")}
+    assert steps <= {"laraq_celery.steps.install"}
+
+
+@pytest.mark.parametrize("first", ["import laraq.job, laraq.current", "from laraq import Job", "import laraq"])
+def test_every_name_is_what_it_was_whatever_was_imported_before(first: str) -> None:
+    code = f"""
+{first}
+import laraq, types
+from laraq import *
+assert not [name for name in laraq.__all__ if isinstance(getattr(laraq, name), types.ModuleType)]
+assert laraq.job is job and laraq.current is current and current.__module__ == "laraq.current"
+assert laraq.LaraqTask.__name__ == "LaraqTask" and set(laraq.__all__) <= set(dir(laraq))
+try:
+    laraq.nothing
+except AttributeError as error:
+    assert "'laraq' has no attribute 'nothing'" in str(error)
+else:
+    raise SystemExit("expected an AttributeError")
+"""
+    imported(code)

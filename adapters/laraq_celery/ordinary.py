@@ -142,7 +142,8 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
     members["_fields_codec"] = classmethod(TaskFields)
     # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
     # `bind=True` functions take it as `self`.
-    name, app = task_class.name, weakref.ref(task_class.app)
+    name = task_class.name
+    app: Callable[[], Any] = weakref.ref(task_class.app)
     members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[name].run(*args, **kwargs))
     members["_app"] = app
     cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))

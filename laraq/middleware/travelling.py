@@ -15,15 +15,11 @@ from dataclasses import is_dataclass
 from functools import reduce
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
-
 from laraq import registry
 from laraq.errors import InvalidJobError, PayloadError, TamperedPayloadError, UnknownMiddlewareError
 from laraq.job import Job
 from laraq.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
-from laraq.sameness import difference
 
 #: Marks what is no JSON of its own.
 _TYPES, _ALWAYS = "$types", "$always"
@@ -33,7 +29,7 @@ def pack(middleware: Sequence[Any], job: Any, keys: Keys) -> tuple[Mapping[str, 
     """JSON-ready, encrypted when the job is. Raises InvalidJobError with the reason for what cannot travel."""
     try:
         packed = tuple(_pack(one) for one in middleware)
-    except (TypeError, ValidationError, PydanticSerializationError) as error:
+    except (TypeError, ValueError) as error:
         raise InvalidJobError(job.job_name(), f"{job.job_name()}: through(): {error}") from error
     if packed and job.encrypted:
         return ({"encrypted": keys.encrypt(json.dumps(packed).encode())},)
@@ -60,8 +56,11 @@ def _pack(one: Any) -> dict[str, Any]:
         state = one.to_payload()
         json.dumps(state)
     elif is_dataclass(cls):
-        state = TypeAdapter(cls).dump_python(one, mode="json")
-        if found := difference(one, TypeAdapter(cls).validate_python(state)):
+        from laraq.sameness import difference
+
+        adapter = _adapter(cls)
+        state = adapter.dump_python(one, mode="json")
+        if found := difference(one, adapter.validate_python(state)):
             raise TypeError(f"{one!r} cannot travel: its {found.path.lstrip('.')}: {found.told(discreet=True)}.")
     elif not hasattr(one, "__dict__"):
         raise TypeError(f"{one!r} cannot travel: it has __slots__, so it needs to_payload() and from_payload(data).")
@@ -80,12 +79,18 @@ def _unpack(packed: Mapping[str, Any]) -> Any:
         if hasattr(cls, "from_payload"):
             return cls.from_payload(state)
         if is_dataclass(cls):
-            return TypeAdapter(cls).validate_python(state)
+            return _adapter(cls).validate_python(state)
         one = cls.__new__(cls)
         vars(one).update({attribute: _again(value) for attribute, value in (state or {}).items()})
         return one
     except (TypeError, ValueError, AttributeError) as error:
         raise PayloadError(f"Middleware {name} of a message cannot be made: {error}") from error
+
+
+def _adapter(cls: Any) -> Any:
+    from pydantic import TypeAdapter  # late: a program that sends no job needs no pydantic
+
+    return TypeAdapter(cls)
 
 
 def _plain(value: Any, what: str) -> Any:
