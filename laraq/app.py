@@ -8,17 +8,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from laraq import current
 from laraq.batches import BatchService
 from laraq.chain import Chains
-from laraq.codec import Codec
-from laraq.config import EMBEDDED_URL, Settings
 from laraq.connections import Connections
 from laraq.container import Container
+from laraq.current import enter, leave, set_default
 from laraq.discarding import Discards
 from laraq.dispatcher import Dispatcher
 from laraq.errors import ConfigurationError, StoreNotFoundError
@@ -30,12 +27,17 @@ from laraq.local.failover import FailoverConnection
 from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
 from laraq.options import WorkerOptions
 from laraq.parking import ParkingLot
+from laraq.plugins import plugins
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.routes import Routes
 from laraq.runner import Runner
 from laraq.transactions import AfterCommit
 from laraq.unique import UniqueLocks
 from laraq.untyped import Untyped
+
+if TYPE_CHECKING:  # both are imported when they are needed, and pydantic with them
+    from laraq.codec import Codec
+    from laraq.config import Settings
 
 logger = logging.getLogger("laraq")
 
@@ -76,10 +78,10 @@ class Laraq:
         self._stores: dict[str, Store] = {}
         if sessions is not None:
             factories = sessions if isinstance(sessions, Sequence) else (sessions,)
-            self._models = tuple(entry.load()(*factories) for entry in entry_points(group="laraq.models"))
+            self._models = tuple(entry.load()(*factories) for entry in plugins("laraq.models"))
             for models in self._models:
                 models.bind(self.container)
-            self._transactions = tuple(entry.load()(*factories) for entry in entry_points(group="laraq.transactions"))
+            self._transactions = tuple(entry.load()(*factories) for entry in plugins("laraq.transactions"))
         #: What waits for a commit.
         self.after_commit = AfterCommit(lambda: self._transactions, lambda: _of_imported("laraq.transactions"))
         self.routes = Routes()
@@ -88,14 +90,14 @@ class Laraq:
         self.dispatcher = Dispatcher(self)
         self.runner = Runner(self)
         self.host: Host = _host_of(app)(self, app)
-        current.set_default(self)
+        set_default(self)
 
     def __enter__(self) -> Self:
-        current.enter(self)
+        enter(self)
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        current.leave()
+        leave()
 
     def __repr__(self) -> str:
         return f"<Laraq of {self.host.label}>"
@@ -103,6 +105,8 @@ class Laraq:
     @cached_property
     def settings(self) -> Settings:
         """Code, the app's configuration and the environment, merged."""
+        from laraq.config import Settings
+
         return Settings.read(self._given, self.host.settings())
 
     @cached_property
@@ -113,6 +117,8 @@ class Laraq:
     @cached_property
     def codec(self) -> Codec:
         """Jobs to JSON and back."""
+        from laraq.codec import Codec
+
         return Codec(self.keys, lambda: self.models, Untyped(self.host.mark, self.host.unmark))
 
     @property
@@ -142,6 +148,8 @@ class Laraq:
     def delayed(self) -> Delayed | None:
         """Where jobs wait for their time whose broker cannot keep them; None where no other process would look: in
         memory, or in the file that is the store when nobody named one."""
+        from laraq.config import EMBEDDED_URL
+
         named = self.settings.store or self.settings.url != EMBEDDED_URL or self._store_url_of_the_app()
         delayed = self.store.delayed if named else None
         return delayed if delayed is not None and delayed.shared else None
@@ -287,7 +295,7 @@ class Laraq:
         return store_at(url, self.host.prefix() if prefix is None else prefix)
 
     def _store_url_of_the_app(self) -> str | None:
-        known = {entry.name for entry in entry_points(group="laraq.stores")}
+        known = {entry.name for entry in plugins("laraq.stores")}
         return next((url for url in self.host.store_urls() if _scheme(url) in known - {"memory"}), None)
 
     @cached_property
@@ -307,7 +315,7 @@ class Laraq:
         if given is not None:
             return self.store_of(given)
         if not self.store.relational:
-            known = {entry.name for entry in entry_points(group="laraq.stores")}
+            known = {entry.name for entry in plugins("laraq.stores")}
             others = [self.store_of(url) for url in self.host.store_urls() if _scheme(url) in known]
             return next((store for store in others if store.relational), self.store)
         return self.store
@@ -330,7 +338,7 @@ def store_at(url: str, namespace: str = "") -> Store:
 
     Raises StoreNotFoundError with the nearest scheme.
     """
-    known = {entry.name: entry for entry in entry_points(group="laraq.stores")}
+    known = {entry.name: entry for entry in plugins("laraq.stores")}
     scheme = _scheme(url)
     if scheme not in known:
         raise StoreNotFoundError(scheme, known)
@@ -345,7 +353,7 @@ def store_at(url: str, namespace: str = "") -> Store:
 
 def _of_imported(group: str) -> tuple[Any, ...]:
     """The adapters of a group whose vendor has been imported; they know none of the application's factories."""
-    return tuple(entry.load()() for entry in entry_points(group=group) if entry.name in sys.modules)
+    return tuple(entry.load()() for entry in plugins(group) if entry.name in sys.modules)
 
 
 def _scheme(url: str) -> str:
@@ -356,7 +364,7 @@ def _scheme(url: str) -> str:
 def _host_of(app: Any) -> Any:
     """The host whose vendor made the app, by the entry points of the group `laraq.hosts`."""
     vendors = {cls.__module__.partition(".")[0] for cls in type(app).__mro__} if app is not None else {"celery"}
-    hosts = {entry.name: entry for entry in entry_points(group="laraq.hosts")}
+    hosts = {entry.name: entry for entry in plugins("laraq.hosts")}
     for vendor in vendors & hosts.keys():
         return hosts[vendor].load()
     raise ConfigurationError(f"Laraq({app!r}): expected an app of {' or '.join(sorted(hosts))}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,23 +16,37 @@ if TYPE_CHECKING:
 
 #: Entered `with` blocks, innermost last.
 _entered: ContextVar[tuple[Any, ...]] = ContextVar("laraq_current", default=())
+#: What is attached, first one first, as weak references, or the embedded default.
 _default: list[Any] = []
 
 
 def current() -> Laraq:
     """The innermost `with queue:`, else the one attached first, else the embedded default, built now."""
     entered = _entered.get()
-    if not entered and not _default:
+    laraq: Laraq | None = entered[-1] if entered else _first()
+    if laraq is None:
         # The composition root is above this file; it is asked for by name, never imported here.
-        importlib.import_module("laraq.app").Laraq()
-    laraq: Laraq = entered[-1] if entered else _default[0]
+        laraq = importlib.import_module("laraq.app").Laraq()
     return laraq
 
 
 def set_default(laraq: Laraq) -> None:
-    """Make it what `current()` returns outside of any `with`; the first attached app stays, an embedded one yields."""
-    if not _default or _default[0].embedded:
+    """Make it what `current()` returns outside of any `with`: the first attached app that is still alive, else the
+    embedded default, which nobody else holds."""
+    first = _first()
+    if not laraq.embedded:
+        alive = [entry for entry in _default if isinstance(entry, weakref.ref) and entry() is not None]
+        _default[:] = [*alive, weakref.ref(laraq)]
+    elif first is None or first.embedded:
         _default[:] = [laraq]
+
+
+def _first() -> Laraq | None:
+    for entry in _default:
+        alive: Laraq | None = entry() if isinstance(entry, weakref.ref) else entry
+        if alive is not None:
+            return alive
+    return None
 
 
 def enter(laraq: Laraq) -> None:

@@ -57,6 +57,8 @@ class Delivery:
     last: bool = False
     #: Set when the message could not even become a payload.
     error: BaseException | None = None
+    #: What the host met before it could call the job, whose handler is taken to have raised it.
+    prevented: BaseException | None = None
 
     @property
     def dropped(self) -> Crash | None:

@@ -40,12 +40,13 @@ LaraqError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message: `` Did you mean 'x'?``, or nothing when no known name is near."""
+    from difflib import get_close_matches  # every `celery` command imports this file
+
     near = get_close_matches(name, sorted(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 

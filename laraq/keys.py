@@ -9,13 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
-
-from laraq.config import Accepted
 from laraq.errors import ConfigurationError, MissingExtraError, TamperedPayloadError
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+    from laraq.config import Accepted
 
 
 class Keys:
@@ -57,6 +56,8 @@ class Keys:
 
     def seal(self, data: Any, bound_to: str) -> str:
         """JSON-ready data as a token that is bound to one place, such as the fields of one message."""
+        from pydantic_core import to_json  # late: a program that sends no job needs no pydantic
+
         return self.encrypt(to_json([bound_to, data]))
 
     def unseal(self, token: str, bound_to: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,5 +63,19 @@ def classes() -> Iterator[type[Any]]:
 
 
 def listen(listener: Callable[[type[Any]], None]) -> None:
-    """Call `listener` with every class registered from now on."""
-    _listeners.append(listener)
+    """Call `listener` with every class registered from now on; a method, for as long as its object lives."""
+    if not inspect.ismethod(listener):
+        _listeners.append(listener)
+        return
+
+    def forget(_: Any) -> None:
+        if tell in _listeners:
+            _listeners.remove(tell)
+
+    method = weakref.WeakMethod(listener, forget)
+
+    def tell(cls: type[Any]) -> None:
+        if (alive := method()) is not None:
+            alive(cls)
+
+    _listeners.append(tell)

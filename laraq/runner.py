@@ -323,6 +323,8 @@ class Runner:
         return verdict
 
     def _call(self, run: Run) -> Any:
+        if run.delivery.prevented is not None:
+            raise run.delivery.prevented
         job = run.job
         function, given = job.entry()
         middleware = [*job._through, *job.middleware()]

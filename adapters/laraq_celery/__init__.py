@@ -1,7 +1,21 @@
 """Celery as the carrier of laraq's jobs."""
 
-from laraq_celery.host import CeleryHost
-from laraq_celery.ordinary import LaraqTask
-from laraq_celery.task import JobTask
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from laraq_celery.host import CeleryHost
+    from laraq_celery.ordinary import LaraqTask
+    from laraq_celery.task import JobTask
 
 __all__ = ["CeleryHost", "JobTask", "LaraqTask"]
+
+_PLACE = {"CeleryHost": "laraq_celery.host", "LaraqTask": "laraq_celery.ordinary", "JobTask": "laraq_celery.task"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: every `celery` command imports this package, for it has the plugin."""
+    if name not in _PLACE:
+        raise AttributeError(f"module 'laraq_celery' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_PLACE[name]), name)
+    return found

@@ -19,6 +19,7 @@ from laraq.errors import JobDefinitionError, JobFailure, PayloadError
 from laraq.link import Link
 from laraq.payload import Payload
 from laraq_celery.arrival import LARAQ
+from laraq_celery.receivers import while_alive
 from laraq_celery.task import JobTask
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def follow(laraq: Laraq, app: Any) -> None:
         else:
             laraq.runner.failed(payload, retval)
 
-    signals.task_postrun.connect(on_end, weak=False)
-    signals.task_success.connect(on_success, weak=False)
-    signals.task_failure.connect(on_failure, weak=False)
-    signals.task_revoked.connect(on_revoked, weak=False)
+    while_alive(app, signals.task_postrun, on_end)
+    while_alive(app, signals.task_success, on_success)
+    while_alive(app, signals.task_failure, on_failure)
+    while_alive(app, signals.task_revoked, on_revoked)
 
 
 def _payload(name: str, id: str, headers: Mapping[str, Any] | None) -> Payload | None:

@@ -18,6 +18,7 @@ from laraq.events import Events, WorkerStopping
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.acknowledged import Acknowledged
+from laraq_celery.app_task import made
 from laraq_celery.arrival import UNKNOWN
 from laraq_celery.delays import Delays
 from laraq_celery.forks import leave_pools
@@ -174,7 +175,7 @@ class CeleryHost:
 
     def _register_all(self, **_: Any) -> None:
         if UNKNOWN not in self.app._tasks:
-            _bind(self.app, UnknownJobTask())
+            _bind(self.app, made(UnknownJobTask, self.app, UnknownJobTask.__name__, {}))
         for cls in registry.classes():
             self._register(cls)
 
@@ -184,7 +185,7 @@ class CeleryHost:
             return
         known = self.app._tasks.get(cls.job_name())
         if known is None or (isinstance(known, JobTask) and known.job_class is not cls):
-            task = task_for(cls)
+            task = task_for(cls, self.app)
             if task is not None:
                 _bind(self.app, task)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +18,7 @@ from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
 from laraq_celery.expiry import told_to_workers
+from laraq_celery.receivers import while_alive
 from laraq_celery.task import JobTask, carrier_of, consumed_connection, is_sent_again
 
 if TYPE_CHECKING:
@@ -38,8 +41,7 @@ class LaraqTask(JobTask):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """A delivery, when the worker calls; the plain function, when anybody else does."""
-        request = self.request
-        if request.called_directly or getattr(request, "laraq_delivery", None) is not None:
+        if _is_plain_call(self):
             return Task.__call__(self, *args, **kwargs)
         return self._deliver(args, kwargs)
 
@@ -58,11 +60,34 @@ class LaraqTask(JobTask):
         assert self.job_class is not None
         return self.job_class(tuple(args), dict(kwargs))
 
+    def _deliver_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._deliver(args, kwargs)
+
     @classmethod
     def on_bound(cls, app: Any) -> None:
         """Make the Job class under which the runner knows this task."""
         if cls.run is not JobTask.run and "job_class" not in cls.__dict__:
             cls.job_class = _task_job(cls)
+            cls._function = inspect.getattr_static(cls, "run")
+            cls.run = _Run()  # type: ignore[assignment,method-assign]
+
+
+class _Run:
+    """`run` of such a task: a delivery, when a worker calls, also out of the `__call__` of somebody's base class; the
+    function inside of that, and for anybody else. Celery's `autoretry_for` puts another function into its place."""
+
+    def __get__(self, task: Any, owner: Any) -> Any:
+        if task is None:
+            return owner._function
+        return task._function if _is_plain_call(task) else task._deliver_call
+
+    def __set__(self, task: Any, function: Any) -> None:
+        task._function = function
+
+
+def _is_plain_call(task: Task) -> bool:
+    request = task.request
+    return bool(request.called_directly or getattr(request, "laraq_delivery", None) is not None)
 
 
 class TaskJob(Job):
@@ -120,12 +145,15 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
     members["middleware"] = lambda _job: middleware
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
-    # The instance in the app, not the class: `bind=True` functions take it as `self`.
-    members["_call"] = staticmethod(lambda *args, **kwargs: task_class.app.tasks[task_class.name].run(*args, **kwargs))
-    members["_app"] = staticmethod(lambda: task_class.app)
+    # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
+    # `bind=True` functions take it as `self`.
+    name = task_class.name
+    app: Callable[[], Any] = weakref.ref(task_class.app)
+    members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[name].run(*args, **kwargs))
+    members["_app"] = app
     cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
-    cls._name = task_class.name
-    registry.register(cls, task_class.name)
+    cls._name = name
+    registry.register(cls, name)
     return cls
 
 
@@ -159,4 +187,4 @@ def record_failures(laraq: Laraq, app: Any) -> None:
             )
         )
 
-    signals.task_failure.connect(on_failure, weak=False)
+    while_alive(app, signals.task_failure, on_failure)

@@ -17,6 +17,7 @@ from laraq.events import Events
 from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.group_signals import GroupSignals
 from laraq_celery.interruption import Interruption
+from laraq_celery.receivers import while_alive
 from laraq_celery.transports import lease_options
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def connect(laraq: Laraq, app: Any) -> None:
     def import_modules(**_: Any) -> None:
         with cwd_in_path():  # as Celery imports its own
             laraq.discover()
+
+    _find_jobs_too(app.loader)
 
     def worker_init(sender: Any, **_: Any) -> None:
         nonlocal interruption, group_signals
@@ -80,13 +83,26 @@ def connect(laraq: Laraq, app: Any) -> None:
         if sender.app is app:
             _erase_records(laraq)
 
-    signals.import_modules.connect(import_modules, sender=app, weak=False)
-    signals.worker_init.connect(worker_init, weak=False)
-    signals.worker_ready.connect(worker_ready, weak=False)
-    signals.worker_process_init.connect(worker_process_init, weak=False)
-    signals.worker_shutting_down.connect(worker_shutting_down, weak=False)
-    signals.worker_process_shutdown.connect(worker_process_shutdown, weak=False)
-    signals.worker_shutdown.connect(worker_shutdown, weak=False)
+    while_alive(app, signals.import_modules, import_modules, sender=app)
+    while_alive(app, signals.worker_init, worker_init)
+    while_alive(app, signals.worker_ready, worker_ready)
+    while_alive(app, signals.worker_process_init, worker_process_init)
+    while_alive(app, signals.worker_shutting_down, worker_shutting_down)
+    while_alive(app, signals.worker_process_shutdown, worker_process_shutdown)
+    while_alive(app, signals.worker_shutdown, worker_shutdown)
+
+
+def _find_jobs_too(loader: Any) -> None:
+    """`app.autodiscover_tasks(["shop"])` also imports `shop.jobs`, whether it was called before or is later."""
+    find = loader.autodiscover_tasks
+
+    def autodiscover_tasks(packages: Any, related_name: str | None = "tasks") -> None:
+        packages = tuple(packages or ())
+        find(packages, related_name)
+        if related_name == "tasks":
+            find(packages, "jobs")
+
+    loader.autodiscover_tasks = autodiscover_tasks
 
 
 def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:

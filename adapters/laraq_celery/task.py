@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ from laraq.options import delay_seconds, length
 from laraq.payload import CIPHER, MAYBE, Payload
 from laraq.persistence import is_outage
 from laraq.run import Run
-from laraq_celery import soft_limit
+from laraq_celery import app_task, soft_limit
 from laraq_celery.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
 from laraq_celery.expiry import told_to_workers
 
@@ -97,6 +98,16 @@ class JobTask(Task):
         sent = self.laraq.dispatcher.dispatch(job, id=task_id, carrier=options)
         return sent.result
 
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """Celery's own, which a class goes through once: then it is a task of its app in every respect."""
+        app_task.join(cls, app)
+        bound = super().bind(app)
+        if "_watched" not in cls.__dict__:
+            cls._watched = True
+            app_task.watch(cls)
+        return bound
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """As `run`. Celery's own takes no field named `self`, which a stranger's message may have."""
         return self.run(*args, **kwargs)
@@ -116,16 +127,33 @@ class JobTask(Task):
         job = self._job(args, kwargs)
         return laraq.runner.call(laraq.codec.load(self.job_class, Payload("", self.name, laraq.codec.dump(job))))
 
-    def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Any:
+    def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any], prevented: BaseException | None = None) -> Any:
         """Every delivery ends in one of done, released, or failed with a record, whatever is raised on the way."""
+        self.request.laraq_reached = True
         with soft_limit.for_jobs():
-            delivery = self.request.laraq_delivery = self._received(args, fields)
+            delivery = self.request.laraq_delivery = replace(self._received(args, fields), prevented=prevented)
             run = self.request.laraq_run = self._run(delivery)
             leaving = self._leave(run)
         if leaving is not None:
             raise leaving
         assert isinstance(run.verdict, Done)
         return run.verdict.result
+
+    def _around(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A `__call__` that is not laraq's: it may raise before it comes to the job, or never come to it."""
+        try:
+            result = call(self, *args, **kwargs)
+        except BaseException as error:
+            if ends_process(error) or not self._is_unreached():
+                raise
+            return self._deliver(args, kwargs, error)
+        if self._is_unreached():
+            what = f"{type(self).__name__}.__call__ returned without a call of self.run or super().__call__"
+            return self._deliver(args, kwargs, JobFailure(what, job=self.name, job_id=self.request.id))
+        return result
+
+    def _is_unreached(self) -> bool:
+        return not (self.request.called_directly or getattr(self.request, "laraq_reached", False))
 
     def _run(self, delivery: Delivery) -> Run:
         try:
@@ -210,14 +238,15 @@ class JobTask(Task):
                 self._end(RunState.DONE)
         return steering
 
-    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Celery's callbacks are out and the result is stored: now the run is over for good."""
+    def _over(self, status: str, *_: Any, **__: Any) -> None:
+        """`after_return`: Celery's callbacks are out and the result is stored: now the run is over for good."""
         run: Run | None = getattr(self.request, "laraq_run", None)
         if run is not None and run.handed_over and status != states.SUCCESS:
             # The job's result could not be kept, and its parent hears of a failure.
             self.laraq.runner.succeeded(run.payload)
             run.handed_over = False
-        self._end(RunState.DONE if status == states.SUCCESS else RunState.FAILED)
+        done = status == states.SUCCESS and (run is None or isinstance(run.verdict, Done))
+        self._end(RunState.DONE if done else RunState.FAILED)
 
     def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
         """Celery's own: the message to send again. When a job does that (`current_task.retry()`), its start counts.
@@ -232,8 +261,8 @@ class JobTask(Task):
             again.options["headers"] = {**(again.options.get("headers") or {}), LARAQ: header}
         return again
 
-    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """The job, or a task's own `self.retry()`, has been sent again."""
+    def _sent_again(self, *_: Any, **__: Any) -> None:
+        """`on_retry`: the job, or a task's own `self.retry()`, has been sent again."""
         self._end(RunState.RELEASED)
 
     # -- what arrives -------------------------------------------------------------------------------------------
@@ -439,8 +468,8 @@ def consumed_connection(laraq: Any) -> str:
     return str(laraq.worker.connection or laraq.settings.default)
 
 
-def task_for(cls: type[Any]) -> Task | None:
-    """A new task instance for a Job class; None for one whose task exists on its own (LaraqTask)."""
+def task_for(cls: type[Any], app: Any) -> Task | None:
+    """A new task of the app for a Job class; None for one whose task exists on its own (LaraqTask)."""
     if getattr(cls, "_has_own_task", False):
         return None
     members: dict[str, Any] = {
@@ -452,7 +481,7 @@ def task_for(cls: type[Any]) -> Task | None:
     }
     if isinstance(cls.ignore_result, bool):
         members["ignore_result"] = cls.ignore_result
-    return type(f"{cls.__name__}Task", (JobTask,), members)()
+    return app_task.made(JobTask, app, f"{cls.__name__}Task", members)
 
 
 def carrier_of(request: Any) -> dict[str, Any]:

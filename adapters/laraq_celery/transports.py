@@ -7,15 +7,16 @@ connection needs them. laraq's adapters say theirs in the entry-point group `lar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
+from laraq.plugins import plugins
+
 
 def register() -> None:
     """Add the aliases; it may be called as often as anybody likes."""
-    for entry in entry_points(group="laraq.transports"):
+    for entry in plugins("laraq.transports"):
         TRANSPORT_ALIASES[entry.name] = entry.value
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from laraq.errors import LaraqError, did_you_mean
+from laraq.plugins import plugins
 
 #: Key in `click.Context.meta`: what `-A` says, the app of the program around us, or None for the embedded default.
 APP = "laraq.app"
@@ -93,7 +93,7 @@ def laraq(context: click.Context, app: str | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program `laraq`."""
-    for early in entry_points(group="laraq.program_start"):
+    for early in plugins("laraq.program_start"):
         # Before anything else is imported: gevent and eventlet replace parts of the standard library.
         early.load()()
     laraq.main(arguments, prog_name="laraq")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laraq.errors import ConfigurationError
+from laraq.plugins import plugins
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -57,7 +57,7 @@ class HostCommands(Protocol):
 
 def host_commands() -> HostCommands:
     """Those of the installed host."""
-    for entry in entry_points(group="laraq.commands"):
+    for entry in plugins("laraq.commands"):
         commands: HostCommands = entry.load()()
         return commands
     raise ConfigurationError("No adapter offers the entry point 'laraq.commands': is laraq installed completely?")

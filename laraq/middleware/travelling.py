@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
-
 from laraq import middleware as built_in
 from laraq import registered, registry
 from laraq.current import current
@@ -25,7 +22,6 @@ from laraq.job import Job
 from laraq.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
 from laraq.middleware.stored import Stored
-from laraq.sameness import difference
 
 #: Marks what is no JSON of its own.
 _TYPES, _ALWAYS = "$types", "$always"
@@ -42,7 +38,7 @@ def pack(middleware: Sequence[Any], job: Any, keys: Keys, bound_to: str = "") ->
             packed.append(_pack(one))
             if not keys:
                 _check_store(one)
-        except (TypeError, ValidationError, PydanticSerializationError) as error:
+        except (TypeError, ValueError) as error:
             if job.encrypted:  # the reason quotes values
                 raise InvalidJobError(
                     job.job_name(), f"{job.job_name()}: through(): {type(one)} cannot travel."
@@ -128,8 +124,11 @@ def _pack(one: Any) -> dict[str, Any]:
         state = one.to_payload()
         json.dumps(state)
     elif is_dataclass(cls):
-        state = TypeAdapter(cls).dump_python(one, mode="json")
-        if found := difference(one, TypeAdapter(cls).validate_python(state)):
+        from laraq.sameness import difference
+
+        adapter = _adapter(cls)
+        state = adapter.dump_python(one, mode="json")
+        if found := difference(one, adapter.validate_python(state)):
             raise TypeError(f"{one!r} cannot travel: its {found.path.lstrip('.')}: {found.told(discreet=True)}.")
     elif not hasattr(one, "__dict__"):
         raise TypeError(f"{one!r} cannot travel: it has __slots__, so it needs to_payload() and from_payload(data).")
@@ -147,13 +146,19 @@ def _make(cls: Any, packed: Mapping[str, Any], *, discreet: bool) -> Any:
         if hasattr(cls, "from_payload"):
             return cls.from_payload(state)
         if is_dataclass(cls):
-            return TypeAdapter(cls).validate_python(state)
+            return _adapter(cls).validate_python(state)
         one = cls.__new__(cls)
         vars(one).update({attribute: _again(value) for attribute, value in (state or {}).items()})
         return one
     except (TypeError, ValueError, AttributeError) as error:
         why = type(error).__name__ if discreet else str(error)
         raise PayloadError(f"Middleware {name} of a message cannot be made: {why}") from (None if discreet else error)
+
+
+def _adapter(cls: Any) -> Any:
+    from pydantic import TypeAdapter  # late: a program that sends no job needs no pydantic
+
+    return TypeAdapter(cls)
 
 
 def _plain(value: Any, what: str) -> Any:

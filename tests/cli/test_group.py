@@ -68,7 +68,7 @@ def test_importing_the_plugin_imports_click_and_no_command(tmp_path: Path) -> No
     """
     loaded = set(json.loads(Project(tmp_path, {}).python(code)))
     stdlib_and_click = {name for name in loaded if name.partition(".")[0] in {*sys.stdlib_module_names, "click"}}
-    assert loaded - stdlib_and_click == {"laraq.cli", "laraq.cli.group"}
+    assert loaded - stdlib_and_click == {"laraq.cli", "laraq.cli.group", "laraq.errors"}
 
 
 def test_celery_lists_the_plugin(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from kombu import serialization
 from kombu.utils import json
-from pydantic_core import PydanticSerializationError, to_json
 
 #: What `kombu.utils.json: dumps` does, which makes a new encoder for each message.
 encode: Callable[[Any], str] = json.JSONEncoder().encode
@@ -33,6 +32,8 @@ def encode_body(body: Any) -> Any:
 def encode_plain(message: dict[str, Any]) -> bytes | str:
     """For a message that holds nothing but text, numbers, None, and lists and mappings of them: every encoder writes
     the same values. (kombu's marks others, such as moments, so that they arrive as what they were.)"""
+    from pydantic_core import PydanticSerializationError, to_json  # late: who attaches need not send
+
     try:
         return to_json(message)
     except PydanticSerializationError:  # half of a surrogate pair is text for Python, and JSON by kombu

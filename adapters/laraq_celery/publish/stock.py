@@ -64,7 +64,7 @@ def generated(task: Any, base: type[Task]) -> bool:
     """Whether the task is one made for a Job class, and no annotation changed how it is sent."""
     kind = type(task)
     return (
-        kind.__bases__ == (base,)
+        issubclass(kind, base)
         and kind.apply_async is base.apply_async
         and kind.shadow_name is Task.shadow_name
         and kind._get_exec_options is Task._get_exec_options
