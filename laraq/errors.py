@@ -75,8 +75,9 @@ class UnknownSettingError(ConfigurationError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         # Compared without the prefix they all share, which would make every name near.
+        prefix = "laraq_" if name.startswith("laraq_") else ""
         bare = did_you_mean(name.removeprefix("laraq_"), (one.removeprefix("laraq_") for one in known))
-        super().__init__(f"Unknown laraq setting {name!r}.{bare.replace(chr(39), chr(39) + 'laraq_', 1)}")
+        super().__init__(f"Unknown laraq setting {name!r}.{bare.replace(chr(39), chr(39) + prefix, 1)}")
 
 
 class ConnectionNotFoundError(ConfigurationError):
@@ -123,6 +124,15 @@ class MissingExtraError(ConfigurationError):
 
 class JobDefinitionError(LaraqError, TypeError):
     """A Job class cannot be what its author wrote; raised when the class is defined."""
+
+
+class OptionError(LaraqError, ValueError):
+    """An option, delay or name has a value that nothing could be made of; the message says what is expected."""
+
+
+class WrongCallError(LaraqError, TypeError):
+    """A verb was called on a class, a job or a result in a way that could only be a mistake; the message shows the
+    call that is meant."""
 
 
 class DispatchError(LaraqError):
