@@ -36,7 +36,8 @@ def holds(condition: Condition, about: Callable[[], Any]) -> bool:
     """
     if not callable(condition):
         return bool(condition)
-    return bool(condition(about()) if _wanted(condition) else condition())
+    predicate: Callable[..., object] = condition
+    return bool(predicate() if _wanted(predicate) == 0 else predicate(about()))
 
 
 def asked(predicate: Callable[..., object]) -> Callable[..., bool]:

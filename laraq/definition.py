@@ -111,6 +111,10 @@ def _refuse_foreign(cls: type[Any], where: str) -> None:
         raise JobDefinitionError(
             f"{where}: @dataclass(slots=True) makes a new class: leave it out, a Job is a dataclass."
         )
+    if not callable(given := getattr(cls, "middleware", None)) or isinstance(given, type):
+        raise JobDefinitionError(
+            f"{where}: middleware is {given!r:.60}: expected a method, def middleware(self): return [...]."
+        )
     handle = getattr(cls, "handle", None)
     if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
         raise yields(where)
@@ -205,4 +209,3 @@ def _is_named(annotation: Any, name: str) -> bool:
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2] == name
     return (typing.get_origin(annotation) or annotation) is getattr(typing, name, getattr(dataclasses, name, None))
-

@@ -25,9 +25,9 @@ from typing_extensions import dataclass_transform
 from laraq.current import current
 from laraq.definition import define
 from laraq.delivery import Delivery
-from laraq.errors import NotInQueueError, OptionError
+from laraq.errors import NotInQueueError
 from laraq.interactions import Interactions
-from laraq.options import Delay, Text, checked, refusal
+from laraq.options import Delay, Text, checked_of
 from laraq.pipeline import listed
 from laraq.verbs import SETTERS, ConditionalVerb, DelayVerb, HostVerb, Verb, configures
 
@@ -210,10 +210,7 @@ class Job:
     # -- configured, on the instance ----------------------------------------------------------------------------
 
     def _say(self, name: str, value: Any) -> Self:
-        try:
-            setattr(self, name, checked(name, value))
-        except OptionError as error:
-            raise refusal(self, error) from None
+        setattr(self, name, checked_of(self, name, value))
         return self
 
     @configures
@@ -251,7 +248,7 @@ class Job:
     @configures
     def through(self, middleware: Sequence[Any]) -> Self:
         """Run it inside of this middleware too, outside of its own; what cannot travel is refused at the dispatch."""
-        self._through = tuple(listed(self, middleware, "the list of through()"))
+        self._through = tuple(listed(self, middleware, "through(): it was given"))
         return self
 
     @configures

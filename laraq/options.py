@@ -21,7 +21,6 @@ from laraq.values import Text as Text
 from laraq.values import is_lease as is_lease
 from laraq.values import key_of as key_of
 from laraq.values import seconds as seconds
-from laraq.values import text_of as text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +105,14 @@ TABLE: Mapping[str, Option] = {
             zero="no limit",
             travels=True,
         ),
-        Option(
-            "fail_on_timeout", values.TRUTH, "a timeout fails the job at once", "False", method=True, travels=True
-        ),
+        Option("fail_on_timeout", values.TRUTH, "a timeout fails the job at once", "False", method=True, travels=True),
         Option("unique", values.TRUTH, _UNIQUE, "False"),
         Option("unique_until_processing", values.TRUTH, _UNIQUE, "False"),
         Option("unique_id", values.KEY, _UNIQUE, "the class alone", method=True),
         Option("unique_for", values.LEASE, _UNIQUE, "24 h", zero="refused", method=True),
         Option("unique_via", values.STORE, _UNIQUE, "the default store", method=True),
         Option("debounce_for", values.LEASE, f"{_UNIQUE}; not with `unique`", zero="refused"),
-        Option("debounce_max_wait", values.LEASE, _UNIQUE, "unlimited", zero="refused"),
+        Option("debounce_max_wait", values.WAIT, _UNIQUE, "unlimited", zero="only the first one waits"),
         Option(
             "after_commit",
             values.TRUTH,
@@ -185,7 +182,15 @@ def checked(name: str, value: Any) -> Any:
 
     Raises OptionError.
     """
-    return TABLE[name].kind.checked(name, value)
+    return TABLE[name].kind.checked(f"{name} =", value)
+
+
+def checked_of(job: Any, name: str, value: Any) -> Any:
+    """The same for what a job says itself. Raises InvalidJobError."""
+    try:
+        return TABLE[name].kind.checked(f"its {name} is", value)
+    except OptionError as error:
+        raise refusal(job, error) from None
 
 
 def clash(said: Any) -> str | None:
@@ -219,18 +224,15 @@ def settle(job: Any) -> None:
     said = own.keys() - type(job).__dataclass_fields__.keys()
     if not said:
         return
-    try:
-        for name in said:
-            if name in OPTIONS:
-                if not TABLE[name].on_instance:
-                    raise OptionError(f"{name} is said in the class, not on an instance")
-                own[name] = checked(name, own[name])
-            elif (near := nearest(name)) is not None:
-                raise OptionError(f"there is no option {name!r}. Did you mean {near!r}?")
-        if (why := clash(job)) is not None:
-            raise OptionError(why)
-    except OptionError as error:
-        raise refusal(job, error) from None
+    for name in said:
+        if name in OPTIONS:
+            if not TABLE[name].on_instance:
+                raise refusal(job, f"{name} is said in the class, not on an instance")
+            own[name] = checked_of(job, name, own[name])
+        elif (near := nearest(name)) is not None:
+            raise refusal(job, f"there is no option {name!r}. Did you mean {near!r}?")
+    if (why := clash(job)) is not None:
+        raise refusal(job, why)
     if "after_commit" in own:  # the option's value lives beside the verb
         own["_after_commit"] = own.pop("after_commit")
 
@@ -246,7 +248,7 @@ def delay_seconds(value: Delay | None, now: datetime) -> float:
 
     Raises OptionError, also for a naive datetime, whose moment nobody can know.
     """
-    value = values.DELAY.checked("a delay", value)
+    value = values.DELAY.checked("a delay of", value)
     if value is None:
         return 0.0
     return max(0.0, (value - now).total_seconds() if isinstance(value, datetime) else seconds(value))
@@ -260,7 +262,7 @@ def epoch(value: float | datetime | timedelta, now: float) -> float:
     if isinstance(value, timedelta):
         return now + value.total_seconds()
     if isinstance(value, datetime):
-        return float(values.UNTIL.checked("a moment", value).timestamp())
+        return float(values.UNTIL.checked("retry_until =", value).timestamp())
     return float(value)
 
 
@@ -274,11 +276,7 @@ def read(job: Any, name: str) -> Any:
         return value
     if isinstance(job, type):
         return None
-    said = value()
-    try:
-        return checked(name, said)
-    except OptionError as error:
-        raise refusal(job, str(error).replace(name, f"{name}()", 1)) from None
+    return checked_of(job, name, value())
 
 
 def length(value: Any) -> float | None:

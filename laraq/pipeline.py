@@ -25,13 +25,13 @@ def middleware_of(job: Any) -> list[Any]:
     own = job.middleware
     if not callable(own):
         raise refusal(job, f"middleware is {shown(own)}: expected a method, def middleware(self): return [...]")
-    return [*job._through, *listed(job, own(), "middleware()")]
+    return [*job._through, *listed(job, own(), "middleware() is")]
 
 
 def listed(job: Any, given: Any, what: str) -> list[Any]:
     """The middleware that somebody gave, as a list. Raises InvalidJobError, which says what to write instead."""
     if (why := unfit(given)) is not None:
-        raise refusal(job, f"{what} is {why}")
+        raise refusal(job, f"{what} {why}")
     return list(given)
 
 
@@ -45,7 +45,7 @@ def unfit(given: Any) -> str | None:
         if isinstance(one, type):
             return f"a list with the class {one.__name__}: expected an object, {one.__name__}(...)"
         if not callable(getattr(one, "handle", one)):
-            return f"a list with {shown(one)}: expected objects with handle(job, next), or functions of these"
+            return f"a list with {shown(one)}: middleware is an object with handle(job, next), or a function of these"
     return None
 
 

@@ -41,10 +41,10 @@ class Kind:
     takes: str
     fit: Callable[[Any], Any]
 
-    def checked(self, name: str, value: Any) -> Any:
+    def checked(self, what: str, value: Any) -> Any:
         """The value as others take it; None is the same as not saying it.
 
-        Raises OptionError, which quotes the value.
+        Raises OptionError, which quotes the value behind `what`: "its tries is".
         """
         if value is None:
             return None
@@ -52,7 +52,7 @@ class Kind:
             return self.fit(value)
         except (ValueError, TypeError, OverflowError) as error:
             why = str(error) or f"expected {self.takes}"
-            raise OptionError(f"{name} = {value!r:.100}: {why}") from None
+            raise OptionError(f"{what} {value!r:.100}: {why}") from None
 
     def takes_it(self, value: Any) -> bool:
         """Whether it is one of this kind."""
@@ -90,19 +90,15 @@ def is_lease(value: Any) -> bool:
     return LEASE.takes_it(value)
 
 
-def text_of(value: Any, what: str) -> str:
-    """The name of something. Raises OptionError."""
-    return str(Kind("a text", _text).checked(what, "" if value is None else value))
-
-
 def key_of(value: Any) -> str:
     """What tells things apart in the store: text, a number, an id, a member of an enum by its value.
 
     Raises OptionError for an object that only shows its place in memory, which no other process would come to.
     """
     value = plain(value)
-    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
-        kind = type(value).__qualname__
+    cls: Any = type(value)
+    if cls.__str__ is object.__str__ and cls.__repr__ is object.__repr__:
+        kind = cls.__qualname__
         raise OptionError(f"A key made of {kind} would be another one in each process: give its id.")
     return str(value)
 
@@ -153,7 +149,7 @@ def _backoff(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_length(one) for one in value]
     if isinstance(value, Mapping) and value.keys() == {"base", "cap", "jitter"}:  # a Backoff that travelled
-        parts = value.values()
+        parts = tuple(value.values())
     elif hasattr(value, "after") and all(hasattr(value, part) for part in ("base", "cap", "jitter")):
         parts = (value.base, value.cap, value.jitter)
     else:
@@ -217,6 +213,7 @@ TRIES = Kind("a number of starts, 0 for no limit", _count(2**31 - 1))
 COUNT = Kind("a number of exceptions", _count(2**31 - 1))
 PRIORITY = Kind("a whole number from 0 to 255", _count(_MOST_URGENT))
 LENGTH = Kind("seconds, 0 for no limit", _length)
+WAIT = Kind("seconds or a timedelta", _length)
 LEASE = Kind("seconds above 0, or a timedelta", _lease)
 BACKOFF = Kind("seconds, a list of seconds, or a Backoff", _backoff)
 UNTIL = Kind("a timedelta from the dispatch, or a datetime with a timezone", _until)

@@ -125,12 +125,12 @@ class ConditionalVerb(Verb[R]):
     def __get__(self, instance: Any, owner: Any) -> Any:
         return _Bound(self, owner, instance)
 
-    def on_class(self, cls: Any, condition: Condition, /, *args: Any, **fields: Any) -> Any:
+    def on_class(self, cls: Any, condition: Condition, /, *args: Any, **fields: Any) -> Any:  # type: ignore[override]
         """`X.verb(condition, fields)`; the job is not even built when nothing is done and nobody asked about it."""
         build = functools.cache(lambda: make(cls, *args, **fields))
         return self._perform(build()) if holds(condition, build) is self._wanted else None
 
-    def on_instance(self, job: Any, condition: Condition, /, *args: Any, **fields: Any) -> Any:
+    def on_instance(self, job: Any, condition: Condition, /, *args: Any, **fields: Any) -> Any:  # type: ignore[override]
         """`X(fields).verb(condition)`."""
         if args or fields:
             return super().on_instance(job, condition, *args, **fields)
@@ -246,7 +246,7 @@ class _Setter:
     """A method that configures an instance; on the class it says how it is meant."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        functools.update_wrapper(self, method)  # type: ignore[arg-type] # for its name and docstring
         self._method = method
 
     def __set_name__(self, owner: type[Any], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Task, signals
 
 from laraq import registry
+from laraq.definition import slip
+from laraq.errors import JobDefinitionError
 from laraq.failure import FailedJob, json_ready, traceback_of
+from laraq.function import middleware_method
 from laraq.job import Job
-from laraq.options import OPTIONS
+from laraq.options import OPTIONS, nearest
 from laraq.payload import Payload
 from laraq_celery.arrival import LARAQ
 from laraq_celery.expiry import told_to_workers
@@ -105,23 +109,37 @@ class TaskFields:
 
 
 def _task_job(task_class: type[Task]) -> type[TaskJob]:
-    members: dict[str, Any] = {
-        name: value
-        for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)])
-        for name, value in vars(base).items()
-        if name in OPTIONS - _CELERYS_OWN
-    }
-    middleware = getattr(task_class, "middleware", ())
-    members["middleware"] = lambda _job: middleware
+    said: dict[str, Any] = {}
+    for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)]):
+        said |= vars(base)
+    where = _where(task_class)
+    members: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in OPTIONS - _CELERYS_OWN:
+            members[name] = value
+        elif not hasattr(LaraqTask, name) and (near := nearest(name)) is not None:
+            raise slip(where, name, near)
+    members["middleware"] = middleware_method(said.get("middleware", ()), where)
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
     # The instance in the app, not the class: `bind=True` functions take it as `self`.
     members["_call"] = staticmethod(lambda *args, **kwargs: task_class.app.tasks[task_class.name].run(*args, **kwargs))
     members["_app"] = staticmethod(lambda: task_class.app)
-    cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
+    try:
+        cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
+    except JobDefinitionError as error:
+        error.add_note(where)
+        raise
     cls._name = task_class.name
     registry.register(cls, task_class.name)
     return cls
+
+
+def _where(task_class: type[Task]) -> str:
+    """The task, and where it is written: Celery makes it when the app is first used."""
+    function = vars(task_class).get("run")
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return f"Task {task_class.name}" + (f" ({code.co_filename}:{code.co_firstlineno})" if code else "")
 
 
 def record_failures(laraq: Laraq, app: Any) -> None:
