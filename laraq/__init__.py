@@ -2,6 +2,7 @@
 
 from typing import Any as _Any
 
+from laraq import verdicts
 from laraq.app import Laraq
 from laraq.batch import Batch
 from laraq.closures import closure
@@ -66,6 +67,7 @@ __all__ = [
     "job",
     "lock",
     "throttle",
+    "verdicts",
 ]
 
 

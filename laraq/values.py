@@ -51,7 +51,8 @@ class Kind:
         try:
             return self.fit(value)
         except (ValueError, TypeError, OverflowError) as error:
-            why = str(error) or f"expected {self.takes}"
+            why = "" if isinstance(error, OverflowError) else str(error)
+            why = why or f"expected {self.takes}"
             raise OptionError(f"{what} {value!r:.100}: {why}") from None
 
     def takes_it(self, value: Any) -> bool:
