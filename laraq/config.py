@@ -75,11 +75,11 @@ class Settings(BaseModel):
         return connections
 
     @classmethod
-    def refuse_unknown(cls, given: Iterable[str], besides: Iterable[str]) -> None:
+    def refuse_unknown(cls, given: Iterable[str], besides: Iterable[str] = ()) -> None:
         """Raises UnknownSettingError with the nearest name, which may be one of `besides`."""
         for name in given:
             if name not in cls.model_fields:
-                raise UnknownSettingError(name, (*cls.model_fields, *besides))
+                raise UnknownSettingError(f"laraq_{name}", (f"laraq_{one}" for one in (*cls.model_fields, *besides)))
 
     @classmethod
     def read(cls, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:
@@ -88,9 +88,7 @@ class Settings(BaseModel):
         Raises UnknownSettingError, or ConfigurationError for a value of the wrong type.
         """
         known = cls.model_fields
-        for name in configured:
-            if name not in known:
-                raise UnknownSettingError(f"laraq_{name}", (f"laraq_{field}" for field in known))
+        cls.refuse_unknown(configured)
         environment = {
             name: value for name in known if (value := os.environ.get(f"LARAQ_{name.upper()}")) not in (None, "")
         }

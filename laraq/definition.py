@@ -150,15 +150,10 @@ def _refuse_slips(cls: type[Any], where: str, annotated: Mapping[str, Any]) -> N
         if name in annotated or not _may_be_an_option(value):
             continue
         if (near := options.nearest(name)) is not None:
-            raise slip(where, name, near)
-
-
-def slip(where: str, name: str, near: str) -> JobDefinitionError:
-    """Why such a name is refused."""
-    return JobDefinitionError(
-        f"{where}: there is no option {name!r}. Did you mean {near!r}? A name of your own that looks like it is written"
-        f" {name}: ClassVar = ..."
-    )
+            raise JobDefinitionError(
+                f"{where}: there is no option {name!r}. Did you mean {near!r}? A name of your own that looks like it is"
+                f" written {name}: ClassVar = ..."
+            )
 
 
 def _may_be_an_option(value: Any) -> bool:

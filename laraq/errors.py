@@ -8,6 +8,8 @@ LaraqError
 │   ├── LimiterNotFoundError
 │   └── MissingExtraError
 ├── JobDefinitionError
+├── OptionError
+├── WrongCallError
 ├── DispatchError
 │   ├── InvalidJobError
 │   └── ModelNotIdentifiableError
@@ -75,9 +77,8 @@ class UnknownSettingError(ConfigurationError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         # Compared without the prefix they all share, which would make every name near.
-        prefix = "laraq_" if name.startswith("laraq_") else ""
         bare = did_you_mean(name.removeprefix("laraq_"), (one.removeprefix("laraq_") for one in known))
-        super().__init__(f"Unknown laraq setting {name!r}.{bare.replace(chr(39), chr(39) + prefix, 1)}")
+        super().__init__(f"Unknown laraq setting {name!r}.{bare.replace(chr(39), chr(39) + 'laraq_', 1)}")
 
 
 class ConnectionNotFoundError(ConfigurationError):

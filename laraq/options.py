@@ -200,6 +200,20 @@ def clash(said: Any) -> str | None:
     return None
 
 
+def document() -> str:
+    """The table of all options for the guide, in Markdown."""
+    lines = [
+        "| attribute, `@job` keyword | takes | 0 | method | on the instance | meaning | default |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for option in TABLE.values():
+        said = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
+        method = "yes" if option.method else ""
+        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, said, option.meaning, option.default)
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"
+
+
 @lru_cache(maxsize=4096)
 def nearest(name: str) -> str | None:
     """The option that somebody must have meant who wrote this name: one slip of the keys away, or written in another

@@ -92,10 +92,10 @@ class Verb(Generic[R]):
     def on_instance(self, job: Any, *args: Any, **fields: Any) -> Any:
         """`X(fields).verb()`."""
         if args or fields:
-            given, name = _arguments(args, fields), job._written_as()
+            given, name = _arguments(args, fields), type(job).__name__
             raise WrongCallError(
                 f"{as_written(job)}.{self.name}({given}): the job has its fields already. Write"
-                f" {as_written(job)}.{self.name}() for this job, or {type(job).__name__}.{self.name}({given}) for"
+                f" {as_written(job)}.{self.name}() for this job, or {name}.{self.name}({given}) for"
                 f" another {name}."
             )
         return self._perform(job)

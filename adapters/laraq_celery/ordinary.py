@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Task, signals
 
 from laraq import registry
-from laraq.definition import slip
 from laraq.errors import JobDefinitionError
 from laraq.failure import FailedJob, json_ready, traceback_of
 from laraq.function import middleware_method
@@ -118,7 +117,7 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
         if name in OPTIONS - _CELERYS_OWN:
             members[name] = value
         elif not hasattr(LaraqTask, name) and (near := nearest(name)) is not None:
-            raise slip(where, name, near)
+            raise JobDefinitionError(f"{where}: there is no option {name!r}. Did you mean {near!r}?")
     members["middleware"] = middleware_method(said.get("middleware", ()), where)
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
