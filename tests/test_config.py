@@ -85,7 +85,7 @@ def test_an_unknown_keyword_is_refused_where_it_is_written(typed: str, meant: st
 
 
 def test_what_a_connection_cannot_say_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigurationError, match="connection 'mail' has no 'ulr'. Did you mean 'url'"):
+    with pytest.raises(ConfigurationError, match=r"connection 'mail' has no 'ulr'\. Did you mean 'url'"):
         attached(connections={"mail": {"ulr": "amqp://"}}).settings
 
 
