@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from laraq import verdicts
     from laraq.app import Laraq
     from laraq.batch import Batch
     from laraq.closures import closure
@@ -72,6 +73,7 @@ __all__ = [
     "lock",
     "register",
     "throttle",
+    "verdicts",
 ]
 
 #: Where each name is defined: its file is imported when somebody asks for it, for every `celery` command imports this
@@ -124,6 +126,8 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for."""
+    if name == "verdicts":
+        return import_module("laraq.verdicts")
     if name not in _PLACE:
         raise AttributeError(f"module 'laraq' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_PLACE[name]), name)

@@ -61,6 +61,7 @@ class Laraq:
         container: Container | None = None,
         **settings: Any,
     ) -> None:
+        Settings.refuse_unknown(settings, ("app", "sessions", "container"))
         self._given = {
             "store": store,
             "failed": failed,

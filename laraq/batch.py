@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from laraq.conditionable import Conditionable
+from laraq.conditionable import Condition, Conditionable, holds
 from laraq.current import current
 from laraq.errors import BatchNotFoundError, BatchTimeoutError, ConfigurationError
 from laraq.job import Job
-from laraq.options import Seconds, seconds
+from laraq.options import Seconds, Text, checked, seconds
 from laraq.retries import Backoff
 from laraq.tally import BatchRecord, MemberState
 from laraq.untyped import AsWritten
@@ -90,14 +90,14 @@ class PendingBatch(Conditionable):
                 self._on("failure", callback)
         return self
 
-    def on_queue(self, queue: str) -> Self:
+    def on_queue(self, queue: Text) -> Self:
         """The queue of jobs and callbacks that name none."""
-        self.queue = queue
+        self.queue = checked("queue", queue)
         return self
 
-    def on_connection(self, connection: str) -> Self:
+    def on_connection(self, connection: Text) -> Self:
         """The connection of jobs and callbacks that name none."""
-        self.connection = connection
+        self.connection = checked("connection", connection)
         return self
 
     def with_option(self, key: str, value: Any) -> Self:
@@ -133,13 +133,13 @@ class PendingBatch(Conditionable):
         """Create it and send its jobs from this process once the response is out (the `deferred` connection)."""
         return current().dispatcher.dispatch_after_response(self.as_job())
 
-    def dispatch_if(self, condition: bool) -> Batch | None:
-        """`dispatch` when the condition holds."""
-        return self.dispatch() if condition else None
+    def dispatch_if(self, condition: Condition) -> Batch | None:
+        """`dispatch` when the condition holds; a callable is asked, with this if it takes a parameter."""
+        return self.dispatch() if holds(condition, lambda: self) else None
 
-    def dispatch_unless(self, condition: bool) -> Batch | None:
+    def dispatch_unless(self, condition: Condition) -> Batch | None:
         """`dispatch` unless the condition holds."""
-        return self.dispatch_if(not condition)
+        return None if holds(condition, lambda: self) else self.dispatch()
 
     def as_job(self) -> ChainedBatch:
         """The batch as a link of a chain."""
@@ -324,6 +324,24 @@ class Batch:
             "options": dict(self.options),
             **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
         }
+
+    # `dict(batch)`, and what looks for it: FastAPI's jsonable_encoder, Django REST framework.
+
+    def keys(self) -> Iterable[str]:
+        """The keys of `to_dict()`."""
+        return self.to_dict().keys()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_dict()[key]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """As what an endpoint returns; pydantic is imported where it asks."""
+        from pydantic_core import core_schema
+
+        shape = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+        write = core_schema.plain_serializer_function_ser_schema(cls.to_dict, return_schema=shape)
+        return core_schema.is_instance_schema(cls, serialization=write)
 
     def __repr__(self) -> str:
         return f"<Batch {self.name or self.id}: {self.processed_jobs} of {self.total_jobs}, {self.failed_jobs} failed>"

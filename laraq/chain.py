@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from laraq import registry
 from laraq.callbacks import derived_id, describe, pack_callback, send_callback
 from laraq.closures import as_job
-from laraq.conditionable import Conditionable
+from laraq.conditionable import Condition, Conditionable, holds
 from laraq.context import Context
 from laraq.current import current
 from laraq.dispatcher import Dispatched, delay_of
@@ -28,7 +28,7 @@ from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
 from laraq.interactions import flat
 from laraq.job import Job
 from laraq.link import Link
-from laraq.options import Delay
+from laraq.options import Delay, Text, checked
 from laraq.payload import Payload
 
 if TYPE_CHECKING:
@@ -59,29 +59,29 @@ class PendingChain(Conditionable):
         self._delay: Delay | None = None
         self._after_commit: bool | None = None
 
-    def on_queue(self, queue: str) -> Self:
+    def on_queue(self, queue: Text) -> Self:
         """The queue of every link that names none."""
-        self._rest.queue = queue
+        self._rest.queue = checked("queue", queue)
         return self
 
-    def on_connection(self, connection: str) -> Self:
+    def on_connection(self, connection: Text) -> Self:
         """The connection of every link that names none."""
-        self._rest.connection = connection
+        self._rest.connection = checked("connection", connection)
         return self
 
-    def all_on_queue(self, queue: str) -> Self:
+    def all_on_queue(self, queue: Text) -> Self:
         """The same, also for a first job that names another."""
         self._all = True
         return self.on_queue(queue)
 
-    def all_on_connection(self, connection: str) -> Self:
+    def all_on_connection(self, connection: Text) -> Self:
         """The same, also for a first job that names another."""
         self._all = True
         return self.on_connection(connection)
 
     def with_delay(self, delay: Delay) -> Self:
         """Start the first job no earlier than this, if it says nothing itself."""
-        self._delay = delay
+        self._delay = checked("countdown", delay)
         return self
 
     delay = with_delay
@@ -117,13 +117,13 @@ class PendingChain(Conditionable):
         """`dispatch` without blocking the event loop."""
         return await asyncio.to_thread(self.dispatch, *args, **fields)
 
-    def dispatch_if(self, condition: bool, *args: Any, **fields: Any) -> Dispatched | None:
-        """`dispatch` when the condition holds."""
-        return self.dispatch(*args, **fields) if condition else None
+    def dispatch_if(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
+        """`dispatch` when the condition holds; a callable is asked, with the chain if it takes a parameter."""
+        return self.dispatch(*args, **fields) if holds(condition, lambda: self) else None
 
-    def dispatch_unless(self, condition: bool, *args: Any, **fields: Any) -> Dispatched | None:
+    def dispatch_unless(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
         """`dispatch` unless the condition holds."""
-        return self.dispatch_if(not condition, *args, **fields)
+        return None if holds(condition, lambda: self) else self.dispatch(*args, **fields)
 
     def jobs(self, *args: Any, **fields: Any) -> list[Any]:
         """Every job, in order.
@@ -293,13 +293,13 @@ class Chains:
         job = None
         if link.claims and (job := self._instance(payload)) is not None:
             try:
-                payload, holder = dispatcher.claim(payload, job)
+                payload, wait, holder = dispatcher.claim(payload, job)
             except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
                 logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
-                holder = None
+                wait, holder = 0.0, None
             if holder is not None:
                 return False
-            delay = max(delay, delay_of(job))  # a debounced one waits
+            delay = max(delay, wait)  # a debounced one waits
         if follow is not None and self._laraq.connection(payload.connection).immediate:
             follow(payload)
         else:

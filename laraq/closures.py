@@ -20,6 +20,7 @@ from laraq.current import current
 from laraq.definition import yields
 from laraq.errors import (
     ConfigurationError,
+    InvalidJobError,
     JobDefinitionError,
     MissingExtraError,
     PayloadError,
@@ -134,7 +135,15 @@ def pack(function: Callable[..., Any]) -> dict[str, str | None]:
     with suppress(NameError):  # names of annotations do not travel with the code
         function.__annotations__ = typing.get_type_hints(function, include_extras=True)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    code = f"{python}:{base64.b64encode(cloudpickle.dumps(function)).decode()}"
+    try:
+        pickled = cloudpickle.dumps(function)
+    except Exception as error:  # whatever the things it holds raise
+        raise InvalidJobError(
+            label,
+            f"Closure {label} cannot travel: {error}. It holds something of this process, such as a lock, a file or a"
+            " connection: make that inside of it, or give it a name to find it by.",
+        ) from error
+    code = f"{python}:{base64.b64encode(pickled).decode()}"
     return {"function": label, "code": code, "signature": keys.sign(_signed(label, code))}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from laraq.errors import ConfigurationError, UnknownSettingError
+from laraq.errors import ConfigurationError, UnknownSettingError, did_you_mean
 
 #: Where everything lives when nothing is configured.
 EMBEDDED_URL = "sqlite:///laraq.db"
@@ -17,6 +17,13 @@ EMBEDDED_URL = "sqlite:///laraq.db"
 #: What earlier versions of laraq wrote and is still read while there are keys: `tokens`, which are bound to no message;
 #: `all`, that is unsigned `through` and names of functions as well; `none`.
 Accepted: TypeAlias = Literal["tokens", "all", "none"]
+
+
+#: Settings to which None is something to say.
+MAY_BE_NONE = frozenset({"retry_after"})
+
+#: What may be said of a connection.
+_OF_CONNECTIONS = frozenset({"url", "queue", "retry_after", "after_commit", "driver", "connections"})
 
 
 class Settings(BaseModel):
@@ -46,8 +53,9 @@ class Settings(BaseModel):
     keys: tuple[str, ...] = Field(default=(), repr=False)
     #: What of earlier versions is still read: see Accepted.
     accept_unsigned: Accepted = "tokens"
-    #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve.
-    retry_after: float = 90
+    #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve; None: for ever, it
+    #: never comes back by itself.
+    retry_after: float | None = Field(default=90, gt=0)
     #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers that know no delay. `inf`: none.
     store_delays_over: float = Field(default=10, ge=0)
     #: Whether jobs wait for the commit of the open transaction when neither they nor their connection say.
@@ -65,7 +73,19 @@ class Settings(BaseModel):
     @classmethod
     def _parse(cls, value: Any) -> Any:
         """In the environment they are JSON."""
-        return json.loads(value) if isinstance(value, str) else value
+        connections = json.loads(value) if isinstance(value, str) else value
+        for name, said in connections.items() if isinstance(connections, Mapping) else ():
+            for key in said if isinstance(said, Mapping) else ():
+                if key not in _OF_CONNECTIONS:
+                    raise ValueError(f"connection {name!r} has no {key!r}.{did_you_mean(str(key), _OF_CONNECTIONS)}")
+        return connections
+
+    @classmethod
+    def refuse_unknown(cls, given: Iterable[str], besides: Iterable[str] = ()) -> None:
+        """Raises UnknownSettingError with the nearest name, which may be one of `besides`."""
+        for name in given:
+            if name not in cls.model_fields:
+                raise UnknownSettingError(f"laraq_{name}", (f"laraq_{one}" for one in (*cls.model_fields, *besides)))
 
     @classmethod
     def read(cls, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:
@@ -74,13 +94,12 @@ class Settings(BaseModel):
         Raises UnknownSettingError, or ConfigurationError for a value of the wrong type.
         """
         known = cls.model_fields
-        for name in (*given, *configured):
-            if name not in known:
-                raise UnknownSettingError(f"laraq_{name}", (f"laraq_{field}" for field in known))
+        cls.refuse_unknown(configured)
         environment = {
             name: value for name in known if (value := os.environ.get(f"LARAQ_{name.upper()}")) not in (None, "")
         }
-        merged = {**environment, **configured, **{name: value for name, value in given.items() if value is not None}}
+        said = {name: value for name, value in given.items() if value is not None or name in MAY_BE_NONE}
+        merged = {**environment, **configured, **said}
         try:
             return cls(**merged)
         except ValidationError as error:

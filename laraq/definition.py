@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from laraq import registry
-from laraq.errors import JobDefinitionError
-from laraq.options import OPTIONS, is_lease
-
-#: Options that are amounts of something.
-_NUMBERS = ("tries", "max_exceptions", "timeout", "priority")
-
+from laraq import options, registry
+from laraq.errors import JobDefinitionError, OptionError
+from laraq.options import OPTIONS, TABLE
 
 #: What stands in a class body for a field without a plain default.
 _FIELDS = (dataclasses.Field, type(dataclasses.MISSING))
@@ -39,29 +36,22 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
             del annotations[name]
         elif name in OPTIONS or name in verbs:
             kind = "an option" if name in OPTIONS else "a verb"
-            raise JobDefinitionError(f"{where}: the field {name!r} has the name of {kind} of every job: rename it.")
+            raise JobDefinitionError(
+                f"{where}: the field {name!r} has the name of {kind} of every job: rename it. In messages and as a"
+                f" keyword it may keep it: {name}_: Annotated[..., pydantic.Field(alias={name!r})]."
+            )
         elif name.startswith("_"):
             raise JobDefinitionError(f"{where}: the field {name!r} starts with an underscore: fields are public.")
     cls.__annotations__ = annotations
-    for name in _NUMBERS:
-        value = cls.__dict__.get(name)
-        if value is not None and not callable(value) and (isinstance(value, bool) or not _is_amount(value)):
-            raise JobDefinitionError(f"{where}: {name} = {value!r} is not a number of at least 0.")
-    if (length := cls.__dict__.get("unique_for")) is not None and not callable(length) and not is_lease(length):
-        raise JobDefinitionError(
-            f"{where}: unique_for = {length!r} is no length of time for a lock: give seconds above 0, or leave it out"
-            " for 24 h."
-        )
-    if "after_commit" in cls.__dict__ and not callable(cls.__dict__["after_commit"]):
-        cls._after_commit = cls.__dict__["after_commit"]
-        del cls.after_commit
-    if cls.debounce_for and cls.unique:
-        raise JobDefinitionError(f"{where}: a job is either unique or debounced, not both.")
+    _refuse_slips(cls, where, annotations)
+    _settle_options(cls, where)
     try:
         dataclasses.dataclass(repr=False)(cls)
     except (TypeError, ValueError) as error:
         raise JobDefinitionError(f"{where}: {error}") from None
     _refuse_fields(cls, where)
+    if any("alias" in str(field.type) for field in dataclasses.fields(cls)):
+        cls.__init__ = _taking_aliases(cls.__init__)
     # A `@dataclass` that somebody writes above the class would put one in its place that shows encrypted fields.
     cls.__repr__ = cls.__repr__
     if hasattr(cls, "handle"):
@@ -83,6 +73,32 @@ def yields(where: str) -> JobDefinitionError:
     )
 
 
+def aliases_of(cls: type[Any]) -> dict[str, str]:
+    """Names of fields by those they have in messages: `seconds: Annotated[int, Field(alias="timeout")]`."""
+    names = {field.name for field in dataclasses.fields(cls) if field.init}
+    if not any("alias" in str(field.type) for field in dataclasses.fields(cls)):
+        return {}
+    found: dict[str, str] = {}
+    for name, type_ in typing.get_type_hints(cls, include_extras=True).items():
+        for said in getattr(type_, "__metadata__", ()) if name in names else ():
+            if isinstance(alias := getattr(said, "alias", None), str) and alias != name:
+                if alias in names or alias in found:
+                    raise JobDefinitionError(f"{cls.job_name()}: two fields are called {alias!r}.")
+                found[alias] = name
+    return found
+
+
+def _taking_aliases(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor, which also knows the fields by the names they have in messages."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, /, *args: Any, **fields: Any) -> None:
+        names = aliases_of(type(self))
+        init(self, *args, **{names.get(name, name): value for name, value in fields.items()})
+
+    return __init__
+
+
 def _refuse_foreign(cls: type[Any], where: str) -> None:
     """What makes another kind of class of it, or never runs."""
     # A model exists only where pydantic has been imported.
@@ -95,9 +111,60 @@ def _refuse_foreign(cls: type[Any], where: str) -> None:
         raise JobDefinitionError(
             f"{where}: @dataclass(slots=True) makes a new class: leave it out, a Job is a dataclass."
         )
+    if not callable(given := getattr(cls, "middleware", None)) or isinstance(given, type):
+        raise JobDefinitionError(
+            f"{where}: middleware is {given!r:.60}: expected a method, def middleware(self): return [...]."
+        )
     handle = getattr(cls, "handle", None)
     if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
         raise yields(where)
+
+
+def _settle_options(cls: type[Any], where: str) -> None:
+    """Check what the class and its mixins say, and put plain values in its place."""
+    for name in TABLE:
+        owner = next(base for base in cls.__mro__ if name in vars(base))
+        if owner is not cls and hasattr(owner, "job_name"):
+            continue  # it was checked in that class
+        value = vars(owner)[name]
+        if _is_computed(value):
+            if not TABLE[name].method and name != "after_commit":  # which is a verb, too
+                takes = TABLE[name].kind.takes
+                raise JobDefinitionError(f"{where}: {name} is a method, which would not be called: expected {takes}.")
+            continue
+        try:
+            setattr(cls, name, options.checked(name, value))
+        except OptionError as error:
+            raise JobDefinitionError(f"{where}: {error}.") from None
+    if "after_commit" in vars(cls) and not _is_computed(vars(cls)["after_commit"]):
+        cls._after_commit = vars(cls)["after_commit"]
+        verbs = (vars(base).get("after_commit") for base in cls.__mro__)
+        cls.after_commit = next(verb for verb in verbs if _is_computed(verb))
+    if (why := options.clash(cls)) is not None:
+        raise JobDefinitionError(f"{where}: {why}.")
+
+
+def _refuse_slips(cls: type[Any], where: str, annotated: Mapping[str, Any]) -> None:
+    """A name that is an option but for a slip of the keys; whatever is near to none is the class's own."""
+    for name, value in vars(cls).items():
+        if name in annotated or not _may_be_an_option(value):
+            continue
+        if (near := options.nearest(name)) is not None:
+            raise JobDefinitionError(
+                f"{where}: there is no option {name!r}. Did you mean {near!r}? A name of your own that looks like it is"
+                f" written {name}: ClassVar = ..."
+            )
+
+
+def _may_be_an_option(value: Any) -> bool:
+    if inspect.isfunction(value):
+        return value.__code__.co_argcount == 1 and not value.__code__.co_kwonlyargcount
+    return not _is_computed(value) and not isinstance(value, type)
+
+
+def _is_computed(value: Any) -> bool:
+    """Whether it is a method, property or the like, which says its value once there is an instance."""
+    return not isinstance(value, type) and (callable(value) or hasattr(type(value), "__get__"))
 
 
 def _refuse_fields(cls: type[Any], where: str) -> None:
@@ -137,9 +204,3 @@ def _is_named(annotation: Any, name: str) -> bool:
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2] == name
     return (typing.get_origin(annotation) or annotation) is getattr(typing, name, getattr(dataclasses, name, None))
-
-
-def _is_amount(value: Any) -> bool:
-    seconds = getattr(value, "total_seconds", None)
-    amount = seconds() if seconds else value
-    return isinstance(amount, (int, float)) and amount >= 0

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -16,34 +16,58 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from laraq import events, registry
 from laraq.context import Context
 from laraq.current import current
-from laraq.errors import DispatchError, InvalidJobError, StoreError
+from laraq.errors import DispatchError, InvalidJobError, OptionError, StoreError, WrongCallError
 from laraq.events import Events
 from laraq.middleware.travelling import pack
-from laraq.options import delay_seconds, epoch, read, travelling
+from laraq.options import delay_seconds, epoch, read, refusal, settle, travelling
 from laraq.payload import DEEPEST, LONGEST_ID, Payload, is_job_id, too_deep
+from laraq.pipeline import middleware_of
 from laraq.unique import held_for
+from laraq.verbs import SETTERS, as_written, shown
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dispatched:
-    """What a dispatch did."""
+    """What a dispatch did. Its fields are JSON-ready, for whatever writes dataclasses."""
 
     #: The job's uuid; for a skipped unique job that of the one already queued.
     id: str
     #: Nothing was sent: the same unique job is there already, or the job cancelled itself.
     skipped: bool = False
     #: What the carrier answered to the push: the result, or a function that makes it.
-    sent: Any = field(default=None, repr=False, compare=False)
+    sent: InitVar[Any] = None
+    job: InitVar[Any] = None
+
+    def __post_init__(self, sent: Any, job: Any) -> None:
+        vars(self)["_sent"], vars(self)["_job"] = sent, job
 
     @property
     def result(self) -> Any:
         """Celery's AsyncResult."""
-        if self.sent is None:
+        sent = vars(self)["_sent"]
+        if sent is None:
             return current().host.result(self.id)
-        return self.sent() if callable(self.sent) else self.sent
+        return sent() if callable(sent) else sent
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in SETTERS:
+                raise AttributeError(f"'Dispatched' object has no attribute {name!r}")
+            job = vars(self).get("_job")
+
+            def too_late(*args: Any, **kwargs: Any) -> None:
+                given = ", ".join([*map(shown, args), *(f"{key}={shown(value)}" for key, value in kwargs.items())])
+                written = "Job(...)" if job is None else as_written(job)
+                raise WrongCallError(
+                    f"{name}({given}) comes too late, the job was sent by dispatch(): write"
+                    f" {written}.{name}({given}).dispatch()."
+                )
+
+            return too_late
 
 
 logger = logging.getLogger("laraq")
@@ -90,23 +114,22 @@ class Dispatcher:
         nothing is in any queue then.
         """
         if job.prepare_for_dispatch() is False:
-            return Dispatched("", skipped=True)
+            return Dispatched("", skipped=True, job=job)
         payload = self.payload(job, id or str(uuid.uuid4()), connection)
         if carrier:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
         delay_of(job)  # one that cannot be is refused before anything is claimed
         within, joined = self._transaction(job, payload, session)
-        claimed, holder = self.claim(payload, job, within)
+        claimed, delay, holder = self.claim(payload, job, within)
         if holder is not None:
-            return Dispatched(holder, skipped=True)
-        delay = delay_of(job)
+            return Dispatched(holder, skipped=True, job=job)
         if within is not None and joined is None:
             self._defer(claimed, job, delay, within)
-            return Dispatched(claimed.id)
+            return Dispatched(claimed.id, job=job)
         sent = self.send(claimed, job, delay, joined)
         if joined is not None:
             self._free_on_rollback([(claimed, delay, job)], within)
-        return Dispatched(claimed.id, sent=sent)
+        return Dispatched(claimed.id, sent=sent, job=job)
 
     async def adispatch(self, job: Any) -> Dispatched:
         """`dispatch` in a thread, so that the event loop goes on."""
@@ -149,10 +172,10 @@ class Dispatcher:
                 payload = self.payload(job, str(uuid.uuid4()))
                 delay_of(job)
                 within, joined = self._transaction(job, payload)
-                claimed, holder = self.claim(payload, job, within)
+                claimed, delay, holder = self.claim(payload, job, within)
                 if holder is None:
                     way = _Way(payload.connection, within, joined is not None)
-                    groups.setdefault(way, []).append((claimed, delay_of(job), job))
+                    groups.setdefault(way, []).append((claimed, delay, job))
                 sent.append(Dispatched(claimed.id) if holder is None else Dispatched(holder, skipped=True))
         except Exception:
             for group in groups.values():
@@ -194,12 +217,13 @@ class Dispatcher:
             )
         if not registry.knows(cls.job_name()):
             raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
+        settle(job)
         route_queue, route_connection = self._laraq.routes.find(cls)
         _check_middleware(job)
         if job.unique or job.unique_until_processing:
             held_for(job)
         until = read(job, "retry_until")
-        queue = self._laraq.routes.forwarded(read(job, "queue") or route_queue)
+        queue = self._laraq.routes.forwarded(_queue_of(job) or route_queue)
         return Payload(
             id=id,
             job=cls.job_name(),
@@ -207,7 +231,7 @@ class Dispatcher:
             args=job.positional(),
             queue=queue,
             connection=connection or read(job, "connection") or route_connection,
-            options=_options(job),
+            options=travelling(job),
             retry_until=None if until is None else epoch(until, now),
             created_at=now,
             context=_context(cls),
@@ -306,14 +330,16 @@ class Dispatcher:
         said = config.get("after_commit") if isinstance(config, Mapping) else None
         return settings.after_commit if said is None else bool(said)
 
-    def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, str | None]:
-        """The payload with its unique lock or debounce token; or the id of the job that is in its place."""
+    def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, float, str | None]:
+        """The payload with its unique lock or debounce token, and the seconds it waits; or the id of the job that is in
+        its place."""
         if not job.unique and not job.unique_until_processing and job.debounce_for is None:
-            return payload, None
-        claim, holder = self._laraq.unique.claim(job, payload.id, within)
+            return payload, delay_of(job), None
+        claim, holder, wait = self._laraq.unique.claim(job, payload.id, within)
         if holder is not None:
             Events.emit(events.UniqueJobSkipped, payload, job, holder)
-        return payload.with_(unique=claim), holder
+        delay = wait if wait is not None and job.countdown is None else delay_of(job)
+        return payload.with_(unique=claim), delay, holder
 
     def _take_back(self, payload: Payload, job: Any) -> None:
         """Free what was claimed for a job that was never sent; what cannot be freed now ends by itself."""
@@ -351,11 +377,10 @@ def _nothing() -> None:
     """The message is in the transaction already."""
 
 
-def _options(job: Any) -> Mapping[str, Any]:
-    try:
-        return travelling(job)
-    except ValueError as error:
-        raise InvalidJobError(job.job_name(), f"{job.job_name()}: {error}.") from None
+def _queue_of(job: Any) -> Any:
+    """The queue that the job names. A running one names that it came from, which need not have a name of its own."""
+    queue, run = read(job, "queue"), job._interactions
+    return run.delivery.payload.queue if run is not None and queue == run.delivery.queue else queue
 
 
 def _context(cls: Any) -> Mapping[str, Any]:
@@ -368,7 +393,7 @@ def _context(cls: Any) -> Mapping[str, Any]:
 
 def _check_middleware(job: Any) -> None:
     """A middleware that names something unknown, such as a rate limiter, is refused before the job is sent."""
-    for one in (*job._through, *job.middleware()):
+    for one in middleware_of(job):
         if (check := getattr(one, "check", None)) is not None:
             check()
 
@@ -383,8 +408,8 @@ def delay_of(job: Any) -> float:
         return 0.0
     try:
         return delay_seconds(countdown, datetime.now(UTC))
-    except ValueError as error:
-        raise InvalidJobError(job.job_name(), f"{job.job_name()}: {error}") from None
+    except OptionError as error:
+        raise refusal(job, error) from None
 
 
 def _carrier(job: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ LaraqError
 │   ├── LimiterNotFoundError
 │   └── MissingExtraError
 ├── JobDefinitionError
+├── OptionError
+├── WrongCallError
 ├── DispatchError
 │   ├── InvalidJobError
 │   └── ModelNotIdentifiableError
@@ -124,6 +126,15 @@ class MissingExtraError(ConfigurationError):
 
 class JobDefinitionError(LaraqError, TypeError):
     """A Job class cannot be what its author wrote; raised when the class is defined."""
+
+
+class OptionError(LaraqError, ValueError):
+    """An option, delay or name has a value that nothing could be made of; the message says what is expected."""
+
+
+class WrongCallError(LaraqError, TypeError):
+    """A verb was called on a class, a job or a result in a way that could only be a mistake; the message shows the
+    call that is meant."""
 
 
 class DispatchError(LaraqError):

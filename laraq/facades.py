@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from laraq import events
+from laraq import events, options
 from laraq.batch import Batch, PendingBatch
 from laraq.chain import PendingChain
 from laraq.closures import as_job
 from laraq.current import current
 from laraq.dispatcher import Dispatched
-from laraq.errors import NotInspectableError
+from laraq.errors import ConnectionNotFoundError, NotInspectableError
 from laraq.events import Events
 from laraq.failed import FailedService
 from laraq.failure import FailedJob
 from laraq.inspection import InspectedJob, QueueState
 from laraq.job import Job
+from laraq.options import Text
 from laraq.ports import Inspection
 
 
@@ -68,18 +69,20 @@ class Queue:
         return Events.listen(events.WorkerStopping, hook)
 
     @staticmethod
-    def route(cls: type[Any], *, queue: str | None = None, connection: str | None = None) -> None:
+    def route(cls: type[Any], *, queue: Text | None = None, connection: Text | None = None) -> None:
         """Where jobs of a class, its subclasses or users of a mixin go when they do not say."""
-        current().routes.add(cls, queue=queue, connection=connection)
+        said = {"queue": options.checked("queue", queue), "connection": options.checked("connection", connection)}
+        current().routes.add(cls, **said)
 
     @staticmethod
-    def forward(old: str, new: str) -> None:
+    def forward(old: Text, new: Text) -> None:
         """Send to `new` what is meant for `old`."""
-        current().routes.forward(old, new)
+        current().routes.forward(options.checked("queue", old), options.checked("queue", new))
 
     @staticmethod
-    def size(queue: str | None = None) -> int:
-        """Jobs in any state. `queue` is a name, or "connection:name"; None is the default queue.
+    def size(queue: Text | None = None) -> int:
+        """Jobs in any state. `queue` is a name, or "connection:name", which a name with a colon needs; None is the
+        default queue.
 
         This and the rest raise NotInspectableError when the broker cannot tell.
         """
@@ -87,60 +90,71 @@ class Queue:
         return inspection.size(name)
 
     @staticmethod
-    def pending_size(queue: str | None = None) -> int:
+    def pending_size(queue: Text | None = None) -> int:
         """Jobs that are due and with no worker."""
         return _count(queue, QueueState.PENDING)
 
     @staticmethod
-    def delayed_size(queue: str | None = None) -> int:
+    def delayed_size(queue: Text | None = None) -> int:
         """Jobs that are not due yet."""
         return _count(queue, QueueState.DELAYED)
 
     @staticmethod
-    def reserved_size(queue: str | None = None) -> int:
+    def reserved_size(queue: Text | None = None) -> int:
         """Jobs that a worker has."""
         return _count(queue, QueueState.RESERVED)
 
     @staticmethod
-    def pending_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+    def pending_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs that are due, next one first."""
         return _jobs(queue, QueueState.PENDING, limit)
 
     @staticmethod
-    def delayed_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+    def delayed_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs that are not due yet."""
         return _jobs(queue, QueueState.DELAYED, limit)
 
     @staticmethod
-    def reserved_jobs(queue: str | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
+    def reserved_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs that a worker has."""
         return _jobs(queue, QueueState.RESERVED, limit)
 
     @staticmethod
-    def clear(queue: str | None = None) -> int:
+    def clear(queue: Text | None = None) -> int:
         """Drop the jobs of a queue; say how many. Those that run now run on."""
         inspection, name = _inspection(queue)
         return inspection.clear(name)
 
 
-def _inspection(queue: str | None) -> tuple[Inspection, str]:
+def _inspection(queue: Text | None) -> tuple[Inspection, str]:
     laraq = current()
-    connection, _, name = (queue or "").rpartition(":")
-    if connection not in laraq.connection_names():
-        connection, name = "", queue or ""  # a colon may be part of a queue's name
-    place = laraq.connection(connection or None)
+    name = options.checked("queue", queue) or ""
+    connection, colon, _ = name.partition(":")
+    if colon:  # a queue with a colon in its name is said with its connection
+        known = [one for one in laraq.connection_names() if name.startswith(f"{one}:")]
+        connection = max(known, key=len, default=connection)
+        name = name.removeprefix(f"{connection}:") if known else name
+    else:
+        connection = ""
+    try:
+        place = laraq.connection(connection or None)
+    except ConnectionNotFoundError as error:
+        error.add_note(
+            f"A queue with a colon in its name is said with its connection: '{laraq.settings.default}:{name}'"
+        )
+        raise
     inspection = getattr(place, "inspection", None)
     if inspection is None:
         raise NotInspectableError("its jobs", f"Connection {place.name!r}", "it keeps none")
     return inspection, name or place.default_queue()
 
 
-def _count(queue: str | None, state: QueueState) -> int:
+def _count(queue: Text | None, state: QueueState) -> int:
     inspection, name = _inspection(queue)
     return inspection.count(name, state)
 
 
-def _jobs(queue: str | None, state: QueueState, limit: int | None) -> Sequence[InspectedJob]:
+def _jobs(queue: Text | None, state: QueueState, limit: int | None) -> Sequence[InspectedJob]:
     inspection, name = _inspection(queue)
     return inspection.jobs(name, state, limit)
 

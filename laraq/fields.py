@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
+from laraq.definition import aliases_of
 from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
 from laraq.mapped import Sent
 from laraq.options import OPTIONS
@@ -36,6 +37,9 @@ class PydanticFields:
         fields = [field for field in dataclasses.fields(cls) if field.init and field.name not in OPTIONS]
         #: In the order of positional arguments; fields by keyword alone come last.
         self.names = tuple(field.name for field in sorted(fields, key=lambda field: bool(field.kw_only)))
+        #: Names of fields by those they have in messages.
+        self._aliases = aliases_of(cls)
+        self._in_messages = {name: alias for alias, name in self._aliases.items()}
         shape = shape_of(cls, self.names, models)
         #: Whether pydantic's decorators stand in the class; a validated job is then an instance, else a dict.
         self._decorated = shape.decorated
@@ -68,8 +72,11 @@ class PydanticFields:
         Raises InvalidJobError, and pydantic's errors.
         """
         if self._careful or job.encrypted:
-            return self._dump_carefully(job)
-        dumped: dict[str, Any] = self._serializer.to_python(self._sender.validate_python(self._state(job)), mode="json")
+            dumped = self._dump_carefully(job)
+        else:
+            dumped = self._serializer.to_python(self._sender.validate_python(self._state(job)), mode="json")
+        if self._aliases:
+            return {self._in_messages.get(name, name): value for name, value in dumped.items()}
         return dumped
 
     def prove(self, job: Any) -> None:
@@ -179,6 +186,8 @@ class PydanticFields:
 
     def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> Any:
         """Positional values are the fields in their order; defaults come from the class."""
+        if self._aliases:
+            fields = {self._aliases.get(name, name): value for name, value in fields.items()}
         if args:
             if len(args) > len(self.names):
                 raise TypeError(f"{len(args)} values for {len(self.names)} fields ({', '.join(self.names)})")

@@ -14,24 +14,35 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
+from laraq.conditionable import Condition
 from laraq.container import parameters_of
 from laraq.current import current
 from laraq.dispatcher import Dispatched
 from laraq.errors import JobDefinitionError, did_you_mean
 from laraq.job import Job
 from laraq.options import OPTIONS
+from laraq.pipeline import unfit
+from laraq.verbs import SETTERS
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+#: What `@job(...)` takes.
+_KEYWORDS = OPTIONS | {"middleware", "failed"}
 
 
 class FunctionJob(Job):
     """The Job class behind a `@job` function."""
 
     _function: ClassVar[Callable[..., Any]]
+
+    @classmethod
+    def _written_as(cls) -> str:
+        return f"{cls.__name__}.job"
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """The function, with its fields."""
@@ -65,13 +76,13 @@ class JobFunction(Generic[P, R]):
         """`dispatch` without blocking the event loop."""
         return await current().dispatcher.adispatch(self.job(*args, **kwargs))
 
-    def dispatch_if(self, condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
-        """`dispatch` when the condition holds."""
-        return self.dispatch(*args, **kwargs) if condition else None
+    def dispatch_if(self, condition: Condition, /, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+        """`dispatch` when the condition holds; a callable is asked, with the job if it takes a parameter."""
+        return self._verbs.dispatch_if(condition, *args, **kwargs)  # type: ignore[no-any-return]
 
-    def dispatch_unless(self, condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
+    def dispatch_unless(self, condition: Condition, /, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
         """`dispatch` unless the condition holds."""
-        return None if condition else self.dispatch(*args, **kwargs)
+        return self._verbs.dispatch_unless(condition, *args, **kwargs)  # type: ignore[no-any-return]
 
     def dispatch_sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Run the job here and now, middleware and injection included."""
@@ -81,21 +92,67 @@ class JobFunction(Generic[P, R]):
         """Run it in this process once the response is out."""
         return current().dispatcher.dispatch_after_response(self.job(*args, **kwargs))
 
+    # -- Celery's own, as of any task ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of its Celery task."""
+        return self.job_class.job_name()
+
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Celery's `delay`."""
-        return current().host.task(self.job_class).delay(*args, **kwargs)
+        return self._task.delay(*args, **kwargs)
 
     def apply_async(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Celery's `apply_async`."""
-        return self.job_class.apply_async(args, kwargs, **options)
+        return self._task.apply_async(tuple(args), dict(kwargs or {}), **options)
+
+    def apply(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Celery's `apply`: a delivery in this process, whose EagerResult keeps what it raises."""
+        return self._task.apply(tuple(args), dict(kwargs or {}), **options)
 
     def s(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's signature."""
-        return current().host.task(self.job_class).s(*args, **kwargs)
+        return self._task.s(*args, **kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's immutable signature."""
-        return current().host.task(self.job_class).si(*args, **kwargs)
+        return self._task.si(*args, **kwargs)
+
+    def signature(self, args: Sequence[Any] | None = None, *more: Any, **options: Any) -> Any:
+        """Celery's signature, with its options."""
+        return self._task.signature(args, *more, **options)
+
+    def map(self, it: Iterable[Any]) -> Any:
+        """Celery's signature of one task that calls the function with each item."""
+        return self._task.map(it)
+
+    def starmap(self, it: Iterable[Sequence[Any]]) -> Any:
+        """The same with several arguments in each item."""
+        return self._task.starmap(it)
+
+    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Any:
+        """Celery's signature of a `starmap` for each `n` items."""
+        return self._task.chunks(it, n)
+
+    def AsyncResult(self, task_id: str, **options: Any) -> Any:
+        """Celery's view of one such job."""
+        return self._task.AsyncResult(task_id, **options)
+
+    @property
+    def _task(self) -> Any:
+        return current().host.task(self.job_class)
+
+    @property
+    def _verbs(self) -> Any:
+        return self.job_class
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in SETTERS:
+                return getattr(self.job_class, name)  # which says how it is meant
+            raise AttributeError(f"{self!r} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<job {self.job_class.job_name()}>"
@@ -120,9 +177,9 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
     where = f"{function.__module__}.{function.__qualname__}"
     members: dict[str, Any] = {"__module__": function.__module__, "__qualname__": function.__qualname__}
     for name, value in options.items():
-        if name not in OPTIONS and name not in ("middleware", "failed", "without_relations"):
-            raise JobDefinitionError(f"@job of {where}: unknown option {name!r}.{did_you_mean(name, OPTIONS)}")
-        members[name] = _member(name, value)
+        if name not in _KEYWORDS:
+            raise JobDefinitionError(f"@job of {where}: unknown option {name!r}.{did_you_mean(name, _KEYWORDS)}")
+        members[name] = _member(name, value, f"@job of {where}")
     annotations: dict[str, Any] = {}
     hints = inspect.get_annotations(function)
     injected = {parameter.name for parameter in parameters_of(function) if parameter.is_injected}
@@ -150,10 +207,25 @@ def _field(parameter: inspect.Parameter) -> Any:
     return dataclasses.field(default=default, kw_only=by_keyword)
 
 
-def _member(name: str, value: Any) -> Any:
+def _member(name: str, value: Any, where: str) -> Any:
     """`middleware` may be a list; callables given as options are methods without `self` when they take no parameter."""
-    if name == "middleware" and not callable(value):
-        return lambda _job: value
-    if callable(value) and not inspect.signature(value).parameters:
+    if name == "middleware":
+        return value if _makes_middleware(value) else middleware_method(value, where)
+    if callable(value) and not isinstance(value, type) and not inspect.signature(value).parameters:
         return staticmethod(value)
     return value
+
+
+def _makes_middleware(value: Any) -> bool:
+    """Whether it is a function of the job that makes the list, and not middleware itself."""
+    if not callable(value) or isinstance(value, type) or hasattr(value, "handle"):
+        return False
+    wanted = [one for one in inspect.signature(value).parameters.values() if one.default is one.empty]
+    return len(wanted) < 2
+
+
+def middleware_method(given: Any, where: str) -> Callable[[Any], Any]:
+    """A list of middleware as the method of a class. Raises JobDefinitionError for what is none."""
+    if (why := unfit(given)) is not None:
+        raise JobDefinitionError(f"{where}: middleware is {why}.")
+    return lambda _job: given

@@ -18,16 +18,18 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 from typing_extensions import dataclass_transform
 
 from laraq.current import current
-from laraq.definition import define, frozen
+from laraq.definition import define
 from laraq.delivery import Delivery
 from laraq.errors import NotInQueueError
 from laraq.interactions import Interactions
-from laraq.options import Delay
+from laraq.options import Delay, Text, checked_of
+from laraq.pipeline import listed
+from laraq.verbs import SETTERS, ConditionalVerb, DelayVerb, HostVerb, Verb, configures
 
 if TYPE_CHECKING:
     from laraq.batch import Batch
@@ -35,40 +37,13 @@ if TYPE_CHECKING:
     from laraq.dispatcher import Dispatched
 
 P = ParamSpec("P")
-R = TypeVar("R")
+J = TypeVar("J")
 
 #: mypy takes this for true whatever its value; it reads a class's constructor out of a classmethod only,
 #: pyright out of a descriptor as well, which alone can tell `X.dispatch(fields)` from `X(fields).dispatch()`.
 MYPY = False
 
 _running: ContextVar[Any] = ContextVar("laraq_job", default=None)
-
-
-class Verb(Generic[R]):
-    """A verb that takes the fields on the class and nothing on an instance."""
-
-    def __init__(self, perform: Callable[[Any], R]) -> None:
-        self._perform = perform
-
-    @overload
-    def __get__(self, instance: None, owner: Callable[P, Any]) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: object, owner: Any) -> Callable[[], R]: ...
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        if instance is not None:
-            return lambda: self._perform(instance)
-
-        def perform(*args: Any, **kwargs: Any) -> R:
-            try:
-                job = owner(*args, **kwargs)
-            except dataclasses.FrozenInstanceError:
-                raise frozen(owner) from None
-            return self._perform(job)
-
-        return perform
-
-
-J = TypeVar("J")
 
 
 class ChainVerb:
@@ -239,69 +214,78 @@ class Job:
 
     # -- configured, on the instance ----------------------------------------------------------------------------
 
-    def on_queue(self, queue: str) -> Self:
+    def _say(self, name: str, value: Any) -> Self:
+        setattr(self, name, checked_of(self, name, value))
+        return self
+
+    @configures
+    def on_queue(self, queue: Text) -> Self:
         """Send it to that queue."""
-        self.queue = queue
-        return self
+        return self._say("queue", queue)
 
-    def on_connection(self, connection: str) -> Self:
+    @configures
+    def on_connection(self, connection: Text) -> Self:
         """Send it through that connection."""
-        self.connection = connection
-        return self
+        return self._say("connection", connection)
 
+    @configures
     def with_delay(self, delay: Delay) -> Self:
         """Start it no earlier than this; seconds, timedelta, or an aware datetime."""
-        self.countdown = delay
-        return self
+        return self._say("countdown", delay)
 
+    @configures
     def without_delay(self) -> Self:
         """Start it as soon as possible, whatever the class says."""
-        self.countdown = 0
-        return self
+        return self._say("countdown", 0)
 
+    @configures
     def after_commit(self) -> Self:
         """Send it when the open transaction commits, never when it rolls back."""
         self._after_commit = True
         return self
 
+    @configures
     def before_commit(self) -> Self:
         """Send it now, whatever the class or connection says."""
         self._after_commit = False
         return self
 
+    @configures
     def through(self, middleware: Sequence[Any]) -> Self:
         """Run it inside of this middleware too, outside of its own; what cannot travel is refused at the dispatch."""
-        self._through = tuple(middleware)
+        self._through = tuple(listed(self, middleware, "through(): it was given"))
         return self
 
-    def with_tags(self, *tags: str) -> Self:
+    @configures
+    def with_tags(self, *tags: Text) -> Self:
         """Other tags."""
-        self.tags = list(tags)
-        return self
+        return self._say("tags", list(tags))
 
+    @configures
     def with_priority(self, priority: int) -> Self:
         """Celery's message priority."""
-        self.priority = priority
-        return self
+        return self._say("priority", priority)
 
+    @configures
     def expires_at(self, expires: float | datetime) -> Self:
-        """Drop it when it has not started by then; seconds or a moment."""
-        self.expires = expires
-        return self
+        """Drop it when it has not started by then; seconds or an aware datetime."""
+        return self._say("expires", expires)
 
     #: On an instance: these start one after the other once it has succeeded. On the class: the same for the job that
     #: `dispatch(...)` of the PendingChain makes from its fields.
     with_chain: ClassVar[ChainVerb] = ChainVerb()
 
-    def all_on_queue(self, queue: str) -> Self:
+    @configures
+    def all_on_queue(self, queue: Text) -> Self:
         """Send it to that queue, and the links of its chain that name none."""
-        current().chains.rest_of(self).queue = queue
-        return self.on_queue(queue)
+        current().chains.rest_of(self).queue = self.on_queue(queue).queue
+        return self
 
-    def all_on_connection(self, connection: str) -> Self:
+    @configures
+    def all_on_connection(self, connection: Text) -> Self:
         """Send it through that connection, and the links of its chain that name none."""
-        current().chains.rest_of(self).connection = connection
-        return self.on_connection(connection)
+        current().chains.rest_of(self).connection = self.on_connection(connection).connection
+        return self
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -309,67 +293,95 @@ class Job:
 
         @classmethod
         def dispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
-            """Send the job; when this returns the broker has it."""
             raise AssertionError
 
         @classmethod
-        def dispatch_sync(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
-            """Run the job here and now and return what `handle` returned."""
+        def dispatch_sync(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
         @classmethod
         async def adispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
-            """`dispatch` without blocking the event loop."""
             raise AssertionError
 
         @classmethod
         def dispatch_after_response(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
-            """Run it in this process once the response is out (the `deferred` connection)."""
             raise AssertionError
+
+        @classmethod
+        def dispatch_if(
+            cls: Callable[P, Any], condition: object, *args: P.args, **kwargs: P.kwargs
+        ) -> Dispatched | None: ...
+
+        @classmethod
+        def dispatch_unless(
+            cls: Callable[P, Any], condition: object, *args: P.args, **kwargs: P.kwargs
+        ) -> Dispatched | None: ...
+
+        @classmethod
+        def delay(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+        @classmethod
+        def si(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
     else:
-        #: Send the job; when this returns the broker has it. Raises DispatchError, InvalidJobError.
-        dispatch: ClassVar[Verb[Dispatched]] = Verb(lambda job: current().dispatcher.dispatch(job))
-        #: Run the job here and now and return what `handle` returned; its exceptions reach the caller.
-        dispatch_sync: ClassVar[Verb[Any]] = Verb(lambda job: current().dispatcher.dispatch_sync(job))
-        #: `dispatch` without blocking the event loop.
+        dispatch: ClassVar[Verb[Dispatched]] = Verb(
+            lambda job: current().dispatcher.dispatch(job),
+            "Send the job; when this returns the broker has it. Raises DispatchError, InvalidJobError.",
+        )
+        dispatch_sync: ClassVar[Verb[Any]] = Verb(
+            lambda job: current().dispatcher.dispatch_sync(job),
+            "Run the job here and now and return what `handle` returned; its exceptions reach the caller.",
+        )
         adispatch: ClassVar[Verb[Coroutine[Any, Any, Dispatched]]] = Verb(
-            lambda job: current().dispatcher.adispatch(job)
+            lambda job: current().dispatcher.adispatch(job), "`dispatch` without blocking the event loop."
         )
-        #: Run it in this process once the response is out (the `deferred` connection).
         dispatch_after_response: ClassVar[Verb[Dispatched]] = Verb(
-            lambda job: current().dispatcher.dispatch_after_response(job)
+            lambda job: current().dispatcher.dispatch_after_response(job),
+            "Run it in this process once the response is out (the `deferred` connection).",
+        )
+        dispatch_if: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
+            lambda job: current().dispatcher.dispatch(job),
+            "`dispatch` when the condition holds; a callable is asked, with the job if it takes a parameter.",
+        )
+        dispatch_unless: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
+            lambda job: current().dispatcher.dispatch(job), "`dispatch` unless the condition holds.", wanted=False
         )
 
-    @classmethod
-    def dispatch_if(cls: Callable[P, Any], condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
-        """`dispatch` when the condition holds; the job is not even built otherwise."""
-        return current().dispatcher.dispatch(cls(*args, **kwargs)) if condition else None
+        # Celery's own verbs, through the same door.
+        delay: ClassVar[DelayVerb] = DelayVerb(
+            lambda cls, *args, **fields: current().host.task(cls).delay(*args, **fields),
+            lambda job, delay: job.with_delay(delay),
+            "On the class Celery's `delay(fields)`, which sends and returns Celery's AsyncResult; on an instance"
+            " Laravel's: start it no earlier than this, as `with_delay`.",
+        )
+        si: ClassVar[HostVerb] = HostVerb(
+            lambda cls, *args, **fields: current().host.task(cls).si(*args, **fields),
+            lambda job: current().host.task(type(job)).signature_of(job),
+            "Celery's immutable signature: it takes no result of the task before it.",
+        )
 
-    @classmethod
-    def dispatch_unless(cls: Callable[P, Any], condition: bool, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
-        """`dispatch` unless the condition holds."""
-        return None if condition else current().dispatcher.dispatch(cls(*args, **kwargs))
+    if TYPE_CHECKING:
 
-    # -- Celery's own verbs, through the same door --------------------------------------------------------------
+        @classmethod
+        def apply_async(
+            cls, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        ) -> Any: ...
 
-    @classmethod
-    def delay(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Celery's `delay`; returns Celery's AsyncResult."""
-        return current().host.task(cls).delay(*args, **kwargs)
-
-    @classmethod
-    def apply_async(cls, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Celery's `apply_async` with its options; returns Celery's AsyncResult."""
-        return current().host.task(cls).apply_async(tuple(args), dict(kwargs or {}), **options)
-
-    @classmethod
-    def s(cls: Callable[P, Any], *args: Any, **kwargs: Any) -> Any:
-        """Celery's signature, for its `chain`, `group` and `chord`."""
-        return current().host.task(cls).s(*args, **kwargs)
-
-    @classmethod
-    def si(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Celery's immutable signature: it takes no result of the task before it."""
-        return current().host.task(cls).si(*args, **kwargs)
+        @classmethod
+        def s(cls: Callable[P, Any], *args: Any, **kwargs: Any) -> Any: ...
+    else:
+        apply_async = HostVerb(
+            lambda cls, args=(), kwargs=None, **options: (
+                current().host.task(cls).apply_async(tuple(args), dict(kwargs or {}), **options)
+            ),
+            lambda job, **options: current().host.task(type(job)).send(job, **options),
+            "Celery's `apply_async` with its options; returns Celery's AsyncResult.",
+            options=True,
+        )
+        s = HostVerb(
+            lambda cls, *args, **fields: current().host.task(cls).s(*args, **fields),
+            lambda job: current().host.task(type(job)).signature_of(job),
+            "Celery's signature, for its `chain`, `group` and `chord`. That of an instance is immutable, for it has its"
+            " fields.",
+        )
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
@@ -377,6 +389,11 @@ class Job:
     def job_name(cls) -> str:
         """The dotted path it travels under; also the name of its Celery task."""
         return cls._name
+
+    @classmethod
+    def _written_as(cls) -> str:
+        """How one makes an instance of it."""
+        return cls.__name__
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """What a run calls, and the arguments that are not injected."""
@@ -417,6 +434,8 @@ def running() -> Any:
 def enter(job: Any, delivery: Delivery) -> Interactions:
     """Make the instance a running one."""
     job._interactions = interactions = Interactions(delivery)
+    if delivery.queue and not delivery.last and not callable(job.queue):
+        job.queue = delivery.queue
     _running.set(job)
     return interactions
 
@@ -428,3 +447,4 @@ def leave(outer: Any) -> None:
 
 #: Names of Job that a field must not take, because code inside and outside of the job relies on them.
 _VERBS = frozenset(name for name in vars(Job) if not name.startswith("_")) | {"handle", "batch", "chain"}
+SETTERS.update(("with_chain", "delay"))

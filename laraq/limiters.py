@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, overload
 from laraq import options
 from laraq.errors import LimiterTimeoutError
 from laraq.guard import Guard
-from laraq.options import Seconds
+from laraq.options import Seconds, Text
 from laraq.ports import Demand, Store
 
 T = TypeVar("T")
@@ -26,9 +26,9 @@ PAUSE = 0.25
 class Limiter(Guard):
     """What throttles and funnels share: `block`, `then`, and `with`. Every modifier returns a changed copy."""
 
-    def __init__(self, key: str, store: Store | None) -> None:
+    def __init__(self, key: Text, store: Store | None) -> None:
         super().__init__(PATIENCE, store)
-        self.key = key
+        self.key = options.key_of(key)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r}>"
@@ -87,7 +87,7 @@ class Throttle(Limiter):
     The windows are those of `Limit`: fixed and aligned, where Laravel's start at the first entry.
     """
 
-    def __init__(self, key: str, store: Store | None) -> None:
+    def __init__(self, key: Text, store: Store | None) -> None:
         super().__init__(key, store)
         self._maximum = 1
         self._seconds = 1.0
@@ -127,7 +127,7 @@ class Funnel(Limiter):
     lets one too many in.
     """
 
-    def __init__(self, key: str, store: Store | None) -> None:
+    def __init__(self, key: Text, store: Store | None) -> None:
         super().__init__(key, store)
         self._slots = 1
         self._seconds = 60.0
@@ -154,11 +154,11 @@ class Funnel(Limiter):
         return LimiterTimeoutError(self.key, waited)
 
 
-def throttle(key: str, *, store: Store | None = None) -> Throttle:
+def throttle(key: Text, *, store: Store | None = None) -> Throttle:
     """A throttle of that name in the current store; see Throttle."""
     return Throttle(key, store)
 
 
-def funnel(key: str, *, store: Store | None = None) -> Funnel:
+def funnel(key: Text, *, store: Store | None = None) -> Funnel:
     """A funnel of that name in the current store; see Funnel."""
     return Funnel(key, store)

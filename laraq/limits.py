@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 from laraq import options
 from laraq.current import current
 from laraq.errors import LimiterNotFoundError
-from laraq.options import Seconds
+from laraq.options import Seconds, Text, key_of
 from laraq.ports import Demand, Grant, Limits, Store
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Limit:
 
     def by(self, key: object) -> Limit:
         """Count apart for each key: a user, a tenant, a host."""
-        return replace(self, key=str(key))
+        return replace(self, key=options.key_of(key))
 
     def cost(self, weight: int) -> Limit:
         """Let one job take `weight` out of the limit instead of 1."""
@@ -102,28 +102,29 @@ class RateLimiter:
 
     @overload
     @classmethod
-    def for_(cls, name: str) -> Callable[[C], C]: ...
+    def for_(cls, name: Text) -> Callable[[C], C]: ...
     @overload
     @classmethod
-    def for_(cls, name: str, callback: C) -> C: ...
+    def for_(cls, name: Text, callback: C) -> C: ...
     @classmethod
-    def for_(cls, name: str, callback: Any = None) -> Any:
+    def for_(cls, name: Text, callback: Any = None) -> Any:
         """Name a limiter: `callback(job)` gives its limits for a job. Without a callback: a decorator for it."""
         if callback is None:
             return lambda callback: cls.for_(name, callback)
-        cls._callbacks[name] = callback
+        cls._callbacks[key_of(name)] = callback
         return callback
 
     @classmethod
-    def limiter(cls, name: str) -> LimiterCallback:
+    def limiter(cls, name: Text) -> LimiterCallback:
         """The callback of that name; raises LimiterNotFoundError."""
+        name = key_of(name)
         try:
             return cls._callbacks[name]
         except KeyError:
             raise LimiterNotFoundError(name, cls._callbacks) from None
 
     @classmethod
-    def demands(cls, name: str, job: Any = None) -> list[Demand]:
+    def demands(cls, name: Text, job: Any = None) -> list[Demand]:
         """What the limiter asks of the store for this job; nothing when it does not limit it."""
         answer = cls.limiter(name)(job)
         limits = [answer] if isinstance(answer, Limit) else list(answer or ())
@@ -131,14 +132,14 @@ class RateLimiter:
         hide = current().keys.hide if getattr(job, "encrypted", False) else str
         for limit in dict.fromkeys(limits):
             if limit.maximum is not None:
-                key = f"limiter:{name}:{hide(limit.key)}"
+                key = f"limiter:{key_of(name)}:{hide(limit.key)}"
                 if key in demands:  # as Laravel tells limits with one key apart
                     key = f"{key}:attempts:{limit.maximum}:decay:{limit.seconds:g}"
                 demands[key] = Demand(key, limit.maximum, limit.seconds, limit.weight)
         return list(demands.values())
 
     @classmethod
-    def take(cls, name: str, job: Any = None, *, store: Store | None = None) -> Grant:
+    def take(cls, name: Text, job: Any = None, *, store: Store | None = None) -> Grant:
         """Use up what the job costs, from all limits of the limiter or from none, in one round trip."""
         demands = cls.demands(name, job)
         return _limits(store).take(demands) if demands else Grant(True, 0, ())
@@ -146,7 +147,7 @@ class RateLimiter:
     @classmethod
     def attempt(
         cls,
-        key: str,
+        key: Text,
         max_attempts: int,
         callback: Callable[[], T],
         decay: Seconds = _MINUTE,
@@ -157,35 +158,35 @@ class RateLimiter:
 
         Counted before the call (Laravel: after it), so that racing callers never exceed the maximum.
         """
-        if not _limits(store).take([Demand(key, max_attempts, options.seconds(decay))]):
+        if not _limits(store).take([Demand(key_of(key), max_attempts, options.seconds(decay))]):
             return False
         result = callback()
         return True if result is None else result
 
     @classmethod
-    def hit(cls, key: str, decay: Seconds = _MINUTE, amount: int = 1, *, store: Store | None = None) -> int:
+    def hit(cls, key: Text, decay: Seconds = _MINUTE, amount: int = 1, *, store: Store | None = None) -> int:
         """Count uses of the key, beyond any maximum, too; say how many there are in this window."""
-        grant = _limits(store).take([Demand(key, UNLIMITED, options.seconds(decay), amount)])
+        grant = _limits(store).take([Demand(key_of(key), UNLIMITED, options.seconds(decay), amount)])
         return UNLIMITED - grant.remaining[0]
 
     @classmethod
-    def attempts(cls, key: str, *, store: Store | None = None) -> int:
+    def attempts(cls, key: Text, *, store: Store | None = None) -> int:
         """The uses of the key in the window in progress."""
-        return _limits(store).usage(key).used
+        return _limits(store).usage(key_of(key)).used
 
     @classmethod
-    def too_many_attempts(cls, key: str, max_attempts: int, *, store: Store | None = None) -> bool:
+    def too_many_attempts(cls, key: Text, max_attempts: int, *, store: Store | None = None) -> bool:
         """Whether the key was used up in the window in progress."""
         return cls.attempts(key, store=store) >= max_attempts
 
     @overload
     @classmethod
-    def remaining(cls, key: str, of: int, *, store: Store | None = None) -> int: ...
+    def remaining(cls, key: Text, of: int, *, store: Store | None = None) -> int: ...
     @overload
     @classmethod
-    def remaining(cls, key: str, of: Any = None, *, store: Store | None = None) -> int: ...
+    def remaining(cls, key: Text, of: Any = None, *, store: Store | None = None) -> int: ...
     @classmethod
-    def remaining(cls, key: str, of: Any = None, *, store: Store | None = None) -> int:
+    def remaining(cls, key: Text, of: Any = None, *, store: Store | None = None) -> int:
         """What is left of a key that may be used `of` times, or of a limiter's tightest limit for the job `of`."""
         if isinstance(of, int):
             return max(of - cls.attempts(key, store=store), 0)
@@ -193,16 +194,18 @@ class RateLimiter:
         return min((max(demand.maximum - usage.used, 0) for demand, usage in usages), default=UNLIMITED)
 
     @classmethod
-    def available_in(cls, key: str, job: Any = None, *, store: Store | None = None) -> float:
+    def available_in(cls, key: Text, job: Any = None, *, store: Store | None = None) -> float:
         """Seconds until the key's window is over; of a limiter, until it lets the job through if nobody else comes."""
+        key = key_of(key)
         if key not in cls._callbacks:
             return _limits(store).usage(key).ends_in
         usages = [(demand, _limits(store).usage(demand.key)) for demand in cls.demands(key, job)]
         return max((usage.ends_in for demand, usage in usages if usage.used + demand.cost > demand.maximum), default=0)
 
     @classmethod
-    def clear(cls, key: str, job: Any = None, *, store: Store | None = None) -> None:
+    def clear(cls, key: Text, job: Any = None, *, store: Store | None = None) -> None:
         """Forget what was used of the key, or of every limit of a limiter for this job."""
+        key = key_of(key)
         for each in [demand.key for demand in cls.demands(key, job)] if key in cls._callbacks else [key]:
             _limits(store).clear(each)
 

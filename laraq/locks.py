@@ -10,7 +10,7 @@ from uuid import uuid4
 from laraq import options
 from laraq.errors import LockTimeoutError
 from laraq.guard import Guard
-from laraq.options import Seconds
+from laraq.options import Seconds, Text
 from laraq.ports import Store
 
 #: Seconds between two tries (Illuminate/Cache/Lock.php).
@@ -30,7 +30,7 @@ class Lock(Guard):
 
     def __init__(
         self,
-        key: str,
+        key: Text,
         seconds: Seconds,
         *,
         block: Seconds = 0,
@@ -39,7 +39,7 @@ class Lock(Guard):
     ) -> None:
         """`block`: seconds that a `with` waits for the lock. `owner`: who holds it, in place of new tokens."""
         super().__init__(options.seconds(block), store)
-        self.key = key
+        self.key = options.key_of(key)
         self.seconds = options.seconds(seconds)
         if not options.is_lease(self.seconds):
             raise ValueError(f"Lock {key!r} for {seconds!r} seconds: every lock needs an end in the future.")
@@ -135,7 +135,7 @@ class Lock(Guard):
 
 
 def lock(
-    key: str, seconds: Seconds, *, block: Seconds = 0, owner: str | None = None, store: Store | None = None
+    key: Text, seconds: Seconds, *, block: Seconds = 0, owner: str | None = None, store: Store | None = None
 ) -> Lock:
     """The lock of that name in the current store, not acquired yet; see Lock."""
     return Lock(key, seconds, block=block, owner=owner, store=store)

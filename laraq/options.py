@@ -1,33 +1,168 @@
-"""Job options: their names, who may set them, and who wins.
+"""Job options: their names, what they take, where they may be said, and who wins.
 
 instance (`on_queue(...)`, `job.tries = 7`) > class attribute or method > route > connection > worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any
 
-Seconds: TypeAlias = "int | float | timedelta"
-Delay: TypeAlias = "int | float | timedelta | datetime"
+from laraq import values
+from laraq.errors import InvalidJobError, OptionError
+from laraq.values import LONGEST_LEASE as LONGEST_LEASE
+from laraq.values import Delay as Delay
+from laraq.values import Kind
+from laraq.values import Seconds as Seconds
+from laraq.values import Text as Text
+from laraq.values import is_lease as is_lease
+from laraq.values import key_of as key_of
+from laraq.values import seconds as seconds
 
-#: Every option of a job. A field of a job may not have one of these names.
-OPTIONS = frozenset({
-    "connection", "queue", "tries", "max_exceptions", "backoff", "timeout", "fail_on_timeout", "retry_until",
-    "countdown", "after_commit", "unique", "unique_until_processing", "unique_for", "unique_id", "unique_via",
-    "debounce_for", "debounce_max_wait", "encrypted", "delete_when_missing_models", "display_name", "tags",
-    "silenced", "ignore_result", "priority", "expires",
-})  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a job. The guide's table is made of these."""
+
+    name: str
+    kind: Kind
+    #: In the language of the guide, Markdown.
+    meaning: str
+    #: What it is when nobody says it, or says None.
+    default: str = "none"
+    #: What 0 means, where it means anything of its own.
+    zero: str = ""
+    #: The verb that says it on an instance.
+    verb: str = ""
+    #: Whether a class may say it as a method, which is asked on the instance.
+    method: bool = False
+    #: Whether an instance may say it for itself.
+    on_instance: bool = True
+    #: Whether the worker must know what an instance has said; the rest acts at the dispatch.
+    travels: bool = False
+
+
+_UNIQUE = "[below](#unique-and-debounced-jobs)"
+
+#: Every option of a job by name. A field of a job may not have one of these names.
+TABLE: Mapping[str, Option] = {
+    option.name: option
+    for option in (
+        Option(
+            "connection",
+            values.TEXT,
+            "[named connection](#connections-and-queues)",
+            "the app's broker",
+            verb="on_connection(name)",
+            method=True,
+        ),
+        Option("queue", values.TEXT, "", "the app's default queue and routes", verb="on_queue(name)", method=True),
+        Option(
+            "countdown",
+            values.DELAY,
+            "does not start before; a moment of the past is now",
+            "at once",
+            zero="at once, whatever the class says",
+            verb="with_delay(d)`, `delay(d)`, `without_delay()",
+            method=True,
+        ),
+        Option(
+            "tries", values.TRIES, "starts at most", "`--tries`, else 1", zero="unlimited", method=True, travels=True
+        ),
+        Option(
+            "backoff",
+            values.BACKOFF,
+            "seconds to wait after an error; a list goes by start",
+            "`--backoff`, else 0",
+            zero="no wait",
+            method=True,
+            travels=True,
+        ),
+        Option(
+            "retry_until",
+            values.UNTIL,
+            "no start after this moment; makes `tries` irrelevant",
+            zero="refused",
+            method=True,
+        ),
+        Option(
+            "max_exceptions",
+            values.COUNT,
+            "exceptions and timeouts at most, over all starts",
+            "unlimited",
+            zero="fails at the first, as 1 does",
+            method=True,
+            travels=True,
+        ),
+        Option(
+            "timeout",
+            values.LENGTH,
+            "how long a run may take",
+            "`--timeout`, else Celery's limits",
+            zero="no limit",
+            travels=True,
+        ),
+        Option("fail_on_timeout", values.TRUTH, "a timeout fails the job at once", "False", method=True, travels=True),
+        Option("unique", values.TRUTH, _UNIQUE, "False"),
+        Option("unique_until_processing", values.TRUTH, _UNIQUE, "False"),
+        Option("unique_id", values.KEY, _UNIQUE, "the class alone", method=True),
+        Option("unique_for", values.LEASE, _UNIQUE, "24 h", zero="refused", method=True),
+        Option("unique_via", values.STORE, _UNIQUE, "the default store", method=True),
+        Option("debounce_for", values.LEASE, f"{_UNIQUE}; not with `unique`", zero="refused"),
+        Option("debounce_max_wait", values.WAIT, _UNIQUE, "unlimited", zero="only the first one waits"),
+        Option(
+            "after_commit",
+            values.TRUTH,
+            "[below](#after-the-commit)",
+            "the connection's, else `laraq_after_commit`",
+            verb="after_commit()`, `before_commit()",
+        ),
+        Option("encrypted", values.TRUTH, "[fields travel encrypted](#encryption-and-keys)", "False"),
+        Option(
+            "delete_when_missing_models",
+            values.TRUTH,
+            "a job whose row is gone ends quietly instead of failing",
+            "False",
+            travels=True,
+        ),
+        Option("without_relations", values.TRUTH, "[below](#models)", "False", on_instance=False),
+        Option("tags", values.TEXTS, "labels, kept in the failed store", verb='with_tags("a", "b")', method=True),
+        Option(
+            "display_name",
+            values.TEXT,
+            "the name in Celery's logs and events",
+            "the dotted path",
+            method=True,
+            travels=True,
+        ),
+        Option("silenced", values.TRUTH, "reserved: it has no effect yet", "False", travels=True),
+        Option(
+            "priority",
+            values.PRIORITY,
+            "Celery's; what it means is the broker's to say",
+            zero="the broker's to say",
+            verb="with_priority(n)",
+            method=True,
+        ),
+        Option(
+            "expires",
+            values.EXPIRY,
+            "Celery's: a job that still waits then is dropped",
+            zero="refused",
+            verb="expires_at(when)",
+            method=True,
+        ),
+        Option("ignore_result", values.TRUTH, "Celery's", "as the app says", method=True),
+    )
+}
+
+OPTIONS = frozenset(TABLE)
 
 #: Options that travel with the message when they are set on the instance; the rest acts at dispatch.
-TRAVELLING = ("tries", "max_exceptions", "backoff", "timeout", "fail_on_timeout", "delete_when_missing_models",
-              "display_name", "silenced")  # fmt: skip
-
-
-#: Seconds; whatever is longer is a mistake, and at some length no store can count to its end.
-LONGEST_LEASE = 100 * 365 * 24 * 3600.0
+TRAVELLING = tuple(option.name for option in TABLE.values() if option.travels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,80 +177,143 @@ class WorkerOptions:
     connection: str | None = None
 
 
-def seconds(value: Seconds) -> float:
-    """A length of time in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+def checked(name: str, value: Any) -> Any:
+    """The value as everybody else takes it: a member of an enum as its value, tags as a list.
+
+    Raises OptionError.
+    """
+    return TABLE[name].kind.checked(f"{name} =", value)
 
 
-def is_lease(value: Any) -> bool:
-    """Whether it is a length of time for a lock or slot: one with an end, and that in the future."""
+def checked_of(job: Any, name: str, value: Any) -> Any:
+    """The same for what a job says itself. Raises InvalidJobError."""
     try:
-        return not isinstance(value, bool) and 0 < seconds(value) <= LONGEST_LEASE
-    except (TypeError, ValueError, OverflowError):
-        return False
+        return TABLE[name].kind.checked(f"its {name} is", value)
+    except OptionError as error:
+        raise refusal(job, error) from None
+
+
+def clash(said: Any) -> str | None:
+    """Which options of a job or class exclude each other."""
+    if said.debounce_for is not None and (said.unique or said.unique_until_processing):
+        return "a job is either unique or debounced, not both: leave out debounce_for or unique"
+    return None
+
+
+def document() -> str:
+    """The table of all options for the guide, in Markdown."""
+    lines = [
+        "| attribute, `@job` keyword | takes | 0 | method | on the instance | meaning | default |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for option in TABLE.values():
+        said = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
+        method = "yes" if option.method else ""
+        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, said, option.meaning, option.default)
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"
+
+
+@lru_cache(maxsize=4096)
+def nearest(name: str) -> str | None:
+    """The option that somebody must have meant who wrote this name: one slip of the keys away, or written in another
+    case (`maxExceptions`). Short and long names are not alike with as many slips."""
+    if name.startswith("_") or name.isupper() or name in OPTIONS:
+        return None
+    written = name.replace("_", "").lower()
+    for option in TABLE:
+        meant = option.replace("_", "")
+        slips = 0 if len(meant) < 5 else 1 if len(meant) < 12 else 2
+        if abs(len(meant) - len(written)) <= slips and _slips(written, meant) <= slips:
+            return option
+    return None
+
+
+def settle(job: Any) -> None:
+    """Check what was set on this very instance before it is sent, and put plain values in its place.
+
+    Raises InvalidJobError.
+    """
+    own = vars(job)
+    said = own.keys() - type(job).__dataclass_fields__.keys()
+    if not said:
+        return
+    for name in said:
+        if name in OPTIONS:
+            if not TABLE[name].on_instance:
+                raise refusal(job, f"{name} is said in the class, not on an instance")
+            own[name] = checked_of(job, name, own[name])
+        elif (near := nearest(name)) is not None:
+            raise refusal(job, f"there is no option {name!r}. Did you mean {near!r}?")
+    if (why := clash(job)) is not None:
+        raise refusal(job, why)
+    if "after_commit" in own:  # the option's value lives beside the verb
+        own["_after_commit"] = own.pop("after_commit")
+
+
+def refusal(job: Any, error: object) -> InvalidJobError:
+    """The error for a job that cannot be sent, or run, as it is."""
+    name = job.job_name()
+    return InvalidJobError(name, f"{name}: {error}{'' if str(error).endswith(('.', '?')) else '.'}")
 
 
 def delay_seconds(value: Delay | None, now: datetime) -> float:
     """Seconds from `now` (aware) until a delay is over; never negative.
 
-    Raises ValueError for a naive datetime, whose moment nobody can know.
+    Raises OptionError, also for a naive datetime, whose moment nobody can know.
     """
+    value = values.DELAY.checked("a delay of", value)
     if value is None:
         return 0.0
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"A delay until {value!r} needs a timezone: datetime.now(timezone.utc) + ...")
-        return max(0.0, (value - now).total_seconds())
-    return max(0.0, seconds(value))
+    return max(0.0, (value - now).total_seconds() if isinstance(value, datetime) else seconds(value))
 
 
 def epoch(value: float | datetime | timedelta, now: float) -> float:
     """A moment as epoch seconds; a timedelta counts from `now`.
 
-    Raises ValueError for a naive datetime.
+    Raises OptionError for a naive datetime.
     """
     if isinstance(value, timedelta):
         return now + value.total_seconds()
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"The moment {value!r} needs a timezone: datetime.now(timezone.utc) + ...")
-        return value.timestamp()
+        return float(values.UNTIL.checked("retry_until =", value).timestamp())
     return float(value)
 
 
 def read(job: Any, name: str) -> Any:
-    """The option of a job or a Job class: what the instance says, else the class; methods are called on instances."""
+    """The option of a job or a Job class: what the instance says, else the class; methods are called on instances.
+
+    Raises InvalidJobError for what a method must not say.
+    """
     value = getattr(job, name)
-    if callable(value):
-        return None if isinstance(job, type) else value()
-    return value
+    if not callable(value):
+        return value
+    if isinstance(job, type):
+        return None
+    return checked_of(job, name, value())
 
 
 def length(value: Any) -> float | None:
     """Seconds of a length of time, None for what is none: another type, negative, or without an end."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    return float(value) if _is_length(value) else None
+    return values.number(value) if values.LENGTH.takes_it(value) else None
 
 
 def travelling(job: Any) -> dict[str, Any]:
     """The options set on this very instance that the worker must know, JSON-ready.
 
-    Raises ValueError for a value that no worker could use.
+    Raises OptionError for a value that no worker could use.
     """
     own = vars(job)
-    options = {name: _plain(own[name]) for name in TRAVELLING if name in own}
-    if options and (why := misfit(options)) is not None:
-        raise ValueError(why)
-    return options
+    return {name: _plain(checked(name, own[name])) for name in TRAVELLING if name in own}
 
 
 def misfit(options: Mapping[str, Any]) -> str | None:
     """What is wrong with options that travelled, if anything."""
-    for name, (fits, expected) in _TRAVELLING.items():
-        value = options.get(name)
-        if value is not None and not fits(value):
-            return f"{name} = {value!r:.100}: expected {expected}"
+    try:
+        for name in TRAVELLING:
+            checked(name, options.get(name))
+    except OptionError as error:
+        return str(error)
     return None
 
 
@@ -126,47 +324,22 @@ def apply(job: Any, options: Mapping[str, Any]) -> None:
             setattr(job, name, value)
 
 
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-
-
-def _is_backoff(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return value.keys() == {"base", "cap", "jitter"} and all(map(_is_length, value.values()))
-    return _is_length(value) or (isinstance(value, list | tuple) and all(map(_is_length, value)))
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-#: Seconds of the longest timeout or backoff: about thirty years.
-_LONGEST = 10**9
-
-#: What each option that travels may be, and how that is said. None is always the same as not saying it.
-_TRAVELLING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "tries": (_is_count, "a number of starts, 0 for no limit"),
-    "max_exceptions": (_is_count, "a number of exceptions"),
-    "backoff": (_is_backoff, "seconds, a list of seconds, or a Backoff"),
-    "timeout": (_is_length, "seconds, 0 for no limit"),
-    "fail_on_timeout": (_is_truth, "True or False"),
-    "delete_when_missing_models": (_is_truth, "True or False"),
-    "display_name": (_is_text, "a text"),
-    "silenced": (_is_truth, "True or False"),
-}
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _slips(written: str, meant: str) -> int:
+    """Letters too many, too few, or wrong, and neighbours that have changed places."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, letter in enumerate(written):
+        last, before, row = before, row, [i + 1]
+        for j, other in enumerate(meant):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != other)))
+            if i and j and letter == meant[j - 1] and written[i - 1] == other:
+                row[-1] = min(row[-1], last[j - 1] + 1)
+    return row[-1]

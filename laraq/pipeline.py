@@ -7,12 +7,46 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 from laraq import aio
+from laraq.options import refusal
+from laraq.verbs import shown
 
 Handler: TypeAlias = Callable[[Any], Any]
+
+
+def middleware_of(job: Any) -> list[Any]:
+    """All middleware around the job, outermost first.
+
+    Raises InvalidJobError, which says what to write instead.
+    """
+    own = job.middleware
+    if not callable(own):
+        raise refusal(job, f"middleware is {shown(own)}: expected a method, def middleware(self): return [...]")
+    return [*job._through, *listed(job, own(), "middleware() is")]
+
+
+def listed(job: Any, given: Any, what: str) -> list[Any]:
+    """The middleware that somebody gave, as a list. Raises InvalidJobError, which says what to write instead."""
+    if (why := unfit(given)) is not None:
+        raise refusal(job, f"{what} {why}")
+    return list(given)
+
+
+def unfit(given: Any) -> str | None:
+    """What is wrong with something that should be a list of middleware, and what to write; None if it is one."""
+    if given is None or isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        return f"{shown(given)}: expected a list, {'[]' if given is None else f'[{shown(given)}]'}"
+    if not isinstance(given, Sequence | Set):
+        return None  # a generator is looked at when it is used
+    for one in given:
+        if isinstance(one, type):
+            return f"a list with the class {one.__name__}: expected an object, {one.__name__}(...)"
+        if not callable(getattr(one, "handle", one)):
+            return f"a list with {shown(one)}: middleware is an object with handle(job, next), or a function of these"
+    return None
 
 
 def send(job: Any, middleware: Sequence[Any], handler: Handler, *, asynchronous: bool) -> Any:

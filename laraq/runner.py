@@ -39,7 +39,7 @@ from laraq.failure import FailedJob, json_ready, text_of, traceback_of
 from laraq.hooks import ends_process, reported
 from laraq.job import Job, enter, leave, running
 from laraq.middleware.travelling import unpack
-from laraq.options import apply, epoch, misfit, read
+from laraq.options import apply, checked, epoch, misfit, read
 from laraq.payload import CIPHER, Payload
 from laraq.persistence import is_outage, persistently
 from laraq.retries import Backoff, RetryPolicy
@@ -327,7 +327,7 @@ class Runner:
             raise run.delivery.prevented
         job = run.job
         function, given = job.entry()
-        middleware = [*job._through, *job.middleware()]
+        middleware = pipeline.middleware_of(job)
         asynchronous = inspect.iscoroutinefunction(function)
         container = self._laraq.container
         until_processing = bool(run.payload.unique.get("until_processing"))
@@ -377,7 +377,7 @@ class Runner:
 
     def _own_backoff(self, run: Run, backoff: Callable[[], Any]) -> Any:
         with reported(logger, "backoff() of job %s raised", run.payload):
-            return backoff()
+            return checked("backoff", backoff())
         return self._laraq.worker.backoff
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
@@ -398,7 +398,7 @@ class Runner:
     def _tell_middleware(self, run: Run) -> None:
         """What a dead child held through its middleware, such as an overlap lock, is given back."""
         with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
-            for one in (*run.job._through, *run.job.middleware()):
+            for one in pipeline.middleware_of(run.job):
                 if (lost := getattr(one, "lost", None)) is not None:
                     with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
                         lost(run.job)

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laraq.errors import InvalidJobError
 from laraq.keys import Keys
-from laraq.options import is_lease, read, seconds
+from laraq.options import key_of, read, seconds
 from laraq.ports import Store
 
 #: Seconds a unique lock is held when the job does not say; never for ever, so that no crash blocks a job for good.
@@ -29,27 +28,29 @@ class UniqueLocks:
         self._store_of = store_of
         self._keys = keys or Keys()
 
-    def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None]:
-        """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
+    def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None, float | None]:
+        """Claim what the job needs before it is sent: what travels with it, who holds the lock instead, if anybody, and
+        the seconds a debounced job waits; the job itself stays as it is, for it may be sent again.
 
         `session` is the one whose transaction decides about the job. Raises StoreError.
         """
         if job.debounce_for is not None:
-            return self._debounce(job, id, session), None
+            claim, wait = self._debounce(job, id, session)
+            return claim, None, wait
         if not (job.unique or job.unique_until_processing):
-            return {}, None
+            return {}, None, None
         via = read(job, "unique_via")
         length = held_for(job)
         key = self._key("unique", job)
         locks = self._claiming(via, session).locks
         if not locks.acquire(key, id, length):
-            return {}, locks.owner(key) or ""
-        claim: dict[str, Any] = {"key": key, "owner": id}
+            return {}, locks.owner(key) or "", None
+        owned: dict[str, Any] = {"key": key, "owner": id}
         if job.unique_until_processing:
-            claim["until_processing"] = True
+            owned["until_processing"] = True
         if via is not None:
-            claim["via"] = True  # the class names it again: no message says where to connect
-        return claim, None
+            owned["via"] = True  # the class names it again: no message says where to connect
+        return owned, None, None
 
     def release(self, claim: Mapping[str, Any], job: Any = None) -> None:
         """Free the lock, if this job still owns it; a second time changes nothing.
@@ -127,7 +128,7 @@ class UniqueLocks:
         within = getattr(store, "within", None)
         return store if session is None or within is None else within(session)
 
-    def _debounce(self, job: Any, id: str, session: Any) -> Mapping[str, Any]:
+    def _debounce(self, job: Any, id: str, session: Any) -> tuple[Mapping[str, Any], float]:
         window = seconds(job.debounce_for)
         cache, key = self._claiming(None, session).cache, self._key("debounced", job)
         lives = max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
@@ -140,34 +141,23 @@ class UniqueLocks:
                 if left <= 0:
                     cache.forget(first)
                 delay = max(0.0, min(window, left))
-        if job.countdown is None:
-            job.countdown = delay
-        return {"key": key, "token": id}
+        return {"key": key, "token": id}, delay
 
     def _key(self, kind: str, job: Any) -> str:
         """The name of a lock or token; what of it an encrypted job says is hidden, for its message shows it."""
         id = read(job, "unique_id")
         if id is not None and job.encrypted:
-            id = self._keys.hide(str(id))
+            id = self._keys.hide(str(key_of(id)))
         return _named(kind, read(job, "display_name") or job.job_name(), id)
 
 
 def held_for(job: Any) -> float:
     """Seconds that the lock of a unique job is held. What methods and instances say is known only at the dispatch.
 
-    Raises InvalidJobError for a lock that would be over before anybody met it, or never.
+    Raises InvalidJobError for a lock that would be over before anybody met it, or never (`options.read`).
     """
     said = read(job, "unique_for")
-    if said is None:
-        return DEFAULT_SECONDS
-    if not is_lease(said):
-        name = job.job_name()
-        raise InvalidJobError(
-            name,
-            f"Job {name} was not sent: its unique_for is {said!r}, which is no length of time for a lock."
-            " Give seconds above 0, or leave it out for 24 h.",
-        )
-    return seconds(said)
+    return DEFAULT_SECONDS if said is None else seconds(said)
 
 
 def _is(claim: Mapping[str, Any], kind: str, proof: str) -> bool:
@@ -176,4 +166,4 @@ def _is(claim: Mapping[str, Any], kind: str, proof: str) -> bool:
 
 
 def _named(kind: str, name: str, unique_id: object) -> str:
-    return f"{kind}:{name}:{'' if unique_id is None else unique_id}"
+    return f"{kind}:{name}:{'' if unique_id is None else key_of(unique_id)}"

@@ -72,9 +72,21 @@ def test_an_unknown_key_is_refused_with_a_suggestion(where: str) -> None:
     app = Celery("t", broker="memory://", set_as_current=False)
     if where == "app":
         app.conf.laraq_retry_aftr = 5
-    queue = attached(app, **({"retry_aftr": 5} if where == "code" else {}))
     with pytest.raises(UnknownSettingError, match=r"laraq_retry_aftr.*Did you mean 'laraq_retry_after'"):
-        queue.settings
+        attached(app, **({"retry_aftr": 5} if where == "code" else {})).settings
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("stoer", "store"), ("contaner", "container"), ("sesions", "sessions")])
+def test_an_unknown_keyword_is_refused_where_it_is_written(typed: str, meant: str) -> None:
+    app = Celery("t", broker="memory://", set_as_current=False)
+    with pytest.raises(UnknownSettingError, match=f"laraq_{typed}.*'laraq_{meant}'"):
+        Laraq(app, **{typed: None})
+    Laraq(app)  # the app is not attached by what was refused
+
+
+def test_what_a_connection_cannot_say_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"connection 'mail' has no 'ulr'\. Did you mean 'url'"):
+        attached(connections={"mail": {"ulr": "amqp://"}}).settings
 
 
 def test_an_unknown_key_near_nothing_is_refused_without_one() -> None:
@@ -118,7 +130,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_is_read_before_it_is_needed() -> None:
-    queue = attached(zzz=1)
+    queue = attached(retry_after="soon")
     assert repr(queue) == "<Laraq of Celery app 't'>"
 
 

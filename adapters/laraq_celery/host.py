@@ -12,6 +12,7 @@ from kombu.transport import get_transport_cls
 from kombu.utils.json import JSONEncoder, object_hook
 
 from laraq import registry
+from laraq.config import MAY_BE_NONE
 from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.events import Events, WorkerStopping
@@ -104,7 +105,7 @@ class CeleryHost:
                 for known in {prefix, "laraq_"}:
                     if name.startswith(known):
                         found[name.removeprefix(known)] = source[key]
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in found.items() if value is not None or name in MAY_BE_NONE}
 
     def store_urls(self) -> Sequence[str]:
         """The broker when it is Redis or a database of ours, then the result backend when it is a database."""

@@ -14,8 +14,9 @@ from celery import Task, signals
 from laraq import registry
 from laraq.errors import JobDefinitionError
 from laraq.failure import FailedJob, json_ready, traceback_of
+from laraq.function import middleware_method
 from laraq.job import Job
-from laraq.options import OPTIONS
+from laraq.options import OPTIONS, nearest
 from laraq.payload import Payload
 from laraq_celery.expiry import told_to_workers
 from laraq_celery.receivers import while_alive
@@ -130,31 +131,45 @@ class TaskFields:
 
 
 def _task_job(task_class: type[Task]) -> type[TaskJob]:
-    members: dict[str, Any] = {
-        name: value
-        for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)])
-        for name, value in vars(base).items()
-        if name in OPTIONS - _CELERYS_OWN
-    }
+    said: dict[str, Any] = {}
+    for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)]):
+        said |= vars(base)
+    where = _where(task_class)
+    members: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in OPTIONS - _CELERYS_OWN:
+            members[name] = value
+        elif not hasattr(LaraqTask, name) and (near := nearest(name)) is not None:
+            raise JobDefinitionError(f"{where}: there is no option {name!r}. Did you mean {near!r}?")
     if members.get("encrypted"):
         raise JobDefinitionError(
-            f"Task {task_class.name}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
+            f"{where}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
             " Make it a Job or a @job function."
         )
-    middleware = getattr(task_class, "middleware", ())
-    members["middleware"] = lambda _job: middleware
+    members["middleware"] = middleware_method(said.get("middleware", ()), where)
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
     # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
     # `bind=True` functions take it as `self`.
-    name = task_class.name
+    own_name = task_class.name
     app: Callable[[], Any] = weakref.ref(task_class.app)
-    members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[name].run(*args, **kwargs))
+    members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[own_name].run(*args, **kwargs))
     members["_app"] = app
-    cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
-    cls._name = name
-    registry.register(cls, name)
+    try:
+        cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
+    except JobDefinitionError as error:
+        error.add_note(where)
+        raise
+    cls._name = own_name
+    registry.register(cls, own_name)
     return cls
+
+
+def _where(task_class: type[Task]) -> str:
+    """The task, and where it is written: Celery makes it when the app is first used."""
+    function = vars(task_class).get("run")
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return f"Task {task_class.name}" + (f" ({code.co_filename}:{code.co_firstlineno})" if code else "")
 
 
 def record_failures(laraq: Laraq, app: Any) -> None:

@@ -18,7 +18,7 @@ from laraq_celery.acknowledged import Acknowledged
 from laraq_celery.group_signals import GroupSignals
 from laraq_celery.interruption import Interruption
 from laraq_celery.receivers import while_alive
-from laraq_celery.transports import lease_options
+from laraq_celery.transports import lease_of, lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -108,7 +108,7 @@ def _find_jobs_too(loader: Any) -> None:
 def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
     own = laraq.settings.connections.get(laraq.settings.default)
     # A default connection with a URL of its own is not the broker this worker consumes.
-    said = own.get("retry_after") if isinstance(own, Mapping) and "url" not in own else None
+    said = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
     url, options = str(conf.broker_read_url or conf.broker_url or ""), conf.broker_transport_options
     if (leased := lease_options(url, options, said, laraq.settings.retry_after)) != options:
         conf.broker_transport_options = leased

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +29,7 @@ from laraq.options import delay_seconds, length
 from laraq.payload import CIPHER, MAYBE, Payload
 from laraq.persistence import is_outage
 from laraq.run import Run
-from laraq_celery import app_task, soft_limit
+from laraq_celery import app_task, configured, soft_limit
 from laraq_celery.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
 from laraq_celery.expiry import told_to_workers
 
@@ -80,15 +81,29 @@ class JobTask(Task):
             return super().apply_async(args, kwargs, task_id=task_id, **told_to_workers(self.app, self, options))
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
+    def send(self, job: Any, task_id: str | None = None, **options: Any) -> Any:
+        """`apply_async` of a job that is configured already; these options come on top."""
+        job = copy(job)
+        self._say(job, options)
+        return self._through_the_door(job, task_id, options)
+
+    def signature_of(self, job: Any) -> Any:
+        """An immutable signature of a job, as it is configured."""
+        return configured.signature(self, job)
+
     def as_job(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """The job of a call; what of Celery's options is its own is taken out of them."""
         assert self.job_class is not None
         job = self._job(args or (), kwargs or {})
+        configured.say_again(job, options, self.laraq.keys)
+        self._say(job, options)
+        return job
+
+    def _say(self, job: Any, options: dict[str, Any]) -> None:
         if queue := options.pop("queue", None):
             job.queue = getattr(queue, "name", queue)
         if (countdown := options.pop("countdown", None)) is not None:
             job.countdown = countdown
-        return job
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         assert self.job_class is not None

@@ -12,6 +12,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from laraq.plugins import plugins
+from laraq.transport import lease_seconds
 
 
 def register() -> None:
@@ -20,13 +21,20 @@ def register() -> None:
         TRANSPORT_ALIASES[entry.name] = entry.value
 
 
-def lease_options(url: str, options: Mapping[str, Any], said: float | None, default: float) -> dict[str, Any]:
+def lease_options(url: str, options: Mapping[str, Any], said: float | None, default: float | None) -> dict[str, Any]:
     """The transport options of a worker on the broker at `url`, with the seconds a job may stay without a sign of life.
 
-    What the connection `said` comes first, then `options`, then laraq's setting. Other brokers than ours have no use
-    for it: they lease with options of their own, if at all.
+    What the connection `said` comes first, then `options`, then laraq's setting; there None is for ever. Other brokers
+    than ours have no use for it: they lease with options of their own, if at all.
     """
     if not url.startswith("laraq-"):
         return dict(options)
     seconds = options.get("retry_after", default) if said is None else said
     return {**options, "retry_after": seconds}
+
+
+def lease_of(connection: Any) -> float | None:
+    """What a connection says of its leases; None when it says nothing."""
+    if not isinstance(connection, Mapping) or "retry_after" not in connection:
+        return None
+    return lease_seconds(connection["retry_after"])

@@ -10,7 +10,7 @@ from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 
 from laraq_celery.steps.stop_when import StopRules
-from laraq_celery.transports import lease_options
+from laraq_celery.transports import lease_of, lease_options
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -97,7 +97,7 @@ def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
             os.environ.pop(variable, None)
         conf.broker_url = conf.broker_read_url = conf.broker_write_url = url
         conf.broker_transport_options = lease_options(
-            url, conf.broker_transport_options, options.address.get("retry_after"), settings.retry_after
+            url, conf.broker_transport_options, lease_of(options.address), settings.retry_after
         )
     if queue := options.address.get("queue"):
         conf.task_default_queue = queue

@@ -12,6 +12,7 @@ from laraq.job import Job
 from laraq.limits import RateLimiter
 from laraq.middleware.refusing import Refusing
 from laraq.middleware.stored import OnRedis, Stored
+from laraq.options import Text, key_of
 from laraq.pipeline import Handler
 
 #: Seconds over which jobs that wait for one window are spread when it opens. Laravel starts all of them 3 s after
@@ -27,8 +28,8 @@ class RateLimited(Refusing, Stored):
     start at the beginning of a window as it has room for, and newcomers do not overtake them.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: Text) -> None:
+        self.name = key_of(name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

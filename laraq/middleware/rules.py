@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from laraq.conditionable import asked
 from laraq.errors import StoreError
 from laraq.job import Job
 
@@ -46,7 +46,7 @@ class OfTypes:
 
 def condition(given: Condition) -> Callable[[Any], bool]:
     """The condition as a question about a job; it is asked in every run, also where the middleware is shared."""
-    return _asked(given) if callable(given) else Always(bool(given))
+    return asked(given) if callable(given) else Always(bool(given))
 
 
 def error_rule(given: ErrorRule) -> Callable[[BaseException, Any], bool]:
@@ -55,22 +55,10 @@ def error_rule(given: ErrorRule) -> Callable[[BaseException, Any], bool]:
     if all(isinstance(one, type) and issubclass(one, BaseException) for one in types):
         return OfTypes(types)  # type: ignore[arg-type] # checked in the line above
     if callable(given):
-        return _asked(given)
+        return asked(given)
     raise TypeError(f"{given!r} is no exception type, no list of them, and no predicate.")
 
 
 def is_before_the_run(job: Job, error: BaseException) -> bool:
     """Whether the error says that other middleware could not ask its store: the runner gives such a job back."""
     return isinstance(error, StoreError) and job._interactions is not None and not job._interactions.entered
-
-
-def _asked(predicate: Callable[..., object]) -> Callable[..., bool]:
-    """Call it with as many arguments as it has parameters without a default (PHP ignores what is too much)."""
-    if inspect.iscoroutinefunction(predicate):
-        raise TypeError(f"{predicate!r} is async, but middleware asks it in sync code, where its answer is no answer.")
-    parameters = inspect.signature(predicate).parameters.values()
-    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
-        return lambda *about: bool(predicate(*about))
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    told = sum(one.kind in kinds and one.default is one.empty for one in parameters)
-    return lambda *about: bool(predicate(*about[:told]))

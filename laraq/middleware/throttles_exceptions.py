@@ -13,6 +13,7 @@ from laraq.job import Job
 from laraq.middleware.releasing import class_key, hidden
 from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 from laraq.middleware.stored import OnRedis, Stored
+from laraq.options import key_of
 from laraq.pipeline import Handler
 
 logger = logging.getLogger("laraq.middleware")
@@ -55,7 +56,7 @@ class ThrottlesExceptions(Stored):
 
     def by(self, key: object) -> Self:
         """Count together what has this key, whatever its class: the name of the service that fails."""
-        return self._with(_key=str(key), _by_job=False)
+        return self._with(_key=key_of(key), _by_job=False)
 
     def by_job(self) -> Self:
         """Count each job for itself."""

@@ -12,7 +12,7 @@ from laraq.errors import StoreError
 from laraq.job import Job
 from laraq.middleware.refusing import Refusing
 from laraq.middleware.releasing import class_key, hidden
-from laraq.options import Seconds, read
+from laraq.options import Seconds, Text, read
 from laraq.pipeline import Handler
 
 logger = logging.getLogger("laraq.middleware")
@@ -36,7 +36,7 @@ class WithoutOverlapping(Refusing):
     _expiry: float | None = None
 
     def __init__(self, key: object = "") -> None:
-        self.key = str(key)
+        self.key = options.key_of(key)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key!r})"
@@ -52,9 +52,9 @@ class WithoutOverlapping(Refusing):
         """Let the key belong to all classes that share it."""
         return self._with(_shared=True)
 
-    def with_prefix(self, prefix: str) -> Self:
+    def with_prefix(self, prefix: Text) -> Self:
         """Another prefix of the lock's name than `overlap:`."""
-        return self._with(_prefix=prefix)
+        return self._with(_prefix=options.key_of(prefix))
 
     def lock_key(self, job: Job) -> str:
         """The lock's name in the store; that of an encrypted job is hidden."""

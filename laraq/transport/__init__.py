@@ -7,7 +7,7 @@ from laraq.transport.draining import PAGE, drain
 from laraq.transport.feed import Appetite, Ask, Feed, Polling
 from laraq.transport.heartbeat import Heartbeat
 from laraq.transport.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
-from laraq.transport.lease import Lease
+from laraq.transport.lease import FOREVER, Lease, lease_seconds
 from laraq.transport.ledger import ACK_LINGER, Ledger
 from laraq.transport.once import REMEMBERED, SLOTS, DeliveryTag, Put, new_put, put_of
 from laraq.transport.presence import Presence
@@ -18,6 +18,7 @@ from laraq.transport.undecodable import UNDECODABLE, raw, undecodable
 __all__ = [
     "ACK_LINGER",
     "BATCH",
+    "FOREVER",
     "HINT_INTERVAL",
     "HINT_WINDOW",
     "PAGE",
@@ -47,6 +48,7 @@ __all__ = [
     "Turns",
     "credit",
     "drain",
+    "lease_seconds",
     "new_put",
     "open_body",
     "put_of",

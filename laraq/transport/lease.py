@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+from laraq.errors import ConfigurationError
+
+#: Seconds of a lease that never ends by itself: a hundred years.
+FOREVER = 100 * 365 * 24 * 3600.0
+
+
+def lease_seconds(retry_after: Any) -> float:
+    """What `retry_after` says, None for ever. Raises ConfigurationError for what is no length of time."""
+    if retry_after is None:
+        return FOREVER
+    try:
+        seconds = float(retry_after)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds <= FOREVER:
+        raise ConfigurationError(f"retry_after must be a number of seconds above 0, or None, not {retry_after!r}.")
+    return seconds
 
 
 class Lease(NamedTuple):

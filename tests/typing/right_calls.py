@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any, assert_type
 
 from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, dispatch, injected, job
@@ -12,6 +13,10 @@ from laraq.chain import PendingChain
 
 class Mailer:
     pass
+
+
+class Level(Enum):
+    HIGH = "high"
 
 
 class ProcessPodcast(Job):
@@ -88,6 +93,12 @@ async def use_them() -> None:
     ProcessPodcast.dispatch_sync(1)
     assert_type(ProcessPodcast.dispatch_if(True, 1, bitrate=64), Dispatched | None)
     assert_type(ProcessPodcast.dispatch_unless(True, 1), Dispatched | None)
+    assert_type(ProcessPodcast.dispatch_if(lambda job: bool(job), 1), Dispatched | None)
+    assert_type(ProcessPodcast(1).on_queue("high").dispatch_if(True), Dispatched | None)
+    assert_type(ProcessPodcast(1).dispatch_unless(lambda: False), Dispatched | None)
+    ProcessPodcast(1).on_queue(Level.HIGH).with_tags("a", Level.HIGH).s()
+    ProcessPodcast(1).apply_async(countdown=10)
+    ProcessPodcast(1).delay(60).dispatch()
     ProcessPodcast.delay(1, bitrate=64)
     ProcessPodcast.apply_async((1,), {"bitrate": 64}, countdown=10)
 
@@ -106,6 +117,10 @@ async def use_them() -> None:
     assert_type(send_welcome.dispatch(user_id=1, loud=True), Dispatched)
     assert_type(await send_welcome.adispatch(1), Dispatched)
     assert_type(send_welcome.dispatch_if(True, 1), Dispatched | None)
+    assert_type(send_welcome.dispatch_if(lambda: True, 1), Dispatched | None)
+    assert_type(send_welcome.name, str)
+    send_welcome.apply((1,))
+    send_welcome.signature((1,), countdown=5)
     send_welcome.delay(1)
     send_welcome.apply_async((1,), countdown=10)
     send_welcome.job(1).on_queue("low").dispatch()

@@ -50,6 +50,8 @@ async def use_them() -> None:
     ProcessPodcast(1).on_queue(5).dispatch()  # wrong
     ProcessPodcast(1).with_delay("soon").dispatch()  # wrong
     ProcessPodcast(1).on_quue("high").dispatch()  # wrong
+    ProcessPodcast.with_delay(5).dispatch(1)  # wrong
+    ProcessPodcast.dispatch(1).on_queue("high")  # wrong
 
     send_welcome("one", Mailer())  # wrong
     send_welcome.dispatch()  # wrong

@@ -9,6 +9,9 @@ from laraq.forks import new_lock
 from laraq.transport import Presence
 from laraq_redis.broker.store import RedisQueues
 
+#: Most seconds between two beats, in which what is owed is paid, too.
+_SLOWEST_BEAT = 3600.0
+
 _presences: dict[str, RedisPresence] = {}
 _lock = new_lock()
 
@@ -20,7 +23,7 @@ class RedisPresence(Presence):
         max_lease = options.get("max_lease")
         super().__init__(
             queues,
-            queues.retry_after / 3,
+            min(queues.retry_after / 3, _SLOWEST_BEAT),
             None if max_lease is None else float(max_lease),
             options.get("on_lease_lost"),
         )

@@ -17,8 +17,8 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.eventio import ERR, READ
 from redis.exceptions import ResponseError
 
-from laraq.errors import ConfigurationError, StoreError
-from laraq.transport import Turns
+from laraq.errors import StoreError
+from laraq.transport import Turns, lease_seconds
 from laraq_redis.broker.channel import Channel as _Channel
 from laraq_redis.broker.channel import SentinelChannel
 from laraq_redis.broker.presence import RedisPresence
@@ -46,9 +46,7 @@ class Transport(kombu_redis.Transport):
         super().__init__(client, **kwargs)
         options = client.transport_options
         #: Seconds a reserved job may stay silent.
-        self.retry_after = float(options.get("retry_after", RETRY_AFTER))
-        if self.retry_after <= 0:
-            raise ConfigurationError(f"retry_after must be a number of seconds above 0, not {self.retry_after}.")
+        self.retry_after = lease_seconds(options.get("retry_after", RETRY_AFTER))
         poll = options.get("poll")
         #: Seconds between two looks at idle queues; None for what suits the server.
         self.poll = None if poll is None else float(poll)

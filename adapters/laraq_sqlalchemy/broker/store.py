@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import URL
 
 from laraq.errors import ConfigurationError
-from laraq.transport import Polling, Queues, Reservations, Routes
+from laraq.transport import Polling, Queues, Reservations, Routes, lease_seconds
 from laraq_sqlalchemy.broker.mysql import MySqlStore
 from laraq_sqlalchemy.broker.postgresql import PostgresStore
 from laraq_sqlalchemy.broker.sqlite import SqliteStore
@@ -45,9 +45,7 @@ class BrokerStore(Reservations, Queues, Routes, Protocol):
 def open_store(url: str, options: Mapping[str, Any]) -> BrokerStore:
     """The store for a SQLAlchemy URL. Of the transport options it knows `retry_after`, `poll` and `create_tables`;
     kombu puts its own keys there too, so nothing else is looked at."""
-    retry_after = float(options.get("retry_after", RETRY_AFTER))
-    if retry_after <= 0:
-        raise ConfigurationError(f"retry_after must be a number of seconds above 0, not {retry_after}.")
+    retry_after = lease_seconds(options.get("retry_after", RETRY_AFTER))
     poll = options.get("poll")
     create = bool(options.get("create_tables"))
     engine = open_engine(url)
