@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,19 +18,22 @@ from itertools import chain as concatenated
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from laraq import events
+from laraq import events, registry
 from laraq.batch import Batch, PendingBatch
 from laraq.callbacks import derived_id, describe, pack_callback, send_callback
 from laraq.chain import PendingChain, wanted
 from laraq.context import Context
 from laraq.current import Surroundings
-from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError, JobDroppedError
+from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError, JobDroppedError, JobFailure
 from laraq.events import Events
+from laraq.held import HeldJobs
 from laraq.link import Link
 from laraq.payload import Payload
 from laraq.ports import Batches
 from laraq.tally import (
+    AWAITED,
     CLOSED,
+    COUNTED_EVENTS,
     EVENTS_OF_JOBS,
     FIRST_LOAD,
     BatchQuery,
@@ -37,7 +41,14 @@ from laraq.tally import (
     MemberState,
     Success,
     Tally,
+    as_of,
+    awaited,
+    awaits,
+    closes,
+    counts_at,
     due,
+    lacks_catch,
+    mark,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +68,9 @@ CHAIN_SECONDS = 24 * 3600.0
 #: Seconds after its end at which a batch is finished by the reconciler, if nobody else has.
 OVERDUE_SECONDS = 30.0
 
+#: Most batches of which a process remembers that they have begun.
+_BEGUN = 1000
+
 #: A job with the ids that count: its own, and those of the links behind it.
 Member: TypeAlias = tuple[Link, list[str]]
 Chunk: TypeAlias = list[Member]
@@ -68,13 +82,16 @@ class BatchService:
     def __init__(self, laraq: Laraq, store: Batches) -> None:
         self._laraq = laraq
         self.store = store
+        self.held = HeldJobs(laraq)
+        #: Ids of batches whose `before` is over, as far as this process knows, oldest first.
+        self._begun: dict[str, None] = {}
 
     # -- what people ask ----------------------------------------------------------------------------------------
 
-    def find(self, id: str) -> Batch | None:
-        """The batch, or None."""
+    def find(self, id: str, counts: Mapping[str, int] | None = None) -> Batch | None:
+        """The batch, or None; with `counts` as it was when it had counted that much."""
         record = self.store.find(id)
-        return None if record is None else Batch(record, self)
+        return None if record is None else Batch(as_of(record, counts or {}), self)
 
     def all(self, query: BatchQuery | None = None) -> list[Batch]:
         """The batches that match, newest first."""
@@ -193,7 +210,7 @@ class BatchService:
             for chunk in _chunks(self._members(concatenated(*PendingBatch(jobs).sources), record)):
                 if self.store.add(id, load, _ids(chunk), LOAD_SECONDS) is None:
                     raise BatchCancelledError(id)
-                self._send(link for link, _ in chunk)
+                self._send(record, chunk)
         except BaseException:
             self.store.end_load(id, load, keep=False)
             raise
@@ -232,7 +249,7 @@ class BatchService:
 
         Raises StoreError, DispatchError; may be repeated.
         """
-        self._settle(payload, MemberState.FAILED, describe(error, discreet=discreet))
+        self._settle(payload, MemberState.FAILED, error, discreet=discreet)
 
     def dropped(self, payload: Payload) -> None:
         """A job of a batch, and the links behind it, will never run.
@@ -257,9 +274,25 @@ class BatchService:
             if tally.done + tally.failed <= len(payloads):
                 self._tell_once(events.BatchStarted, "started", tally)
             if tally.failed <= len(payloads) and not tally.allow_failures:
-                self._tell_once(events.BatchCancelled, "cancelled", tally)
+                self._tell_once(events.BatchCancelled, "cancelled", tally, error)
         keys = [payload.run_key for payload in payloads]
         self._advance(tally, MemberState.FAILED, keys, describe(error, discreet=discreet))
+
+    def called(self, payload: Payload) -> None:
+        """A callback is over, however it ended: what waits for it starts.
+
+        Raises StoreError, DispatchError; may be repeated.
+        """
+        if payload.batch_id is None or payload.event is None:
+            return
+        record = self.store.find(payload.batch_id)
+        if record is None:
+            if payload.event == "before":  # deleted: its jobs run without it
+                self.held.send(payload.batch_id, {"queue": payload.queue, "connection": payload.connection})
+        else:
+            for number, _ in enumerate(_callbacks(record, payload.event)):
+                if payload.id == derived_id(record.id, payload.event, number):
+                    self._end_wait(record, payload.event, number)
 
     def has_succeeded(self, payload: Payload) -> bool:
         """Whether the job is counted as one that succeeded; the journal need not note what its batch knows."""
@@ -275,13 +308,26 @@ class BatchService:
             for id, load in self.store.lapsed():
                 if load == FIRST_LOAD:
                     logger.error("Batch %s: whoever sent its jobs died in the middle; it is cancelled", id)
-                    self.store.mark(id, "then")  # not every job succeeded: some were never sent
+                    self._forgo_then(id)  # not every job succeeded: some were never sent
                     self.store.cancel(id)
                 self._advance(self.store.end_load(id, load, keep=False))
             for id in self.store.overdue(OVERDUE_SECONDS):
-                self._advance(self.store.find(id))
+                record = self.store.find(id)
+                if record is not None and lacks_catch(record):
+                    error = JobFailure("A job of the batch failed, and its worker died before it told the error")
+                    self._advance(record, MemberState.FAILED, (), describe(error))
+                else:
+                    self._advance(record)
 
-    def _settle(self, payload: Payload, outcome: MemberState, error: Mapping[str, Any] | None = None) -> None:
+    def _forgo_then(self, id: str) -> None:
+        record = self.store.find(id)
+        for want in () if record is None else record.wants:
+            if want.partition(".")[0] == "then":
+                self.store.mark(id, want)
+
+    def _settle(
+        self, payload: Payload, outcome: MemberState, error: BaseException | None = None, *, discreet: bool = False
+    ) -> None:
         assert payload.batch_id is not None
         dropped = () if outcome is MemberState.DONE else self._laraq.chains.dropped(payload)
         settled = self.store.settle(payload.batch_id, payload.id, outcome, dropped)
@@ -292,8 +338,9 @@ class BatchService:
             if tally.done + tally.failed == 1:
                 self._tell_once(events.BatchStarted, "started", tally)
             if outcome is MemberState.FAILED and tally.failed == 1 and not tally.allow_failures:
-                self._tell_once(events.BatchCancelled, "cancelled", tally)
-        self._advance(tally, outcome, [payload.run_key], error)
+                self._tell_once(events.BatchCancelled, "cancelled", tally, error)
+        described = None if error is None else describe(error, discreet=discreet)
+        self._advance(tally, outcome, [payload.run_key], described)
 
     def _advance(
         self,
@@ -309,22 +356,27 @@ class BatchService:
         if tally is None:
             return
         coming = due(tally, outcome)
-        closing = tally.complete and CLOSED not in tally.sent
         breaks = outcome is MemberState.FAILED and not tally.allow_failures and "chain" in tally.wants - tally.sent
-        if not (coming or closing or breaks):
+        if not (coming or closes(tally) or breaks):
             return
         record = self.store.find(tally.id)
         if record is None:
             return
         for event in coming:
-            for key in keys if event in EVENTS_OF_JOBS else ("",):
-                self._fire(record, event, key, error if event in ("catch", "failure") else None)
-            if event not in EVENTS_OF_JOBS:
+            why = error if event in ("catch", "failure") else None
+            if event in EVENTS_OF_JOBS:
+                for later, key in zip(reversed(range(len(keys))), keys, strict=True):
+                    self._fire(record, event, key, error=why, counts=counts_at(tally, outcome, later))
+            else:
+                counts = counts_at(tally, outcome, 0) if event in COUNTED_EVENTS else {}
+                self._fire(record, event, error=why, counts=counts)
                 self.store.mark(record.id, event)
         if breaks and error is not None:
             self._break_chain(record, error)
             self.store.mark(record.id, "chain")
-        if closing:
+        if "catch" in coming and (tally := self.store.find(record.id)) is None:  # complete meanwhile, and left to us?
+            return
+        if closes(tally):
             if record.cancelled_at:
                 self._drop_chain(record)
             elif "chain" in record.wants - record.sent:
@@ -333,21 +385,47 @@ class BatchService:
             if self.store.mark(record.id, CLOSED):
                 Events.emit(events.BatchFinished, Batch(record, self))
 
-    def _fire(self, record: BatchRecord, event: str, key: str = "", error: Mapping[str, Any] | None = None) -> None:
-        """Queue the callbacks of an event; `key` is the job's, for those that are due for every job."""
-        options = record.options
+    def _fire(
+        self,
+        record: BatchRecord,
+        event: str,
+        key: str = "",
+        *,
+        error: Mapping[str, Any] | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Queue the callbacks of an event; `key` is the job's, for those that are due for every job.
+
+        They see the batch with these counts, or as it is when they are called.
+        """
         parts = (record.id, event, key) if event in EVENTS_OF_JOBS else (record.id, event)
-        for number, packed in enumerate(options.get("callbacks", {}).get(event, ())):
-            send_callback(
+        for number, packed in enumerate(_callbacks(record, event)):
+            sent = send_callback(
                 packed,
                 derived_id(*parts, number),
                 about=f"{event} of batch {record.name or record.id}",
-                batch=Batch(record, self),
+                batch=Batch(as_of(record, counts or {}), self),
                 event=event,
                 error=error,
-                queue=options.get("queue"),
-                connection=options.get("connection"),
+                counts=counts,
+                **_place(record),
             )
+            if not sent and event in AWAITED:  # the same unique job is there already
+                self._end_wait(record, event, number)
+
+    def _end_wait(self, record: BatchRecord, event: str, number: int) -> None:
+        """One callback is over. Said first and looked at then: who completes the batch meanwhile does it likewise."""
+        if (over := mark(event, number)) not in record.wants:
+            return
+        self.store.mark(record.id, over)
+        found = self.store.find(record.id)
+        if found is None:
+            return
+        if event == "before" and not awaits(found, "before"):
+            self.held.send(found.id, _place(found))
+        if "finally" in due(found):
+            self._fire(found, "finally")
+            self.store.mark(found.id, "finally")
 
     def _break_chain(self, record: BatchRecord, error: Mapping[str, Any]) -> None:
         """The batch was a link of a chain, which stops here."""
@@ -382,14 +460,14 @@ class BatchService:
             id=id,
             name=pending.label,
             allow_failures=pending.failures_allowed,
-            wants=frozenset(callbacks),
+            wants=frozenset(callbacks) | awaited(callbacks),
             options={name: value for name, value in options.items() if value},
         )
 
     def _members(self, jobs: Iterable[Any], record: BatchRecord) -> Iterator[Member]:
         """Each job with the ids that count: its own, and those of the links behind it."""
         chains = self._laraq.chains
-        place = {name: record.options.get(name) for name in ("queue", "connection")}
+        place = _place(record)
         for thing in wanted(jobs):
             if thing is None or thing is False:
                 continue
@@ -414,6 +492,8 @@ class BatchService:
             self._load_first(record, first, chunks, LOAD_SECONDS)
         except BaseException:
             self.delete([record.id])
+            if awaits(record, "before"):
+                self.held.forget(record.id)
             raise
 
     def _load_first(self, record: BatchRecord, first: Chunk, more: Iterator[Chunk], seconds: float) -> None:
@@ -422,30 +502,62 @@ class BatchService:
         if "before" in record.wants:
             self._fire(record, "before")
             self.store.mark(record.id, "before")
-        self._send(link for link, _ in first)
+        self._send(record, first)
         for chunk in more:
             if self.store.add(record.id, FIRST_LOAD, _ids(chunk), seconds) is None:
                 return  # deleted meanwhile
-            self._send(link for link, _ in chunk)
+            self._send(record, chunk)
         tally = self.store.end_load(record.id, FIRST_LOAD)
         self._tell(events.BatchDispatched, record.id)
         self._advance(tally)
 
-    def _send(self, links: Iterable[Link]) -> None:
+    def _send(self, record: BatchRecord, chunk: Chunk) -> None:
+        """Send members; those that no worker of ours looks at before they start are held until `before` is over."""
         now, context = time.time(), Context.all()
-        self._laraq.dispatcher.send_all(
-            (link.payload.with_(created_at=now, context=context), link.delay, None) for link in links
-        )
+        links = [link.with_(created_at=now, context=context) for link, _ in chunk]
+        if awaits(record, "before") and self.is_before(record.id):
+            links = [link.with_(waits=1) for link in links]
+            held = [link for link in links if self._starts_unseen(link.payload)]
+            links = [link for link in links if not self._starts_unseen(link.payload)]
+            if held:
+                self.hold(record.id, held)
+        self._laraq.dispatcher.send_all((link.payload, link.delay, None) for link in links)
 
-    def _tell(self, event: type[events.BatchEvent], id: str) -> None:
+    def _starts_unseen(self, payload: Payload) -> bool:
+        """A task of the host, or a job of a connection that runs jobs at once."""
+        return not registry.knows(payload.job) or self._laraq.connection(payload.connection).immediate
+
+    def is_before(self, id: str) -> bool:
+        """Whether the jobs of the batch may not start yet. Of one that has begun the store is asked once."""
+        if id in self._begun:
+            return False
+        found = self.store.find(id)
+        if found is not None and awaits(found, "before"):
+            return True
+        self._begun[id] = None
+        while len(self._begun) > _BEGUN:
+            with suppress(StopIteration, KeyError, RuntimeError):  # other threads
+                del self._begun[next(iter(self._begun))]
+        return False
+
+    def hold(self, id: str, links: Sequence[Link]) -> None:
+        """Keep jobs of a batch until its `before` callbacks are over.
+
+        Raises StoreError, DispatchError.
+        """
+        number = self.held.keep(id, [link.with_(waits=0) for link in links])
+        if not self.is_before(id):
+            self.held.send_one(id, number)
+
+    def _tell(self, event: type[events.BatchEvent], id: str, *facts: Any) -> None:
         """Emit an event about the batch, which is looked up only if somebody listens."""
         if Events.heard(event) and (batch := self.find(id)) is not None:
-            Events.emit(event, batch)
+            Events.emit(event, batch, *facts)
 
-    def _tell_once(self, event: type[events.BatchEvent], mark: str, tally: Tally) -> None:
+    def _tell_once(self, event: type[events.BatchEvent], mark: str, tally: Tally, *facts: Any) -> None:
         """The same for what the counts come to again after a repair."""
         if mark not in tally.sent and Events.heard(event) and self.store.mark(tally.id, mark):
-            self._tell(event, tally.id)
+            self._tell(event, tally.id, *facts)
 
 
 def _nothing() -> None:
@@ -461,6 +573,16 @@ def _chunks(members: Iterator[Member]) -> Iterator[Chunk]:
 
 def _ids(chunk: Chunk) -> list[str]:
     return [id for _, ids in chunk for id in ids]
+
+
+def _callbacks(record: BatchRecord, event: str) -> Sequence[Mapping[str, Any]]:
+    callbacks: Sequence[Mapping[str, Any]] = record.options.get("callbacks", {}).get(event, ())
+    return callbacks
+
+
+def _place(record: BatchRecord) -> dict[str, Any]:
+    """Where what the batch itself sends goes."""
+    return {name: record.options.get(name) for name in ("queue", "connection")}
 
 
 def _of_batch(link: Link, batch_id: str, place: Mapping[str, Any]) -> Link:

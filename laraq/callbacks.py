@@ -105,12 +105,14 @@ def send_callback(
     batch: Any = None,
     event: str | None = None,
     error: Mapping[str, Any] | None = None,
+    counts: Mapping[str, int] | None = None,
     queue: str | None = None,
     connection: str | None = None,
-) -> None:
-    """Queue a callback under that id.
+) -> bool:
+    """Queue a callback under that id; False when it is unique and the same one is there already.
 
-    `about` is the name it shows. Raises DispatchError.
+    `about` is the name it shows, `counts` what it sees of the batch, if not what is counted when it runs. Raises
+    DispatchError.
     """
     laraq = current()
     batch_id = None if batch is None else batch.id
@@ -125,7 +127,7 @@ def send_callback(
             facts += [] if error is None else [error["message"]]
             link = link.with_(args=(*facts, *link.payload.args))
     link = replace(link, payload=_under(id, link.payload))
-    laraq.chains.send(link.with_(batch_id=batch_id, event=event, once=1))
+    return laraq.chains.send(link.with_(batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
 
 
 def _under(id: str, payload: Payload) -> Payload:

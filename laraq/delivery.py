@@ -97,10 +97,13 @@ class Superseded(Done):
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps a parked job from running: a lock that others hold, or limits whose windows are used up."""
+    """What keeps a parked job from running: a lock that others hold, limits whose windows are used up, or a batch whose
+    `before` callbacks are not over."""
 
     lock: str | None = None
     demands: tuple[Demand, ...] = ()
+    #: Its id.
+    batch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

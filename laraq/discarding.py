@@ -36,11 +36,13 @@ class Discards:
             with Surroundings(self._laraq, members[0].context):
                 self._laraq.batches.failed_together(id, members, _error(members[0], detail), discreet=discreet)
         for payload in payloads:
-            if payload.chain or payload.unique or payload.parked or payload.id in begun:
+            if payload.chain or payload.unique or payload.parked or payload.id in begun or payload.is_awaited:
                 with Surroundings(self._laraq, payload.context):
                     self._free(payload, detail, begun)
 
     def _free(self, payload: Payload, detail: str, begun: Collection[str]) -> None:
+        if payload.is_awaited:
+            self._laraq.batches.called(payload)
         if payload.chain:
             self._laraq.chains.stop(payload, _error(payload, detail), discreet=CIPHER in payload.fields)
         if payload.id in begun:

@@ -115,8 +115,25 @@ class RunEvent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobPopping(Event):
+    """A process of a worker is about to take up a message; what is in it is not read yet."""
+
+    #: The connection and queue it came from.
+    connection: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPopped(RunEvent):
+    """A process of a worker has taken up a message; its payload is read, the job is not made yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobProcessing(RunEvent):
-    """A delivered job is looked at; fires also when it turns out to be exhausted."""
+    """A delivered job is looked at; fires also when it turns out to be exhausted.
+
+    A listener may end it before its handler runs: `event.job.delete()`, `.release()`, `.fail()`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +157,10 @@ class JobAttempted(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobExceptionOccurred(RunEvent):
-    """The job raised; whether it is released or failed is a later event."""
+    """The job raised, timed out, died, or was started once too often.
+
+    Whether it is released or failed is a later event.
+    """
 
     error: BaseException | None = None
 
@@ -155,7 +175,7 @@ class JobReleased(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobParked(RunEvent):
-    """The job waits in the store, because a middleware did not let it in, and starts again when it may."""
+    """The job waits in the store until it may start: a middleware did not let it in, or `before` is not over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +224,9 @@ class BatchStarted(BatchEvent):
 class BatchCancelled(BatchEvent):
     """Somebody, or its first failure, cancelled it."""
 
+    #: The error of the job whose failure cancelled it; None when somebody called `cancel()`.
+    error: BaseException | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class BatchFinished(BatchEvent):
@@ -230,7 +253,7 @@ class Looping(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopping(WorkerEvent):
-    """The worker stops consuming and ends its running jobs."""
+    """The worker stops consuming and ends its running jobs: it was told to, has done its work, or cannot go on."""
 
 
 class Events:

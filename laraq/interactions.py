@@ -62,9 +62,13 @@ class Interactions:
         """A batch that was a link of the chain sends what comes next, once it has finished."""
         self.chain_is_taken = True
 
+    def decided(self) -> Verdict | None:
+        """The outcome that was decided before the handler was called, if any."""
+        return self._ended() or self.released
+
     def verdict(self, result: object = None) -> Verdict:
         """The outcome of a run that returned: fail beats delete beats release."""
-        return self._ended() or self.released or Done(result)
+        return self.decided() or Done(result)
 
     def verdict_after(self, used_up: bool) -> Verdict | None:
         """The outcome of a run that raised after a verb had decided it; None leaves it to the retry policy.

@@ -209,9 +209,14 @@ class Job:
         self._in_queue("delete()").delete()
 
     def batch(self) -> Batch | None:
-        """The batch it belongs to, as it is now; None outside of one, or when the batch is deleted. Asks the store."""
-        batch_id = self._interactions.delivery.payload.batch_id if self._interactions else None
-        return None if batch_id is None else current().batches.find(batch_id)
+        """The batch it belongs to, as it is now; None outside of one, or when the batch is deleted. Asks the store.
+
+        In a callback for `progress`, a failure or `catch` its counts are those of that event.
+        """
+        payload = self._interactions.delivery.payload if self._interactions else None
+        if payload is None or payload.batch_id is None:
+            return None
+        return current().batches.find(payload.batch_id, payload.counts)
 
     def prepend_to_chain(self, *jobs: Any) -> None:
         """Have these run right after this job, in their order, if this attempt succeeds; lists are spread out.

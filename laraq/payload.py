@@ -12,6 +12,7 @@ from typing import Any
 
 from laraq.errors import PayloadError, UnsupportedPayloadError
 from laraq.failure import storable
+from laraq.tally import AWAITED
 
 #: Version of the `laraq` header this code writes; it reads all up to this one.
 VERSION = 1
@@ -56,6 +57,10 @@ class Payload:
     batch_id: str | None = None
     #: The event of that batch it was sent for: such a callback is no member and is not counted.
     event: str | None = None
+    #: What the batch had counted at that event (`laraq.tally.COUNTS`), for callbacks that see it as it was then.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    #: 1: it must not start before the `before` callbacks of its batch are over.
+    waits: int = 0
     #: Rest of the chain and its catch callbacks, as `laraq.chain` writes them.
     chain: Mapping[str, Any] = field(default_factory=dict)
     #: 1: its sender may send it again after a crash, under the same id; its first start is claimed in the journal.
@@ -77,6 +82,11 @@ class Payload:
     def run_key(self) -> str:
         """Identifies this life of the job in the journal: a retried job starts a new one."""
         return f"{self.id}+{self.retried}" if self.retried else self.id
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is a callback of a batch, and other callbacks or the jobs may wait for its end."""
+        return self.batch_id is not None and self.event in AWAITED
 
     def with_(self, **changes: Any) -> Payload:
         """A copy with other values."""
@@ -189,6 +199,8 @@ _HEADER: Mapping[str, Any] = {
     "through": _LIST,
     "batch_id": str,
     "event": str,
+    "counts": Mapping,
+    "waits": int,
     "chain": Mapping,
     "once": int,
     "parked": Mapping,
@@ -221,6 +233,8 @@ def _fits(name: str, value: Any) -> bool:
         return 0 <= value <= (_MOST if _HEADER[name] is int else _LATEST)  # which NaN is not
     if name == "unique":
         return all(isinstance(value.get(part, ""), str) for part in ("key", "owner", "token"))
+    if name == "counts":
+        return all(type(count) is int and 0 <= count <= _MOST for count in value.values())
     if name == "through":
         return all(isinstance(part, Mapping) for part in value)
     if name == "chain":

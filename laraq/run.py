@@ -33,11 +33,13 @@ class Run:
 
     @property
     def is_followed(self) -> bool:
-        """Whether it succeeded and has a chain or batch, as its message tells: what it added itself to its chain
-        another start adds again."""
+        """Whether it succeeded and has a chain or batch, or its batch waits for it, as its message tells: what it added
+        itself to its chain another start adds again."""
         payload = self.payload
         return (
-            self.succeeded and bool(payload.chain or self.is_counted) and payload.chain == self.delivery.payload.chain
+            self.succeeded
+            and bool(payload.chain or self.is_counted or payload.is_awaited)
+            and payload.chain == self.delivery.payload.chain
         )
 
     @property

@@ -54,6 +54,9 @@ logger = logging.getLogger("laraq.runner")
 UNKNOWN_TRIES = 10
 _UNKNOWN_BACKOFF = Backoff(base=5, cap=120, jitter=0.1)
 
+#: Seconds until a job that came before its batch has begun is looked at again, where it cannot wait in the store.
+BEFORE_PAUSE = 1.0
+
 
 class Runner:
     """Runs and settles deliveries for one Laraq."""
@@ -73,8 +76,13 @@ class Runner:
             try:
                 try:
                     self._laraq.begin_job()
-                    self._load(run)
-                    run.verdict = self._decide(run)
+                    if self._must_wait(delivery):
+                        run.verdict = Release(
+                            BEFORE_PAUSE, counted=False, obstacle=Obstacle(batch=run.payload.batch_id)
+                        )
+                    else:
+                        self._load(run)
+                        run.verdict = self._decide(run)
                 finally:
                     leave(outer)
                     with reported(logger, "What job %s used could not be closed", run.payload):
@@ -104,7 +112,9 @@ class Runner:
 
         Not where its batch is what follows, and takes it in at once: that is as good a note.
         """
-        return run.is_followed and (bool(run.payload.chain) or not self._laraq.batches.store.settles_at_once)
+        if not run.is_followed:
+            return False
+        return not run.is_counted or bool(run.payload.chain) or not self._laraq.batches.store.settles_at_once
 
     def settle(
         self,
@@ -192,9 +202,21 @@ class Runner:
 
     # -- run ----------------------------------------------------------------------------------------------------
 
+    def _must_wait(self, delivery: Delivery) -> bool:
+        """Whether its batch has callbacks for `before` that are not over yet."""
+        payload = delivery.payload
+        if not payload.waits or payload.batch_id is None or delivery.crash is not None or delivery.error is not None:
+            return False
+        return self._laraq.batches.is_before(payload.batch_id)
+
     def _load(self, run: Run) -> None:
+        try:
+            self._make(run)
+        finally:
+            Events.emit(events.JobProcessing, run.delivery, run.job)
+
+    def _make(self, run: Run) -> None:
         payload, worker = run.payload, self._laraq.worker
-        Events.emit(events.JobProcessing, run.delivery)
         if run.delivery.error is not None:
             raise run.delivery.error
         if run.delivery.crash is not None and run.delivery.crash.kind == "broken":
@@ -236,7 +258,11 @@ class Runner:
             Events.emit(events.JobDebounced, delivery, run.job)
             return Superseded()
         if retries.exhausted(run.policy, delivery.attempt, time.time()):
-            return Fail(_exhausted_error(run))
+            error = _exhausted_error(run)
+            Events.emit(events.JobExceptionOccurred, delivery, run.job, error)
+            return Fail(error)
+        if (decided := run.job._interactions.decided()) is not None:  # by a listener of JobProcessing
+            return self._with_additions(run, decided)
         return self._perform(run)
 
     def _judge_obstruction(self, run: Run, error: BaseException) -> Verdict:
@@ -392,6 +418,7 @@ class Runner:
             # Another one does its work. Nothing follows this one, and its batch must not wait for it.
             if _is_member(run.payload):
                 persistently(lambda: self._laraq.batches.dropped(run.payload), run.payload)
+            self._end_callback(run.payload)
             return
         self._proceed(run.payload, follow)
         if not run.handed_over:
@@ -404,6 +431,11 @@ class Runner:
     def _count(self, payload: Payload) -> None:
         if _is_member(payload):
             persistently(lambda: self._laraq.batches.succeeded(payload), payload)
+        self._end_callback(payload)
+
+    def _end_callback(self, payload: Payload) -> None:
+        if payload.is_awaited:
+            persistently(lambda: self._laraq.batches.called(payload), payload)
 
     def _break_off(self, payload: Payload, error: BaseException) -> None:
         """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
@@ -411,6 +443,8 @@ class Runner:
         if _is_member(payload):
             with _unless_outage("The batch of job %s was not told of its failure", payload):
                 persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
+        with _unless_outage("The batch of callback %s was not told of its end", payload):
+            self._end_callback(payload)
         if payload.chain:
             with _unless_outage("The chain of job %s was not told of its failure", payload):
                 persistently(lambda: self._laraq.chains.stop(payload, error, discreet=discreet), payload)

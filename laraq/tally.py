@@ -7,8 +7,8 @@ MemberState: how far a member got.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -41,6 +41,15 @@ EVENTS = ("before", "progress", "failure", "catch", "then", "finally")
 
 #: Events of one job, not of the batch: they may be due again and are not marked.
 EVENTS_OF_JOBS = frozenset({"progress", "failure"})
+
+#: Events whose callbacks see the batch as it was counted then, however late they are called.
+COUNTED_EVENTS = EVENTS_OF_JOBS | {"catch"}
+
+#: Events whose callbacks must be over before something else starts: the jobs, and `finally`.
+AWAITED = ("before", "catch", "then")
+
+#: The counts of a Tally.
+COUNTS = ("total", "done", "failed", "dropped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +108,56 @@ def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]
 def due(tally: Tally, outcome: MemberState | None = None) -> list[str]:
     """The events whose callbacks are to be sent now, in the order of `EVENTS`."""
     unsent = (happened(tally, outcome) & tally.wants) - tally.sent
+    if "finally" in unsent and _keeps_finally(tally):
+        unsent -= {"finally"}
     return [event for event in EVENTS if event in unsent] if unsent else []
+
+
+def _keeps_finally(tally: Tally) -> bool:
+    catches = tally.failed > 0 or "catch" in tally.sent
+    return (tally.pending == 0 and awaits(tally, "then")) or (catches and awaits(tally, "catch"))
+
+
+def awaits(tally: Tally, event: str) -> bool:
+    """Whether something may not start yet because not every callback of that event is over."""
+    return any(want.startswith(f"{event}.") for want in tally.wants - tally.sent)
+
+
+def awaited(callbacks: Mapping[str, Sequence[Any]]) -> frozenset[str]:
+    """What a batch with these callbacks wants beside its events: a mark for each callback that something waits for.
+
+    In `Tally.wants` the mark says that somebody waits, in `Tally.sent` that the callback is over. Batches of earlier
+    versions have none.
+    """
+    events = AWAITED if "finally" in callbacks else AWAITED[:1]
+    return frozenset(mark(event, number) for event in events for number in range(len(callbacks.get(event, ()))))
+
+
+def mark(event: str, number: int) -> str:
+    """The mark of one callback of an event."""
+    return f"{event}.{number}"
+
+
+def closes(tally: Tally) -> bool:
+    """Whether nothing is left to send of a batch that is not marked CLOSED: only its callbacks go on.
+
+    Who counted the first failure is about to queue `catch`, with the error, which nobody else has; if it died, the
+    reconciler will.
+    """
+    return tally.complete and CLOSED not in tally.sent and not lacks_catch(tally)
+
+
+def lacks_catch(tally: Tally) -> bool:
+    """Whether a failure is counted whose `catch` is not queued yet."""
+    return tally.failed > 0 and "catch" in tally.wants - tally.sent
+
+
+def counts_at(tally: Tally, outcome: MemberState | None, later: int) -> dict[str, int]:
+    """The counts when `later` of the jobs with this outcome, told in the same step, were still to be counted."""
+    counts = {name: int(getattr(tally, name)) for name in COUNTS}
+    if outcome in (MemberState.DONE, MemberState.FAILED):
+        counts[outcome.value] = max(0, counts[outcome.value] - later)
+    return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +169,15 @@ class BatchRecord(Tally):
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Set by the store.
     created_at: datetime | None = None
+
+
+def as_of(record: BatchRecord, counts: Mapping[str, Any]) -> BatchRecord:
+    """The batch when it had counted that much (`counts_at`); without counts as it is."""
+    if not counts:
+        return record
+    counted: dict[str, Any] = {name: int(counts[name]) for name in COUNTS if name in counts}
+    found = replace(record, **counted)
+    return found if found.unsettled == 0 else replace(found, finished_at=None)
 
 
 class Settled(NamedTuple):

@@ -73,7 +73,7 @@ def delivery(queue: Laraq, step: str, attempt: int = 1, crash: Crash | None = No
         ("raise", 1, None, ["JobProcessing", "JobExceptionOccurred", "JobReleasedAfterException"]),
         ("raise", 2, None, ["JobProcessing", "JobExceptionOccurred", "failed()", "JobFailed"]),
         ("fail", 1, None, ["JobProcessing", "failed()", "JobFailed"]),
-        ("return", 3, None, ["JobProcessing", "failed()", "JobFailed"]),
+        ("return", 3, None, ["JobProcessing", "JobExceptionOccurred", "failed()", "JobFailed"]),
         (
             "return", 1, Crash("timeout", "5 s"),
             ["JobProcessing", "JobTimedOut", "JobExceptionOccurred", "JobReleasedAfterException"],

@@ -14,6 +14,7 @@ from kombu.utils.json import JSONEncoder, object_hook
 from laraq import registry
 from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
+from laraq.events import Events, WorkerStopping
 from laraq.link import Link
 from laraq_celery import canvas, steps, transports
 from laraq_celery.acknowledged import Acknowledged
@@ -50,6 +51,8 @@ class CeleryHost:
         #: In a worker and its children.
         self.group_signals: GroupSignals | None = None
         self.acknowledged: Acknowledged | None = None
+        #: Whether everybody knows that the worker of this process stops.
+        self.is_stopping = False
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
         self.app.laraq = laraq
@@ -68,6 +71,12 @@ class CeleryHost:
     def label(self) -> str:
         """Celery's own name of the app."""
         return f"Celery app {self.app.main or '(unnamed)'!r}"
+
+    def tell_stopping(self, worker: str) -> None:
+        """Emit WorkerStopping, once: Celery's signals tell only of workers that were sent one."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            Events.emit(WorkerStopping, worker)
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """`Ignore`: it is done. `Reject`: it failed, or goes back. `Retry` is left to its task, which sent it."""

@@ -47,6 +47,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
             _host(laraq).acknowledged = Acknowledged()
             laraq.__dict__.pop("_run_journal", None)
+            laraq.host.is_stopping = False
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
@@ -62,8 +63,10 @@ def connect(laraq: Laraq, app: Any) -> None:
             group_signals.listen()
 
     def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
-        Events.emit(events.WorkerStopping, str(sender or ""))
-        if interruption is not None and sig in signal.Signals.__members__:
+        if interruption is None:
+            return  # another app's worker
+        laraq.host.tell_stopping(str(sender or ""))
+        if sig in signal.Signals.__members__:
             interruption.tell(int(signal.Signals[sig]))
 
     def worker_process_shutdown(**_: Any) -> None:

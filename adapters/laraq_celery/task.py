@@ -19,8 +19,10 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from laraq import journal
 from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
 from laraq.errors import JobFailure, PayloadError, StoreError
+from laraq.events import Events, JobPopped, JobPopping
 from laraq.failure import text_of
 from laraq.hooks import ends_process
+from laraq.link import Link
 from laraq.options import delay_seconds, length
 from laraq.payload import CIPHER, MAYBE, Payload
 from laraq.persistence import is_outage
@@ -164,9 +166,13 @@ class JobTask(Task):
         """What arrived, its start noted. What cannot be read or noted for good becomes a delivery that fails."""
         request = self.request
         try:
+            if Events.heard(JobPopping):
+                queue = str((request.delivery_info or {}).get("routing_key") or "")
+                Events.emit(JobPopping, consumed_connection(self.laraq), queue)
             delivery = self._delivery(request, args, fields)
             if delivery.crash is None and delivery.error is None and not request.is_eager:
                 self._begin(request, delivery)
+            Events.emit(JobPopped, delivery)
             return delivery
         except BaseException as error:
             if ends_process(error) or isinstance(error, Ignore):
@@ -348,7 +354,10 @@ class JobTask(Task):
             carrier={name: value for name, value in carrier.items() if value is not None and name != "task_id"},
         )
         try:
-            self.laraq.parking.park(obstacle, payload)
+            if obstacle.batch is None:
+                self.laraq.parking.park(obstacle, payload)
+            else:
+                self.laraq.batches.hold(obstacle.batch, [Link(payload)])
         except (StoreError, ValueError) as error:
             logger.warning("Job %s[%s] cannot be parked and goes back to its queue: %s", self.name, request.id, error)
             return False

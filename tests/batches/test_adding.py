@@ -53,7 +53,7 @@ def add_three(batch: Batch) -> None:
 def test_a_callback_may_add_and_is_not_called_again(line: Line, told: list[str]) -> None:
     batch = Bus.batch([Note(1)]).then(add_three).finally_(on_finally).dispatch()
     line.work()
-    assert log == [1, "then", "finally", 3]
+    assert log == [1, "then", 3, "finally"], "`finally_` waits for `then`, and so for what it adds"
     assert counts(batch) == (2, 2, 0, True)
     assert told.count("BatchFinished") == 2
 

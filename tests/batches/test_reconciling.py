@@ -53,7 +53,7 @@ def test_the_reconciler_of_one_app_sends_nothing_to_another(line: Line) -> None:
         line.laraq.batches.reconcile()
         assert other.taken == []
     line.work()
-    assert log == ["before", 1, "then", "finally", "progress"]
+    assert log == ["before", 1, "then", "progress", "finally"]
 
 
 def test_the_reconciler_leaves_alone_what_is_under_way(line: Line) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from laraq import Batch, Context, Events
+from laraq.batch import PendingBatch
 from laraq.delivery import Delivery
 from laraq.events import BatchStarted
 from laraq.payload import Payload
@@ -15,6 +16,13 @@ from tests.batches.conftest import on_stores
 from tests.batches.fate import Died, fated
 from tests.batches.jobs import Breaks, Note, counts, log, watched
 from tests.support.line import Line
+
+
+def begun(line: Line, pending: PendingBatch) -> Batch:
+    """Dispatch a batch, and call its `before`."""
+    batch = pending.dispatch()
+    line.step()
+    return batch
 
 
 def ran(line: Line, number: int) -> list[Payload]:
@@ -35,7 +43,7 @@ def tell(line: Line, payloads: list[Payload]) -> None:
 
 @on_stores
 def test_they_count_and_call_back_as_if_each_were_told_alone(line: Line, told: list[str]) -> None:
-    batch = watched([Note(1), Note(2), Note(3)]).dispatch()
+    batch = begun(line, watched([Note(1), Note(2), Note(3)]))
     first = ran(line, 2)
     assert counts(batch) == (3, 0, 0, False), "nobody has told of them"
     tell(line, first)
@@ -43,13 +51,13 @@ def test_they_count_and_call_back_as_if_each_were_told_alone(line: Line, told: l
     tell(line, ran(line, 1))
     assert counts(batch) == (3, 3, 0, True)
     line.work()
-    assert log == [1, 2, 3, "before", *["progress"] * 3, "then", "finally"]
+    assert log == ["before", 1, 2, 3, *["progress"] * 3, "then", "finally"]
     assert told == ["BatchDispatched", "BatchStarted", "BatchFinished"]
 
 
 @on_stores
 def test_told_again_they_change_nothing(line: Line) -> None:
-    batch = watched([Note(1), Note(2)]).dispatch()
+    batch = begun(line, watched([Note(1), Note(2)]))
     payloads = ran(line, 2)
     for _ in range(3):
         tell(line, payloads)
@@ -61,7 +69,7 @@ def test_told_again_they_change_nothing(line: Line) -> None:
 def test_the_first_jobs_start_the_batch_once_however_they_are_told(line: Line) -> None:
     started: list[BatchStarted] = []
     with Events.listening(BatchStarted, started.append):
-        batch = watched([Note(1), Breaks(), Note(2), Note(3)]).allow_failures().dispatch()
+        batch = begun(line, watched([Note(1), Breaks(), Note(2), Note(3)]).allow_failures())
         payloads = ran(line, 1)
         line.work()
         assert counts(batch) == (4, 2, 1, False)
@@ -76,24 +84,24 @@ def on_tenant(batch: Batch) -> None:
 
 def test_callbacks_inherit_the_context_of_the_jobs_that_led_to_them(line: Line) -> None:
     with Context.scope({"tenant": "acme"}):
-        watched([Note(1)]).finally_(on_tenant).dispatch()
+        begun(line, watched([Note(1)]).finally_(on_tenant))
     tell(line, ran(line, 1))
     line.work()
     assert "acme" in log
 
 
 def test_of_a_deleted_batch_nothing_is_told(line: Line) -> None:
-    batch = watched([Note(1)]).dispatch()
+    batch = begun(line, watched([Note(1)]))
     payloads = ran(line, 1)
     batch.delete()
     tell(line, payloads)
     line.work()
-    assert log == [1]
+    assert log == ["before", 1]
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_failure_among_them_is_repaired_by_its_success(line: Line, number: int) -> None:
-    batch = watched([Note(n) for n in range(number)]).allow_failures().dispatch()
+    batch = begun(line, watched([Note(n) for n in range(number)]).allow_failures())
     payloads = ran(line, number)
     line.laraq.batches.failed(payloads[0], ValueError("the worker died"))
     assert counts(batch)[2] == 1
@@ -109,7 +117,7 @@ def test_who_tells_may_die_at_any_step_and_the_messages_come_again(after: bool) 
         die_at += 1
         log.clear()
         with Line.attached() as line:
-            batch = watched([Note(1), [Note(2)], Note(3)]).dispatch()
+            batch = begun(line, watched([Note(1), [Note(2)], Note(3)]))
             payloads = [payload for payload, _ in line.waiting if not payload.event]
             for payload in payloads:
                 line.waiting.remove((payload, 0.0))

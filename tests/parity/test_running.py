@@ -128,7 +128,7 @@ def test_broken_failed_hook(queue: Laraq, deliver: Deliver, heard: list[str]) ->
 @parity("JobProcessing fires for every delivery, also when the job may not start any more.")
 def test_processing_is_told(deliver: Deliver, heard: list[str]) -> None:
     deliver(Breaks(), 2)
-    assert heard == ["JobProcessing", "JobFailed", "JobAttempted"]
+    assert heard == ["JobProcessing", "JobExceptionOccurred", "JobFailed", "JobAttempted"]
 
 
 @parity("After an exception come JobExceptionOccurred and JobReleasedAfterException, with error and backoff.")

@@ -14,10 +14,11 @@ from laraq_celery.steps.parked import ParkedJobs
 from laraq_celery.steps.reconcile import Reconcile
 from laraq_celery.steps.stock_broker import StockBroker
 from laraq_celery.steps.stop_when import StopWhen
+from laraq_celery.steps.stopping import Stopping
 from laraq_celery.steps.tell_batches import TellBatches
 
 
 def install(app: Any) -> None:
     """Add them; Celery reads `app.steps` when a worker starts."""
-    app.steps["worker"].update({AnswerSignals, FastReap, KeepResults, TellBatches})
+    app.steps["worker"].update({AnswerSignals, FastReap, KeepResults, Stopping, TellBatches})
     app.steps["consumer"].update({Arrivals, Housekeeping, Looping, ParkedJobs, Reconcile, StockBroker, StopWhen})
