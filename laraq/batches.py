@@ -308,7 +308,7 @@ class BatchService:
             for id, load in self.store.lapsed():
                 if load == FIRST_LOAD:
                     logger.error("Batch %s: whoever sent its jobs died in the middle; it is cancelled", id)
-                    self._forgo_then(id)  # not every job succeeded: some were never sent
+                    self._forgo(id)
                     self.store.cancel(id)
                 self._advance(self.store.end_load(id, load, keep=False))
             for id in self.store.overdue(OVERDUE_SECONDS):
@@ -319,10 +319,12 @@ class BatchService:
                 else:
                     self._advance(record)
 
-    def _forgo_then(self, id: str) -> None:
+    def _forgo(self, id: str) -> None:
+        """Nobody waits for `then`, as some jobs were never sent, nor for a `before` that was not sent either."""
         record = self.store.find(id)
         for want in () if record is None else record.wants:
-            if want.partition(".")[0] == "then":
+            event = want.partition(".")[0]
+            if event == "then" or (event == "before" and record is not None and event not in record.sent):
                 self.store.mark(id, want)
 
     def _settle(
@@ -423,7 +425,8 @@ class BatchService:
             return
         if event == "before" and not awaits(found, "before"):
             self.held.send(found.id, _place(found))
-        if "finally" in due(found):
+            self._advance(found)  # it may have no jobs
+        elif "finally" in due(found):
             self._fire(found, "finally")
             self.store.mark(found.id, "finally")
 

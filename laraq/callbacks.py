@@ -7,6 +7,7 @@ job is made from what it is for, so whoever sends it a second time sends the sam
 from __future__ import annotations
 
 import inspect
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,8 @@ from laraq.middleware.travelling import rebound
 from laraq.payload import Payload
 from laraq.registered import find
 from laraq.untyped import AsWritten
+
+logger = logging.getLogger("laraq.callbacks")
 
 #: Begins the ids under which callbacks wait. What is encrypted or signed for such an id is for a callback alone: else
 #: somebody could have the token of another message made anew for the id of a callback.
@@ -127,7 +130,14 @@ def send_callback(
             facts += [] if error is None else [error["message"]]
             link = link.with_(args=(*facts, *link.payload.args))
     link = replace(link, payload=_under(id, link.payload))
-    return laraq.chains.send(link.with_(batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
+    try:
+        return laraq.chains.send(link.with_(batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
+    except Exception:
+        if batch_id is None or not laraq.connection(link.payload.connection).immediate:
+            raise
+        # It was called here, as the jobs of a batch are on such a connection, and its batch has to go on.
+        logger.exception("The callback %s failed", about)
+        return True
 
 
 def _under(id: str, payload: Payload) -> Payload:

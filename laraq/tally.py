@@ -98,7 +98,7 @@ def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]
         found.add("catch")
         if tally.allow_failures:
             found.add("failure")
-    if tally.complete:
+    if tally.complete and not awaits(tally, "before"):
         found.add("finally")
         if tally.pending == 0:
             found.add("then")
@@ -144,7 +144,8 @@ def closes(tally: Tally) -> bool:
     Who counted the first failure is about to queue `catch`, with the error, which nobody else has; if it died, the
     reconciler will.
     """
-    return tally.complete and CLOSED not in tally.sent and not lacks_catch(tally)
+    begun = not awaits(tally, "before")  # which may add jobs
+    return tally.complete and begun and CLOSED not in tally.sent and not lacks_catch(tally)
 
 
 def lacks_catch(tally: Tally) -> bool:

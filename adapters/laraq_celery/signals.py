@@ -47,7 +47,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
             _host(laraq).acknowledged = Acknowledged()
             laraq.__dict__.pop("_run_journal", None)
-            laraq.host.is_stopping = False
+            app.laraq.host.is_stopping = False
             _hand_over_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
@@ -65,7 +65,7 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
         if interruption is None:
             return  # another app's worker
-        laraq.host.tell_stopping(str(sender or ""))
+        app.laraq.host.tell_stopping(str(sender or ""))
         if sig in signal.Signals.__members__:
             interruption.tell(int(signal.Signals[sig]))
 

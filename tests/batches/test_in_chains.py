@@ -72,7 +72,7 @@ def test_a_batch_that_fails_stops_its_chain(line: Line) -> None:
 def test_a_chain_goes_on_after_a_batch_that_allows_failures(line: Line) -> None:
     Bus.chain([watched([Breaks(1)]).allow_failures(), Note(4)]).catch(on_catch_of_the_chain).dispatch()
     line.work()
-    assert [entry for entry in log if entry in (4, "finally")] == [4, "finally"], "it waits for `catch`, the chain does not"
+    assert [entry for entry in log if entry in (4, "finally")] == [4, "finally"], "only that waits for `catch`"
     assert "chain: no 1" not in log
 
 

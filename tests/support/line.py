@@ -87,7 +87,9 @@ class Line:
             self._journal.finish(key, start)
         self.laraq.runner.settle(run)
         if isinstance(run.verdict, Release):
-            self.push(run.payload.with_(attempts=delivery.attempt), run.verdict.delay)
+            free = not run.verdict.counted
+            starts = {"attempts": delivery.attempt - free, "uncounted": payload.uncounted + free}
+            self.push(run.payload.with_(**starts), run.verdict.delay)
         self._journal.end(key, start, RunState.DONE, known=run.is_counted)
         return run
 
