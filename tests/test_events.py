@@ -10,6 +10,7 @@ from celery import Celery
 
 from laraq import Bus, Events, Job, Laraq, events
 from laraq.delivery import Crash, Delivery, Done, Fail, Release
+from laraq.errors import MaxAttemptsExceededError
 from laraq.payload import Payload
 
 
@@ -209,3 +210,39 @@ def test_every_event_is_a_frozen_dataclass_with_a_docstring(kind: type[events.Ev
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined] # the stubs do not know it
     assert "__doc__" in vars(kind)
     assert kind.__doc__
+
+
+@pytest.mark.parametrize(
+    ("decide", "verdict", "told"),
+    [
+        (lambda job: job.delete(), Done, ["JobProcessing", "JobProcessed"]),
+        (lambda job: job.release(7), Release, ["JobProcessing", "JobReleased"]),
+        (lambda job: job.fail("no"), Fail, ["JobProcessing", "failed()", "JobFailed"]),
+    ],
+)
+@pytest.mark.usefixtures("heard")
+def test_a_listener_decides_about_a_job_before_its_handler_runs(
+    queue: Laraq, decide: Any, verdict: type[Any], told: list[str]
+) -> None:
+    with Events.listening(events.JobProcessing, lambda event: decide(event.job)):
+        run = queue.runner.run(delivery(queue, "raise"))
+    queue.runner.settle(run)
+    assert type(run.verdict) is verdict
+    assert order == [*told, "JobAttempted"]
+
+
+def test_a_job_that_cannot_be_made_is_told_without_it(queue: Laraq) -> None:
+    jobs: list[Any] = []
+    with Events.listening(events.JobProcessing, lambda event: jobs.append(event.job)):
+        queue.runner.run(delivery(queue, "return"))
+        queue.runner.run(Delivery(Payload("1", "nowhere.Gone"), 1, "orders", "redis"))
+    assert [type(job) for job in jobs] == [Script, type(None)]
+
+
+def test_a_start_too_many_has_its_error(queue: Laraq) -> None:
+    errors: list[Any] = []
+    with Events.listening(events.JobExceptionOccurred, lambda event: errors.append(event.error)):
+        run = queue.runner.run(delivery(queue, "return", 3))
+    assert isinstance(run.verdict, Fail)
+    assert errors == [run.verdict.error]
+    assert type(errors[0]) is MaxAttemptsExceededError

@@ -38,6 +38,8 @@ payloads = st.builds(
     event=st.none() | st.text(min_size=1),
     chain=maps,
     once=st.integers(0, 1),
+    waits=st.integers(0, 1),
+    counts=st.dictionaries(st.text(), st.integers(0, 2**31), max_size=3),
     unique=maps,
     parked=st.dictionaries(st.text(), st.integers(1, 2**53), max_size=3),
     through=st.lists(maps, max_size=2).map(tuple),
