@@ -61,7 +61,10 @@ class Laraq:
         container: Container | None = None,
         **settings: Any,
     ) -> None:
-        Settings.refuse_unknown(settings, ("app", "sessions", "container"))
+        if settings:
+            from laraq.config import Settings  # late, for pydantic
+
+            Settings.refuse_unknown(settings, ("app", "sessions", "container"))
         self._given = {
             "store": store,
             "failed": failed,

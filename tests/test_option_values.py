@@ -357,7 +357,9 @@ class Notes:
 
 
 @pytest.mark.parametrize(
-    "given", [None, Notes(), Notes, [Notes], "Notes", ["Notes"], [None], {"a": Notes()}, 5], ids=repr
+    "given",
+    [None, Notes(), Notes, [Notes], "Notes", ["Notes"], [None], {"a": Notes()}, 5],
+    ids=["None", "one", "class", "classes", "text", "texts", "Nones", "mapping", "number"],
 )
 def test_middleware_that_is_none_names_the_job_and_the_remedy(line: Line, given: Any) -> None:
     with pytest.raises(InvalidJobError, match=r"Made: middleware\(\) is .*: (expected|middleware is an object)"):

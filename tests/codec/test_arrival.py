@@ -163,7 +163,7 @@ NAN = float("nan")
         (int | float, 5.0),
         (date | datetime, datetime(2026, 1, 2)),
     ],
-    ids=repr,
+    ids=lambda one: "set" if isinstance(one, set) else repr(one),
 )
 def test_it_arrives_equal_and_of_equal_types(type_: Any, value: Any) -> None:
     assert difference(value, arrived(job(type_, value))) is None
