@@ -40,7 +40,8 @@ def settled_headers(headers: dict[str, Any]) -> dict[str, Any]:
     """The headers of an arriving message, so that each reader finds laraq's, whatever other libraries added.
 
     Tracing libraries put a dict named `headers` among the headers, and Celery's `Context.headers` is then that dict
-    alone (celery.app.task: Context.__init__). It gets what stands beside it.
+    alone (celery.app.task: Context.__init__), which Celery's own `retry()` sends on, too. It gets what stands beside
+    it. What both have is that of the library, which writes its own anew at each sending; but laraq's is laraq's.
     """
     name, original = headers.get("task"), headers.get(ORIGINAL)
     if ORIGINAL in headers:
@@ -48,15 +49,12 @@ def settled_headers(headers: dict[str, Any]) -> dict[str, Any]:
         headers = {key: value for key, value in headers.items() if key != ORIGINAL}
         if name == UNKNOWN and isinstance(original, str) and original != UNKNOWN:
             headers["task"] = original
-    if "headers" in headers:
-        nested = headers["headers"]
-        if not isinstance(nested, Mapping):
-            return {key: value for key, value in headers.items() if key != "headers"}
-        if LARAQ in headers or LARAQ in nested or any(mark in nested for mark in MARKS):
-            beside = {key: value for key, value in headers.items() if key not in _CELERYS}
-            others = {key: value for key, value in nested.items() if key not in (LARAQ, *MARKS)}
-            return {**headers, "headers": {**beside, **others}}
-    return headers
+    if "headers" not in headers:
+        return headers
+    beside = {key: value for key, value in headers.items() if key not in _CELERYS}
+    nested = headers["headers"] if isinstance(headers["headers"], Mapping) else {}
+    others = {key: value for key, value in nested.items() if key not in _CELERYS and key not in (LARAQ, *MARKS)}
+    return {**headers, "headers": {**beside, **others}}
 
 
 def marked(headers: Mapping[str, Any], **marks: Any) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from laraq.failure import FailedJob, json_ready, traceback_of
 from laraq.job import Job
 from laraq.options import OPTIONS
 from laraq.payload import Payload
-from laraq_celery.arrival import LARAQ
 from laraq_celery.expiry import told_to_workers
-from laraq_celery.task import JobTask, carrier_of, consumed_connection
+from laraq_celery.task import JobTask, carrier_of, consumed_connection, is_sent_again
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -47,7 +46,7 @@ class LaraqTask(JobTask):
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's own; a task that is unique or debounced passes laraq's door first."""
         cls: Any = self.job_class
-        sent = LARAQ in (options.get("headers") or {})
+        sent = is_sent_again(task_id, options)
         task_id = None if task_id is None else str(task_id)
         if sent:
             options = told_to_workers(self.app, self, options)

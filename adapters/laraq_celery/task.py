@@ -40,8 +40,8 @@ STORE_DOWN_PAUSE = 1.0
 #: Most characters that travel of the error of a job whose books are kept later.
 _DETAIL = 8000
 
-#: Headers that a message does not take along when it is sent again.
-_LEFT_BEHIND = (*MARKS, "redelivered", "x-delivery-count", "x-death")
+#: Headers that a message does not take along when it is sent again: laraq's own, written anew, and those of brokers.
+_LEFT_BEHIND = frozenset({LARAQ, *MARKS, "attempts", "redelivered", "x-delivery-count", "x-death"})
 
 
 class JobTask(Task):
@@ -73,7 +73,7 @@ class JobTask(Task):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
-        if LARAQ in (options.get("headers") or {}):
+        if is_sent_again(task_id, options):
             return super().apply_async(args, kwargs, task_id=task_id, **told_to_workers(self.app, self, options))
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
@@ -214,11 +214,15 @@ class JobTask(Task):
         self._end(RunState.DONE if status == states.SUCCESS else RunState.FAILED)
 
     def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
-        """Celery's own: the message to send again. When a job does that (`current_task.retry()`), its start counts."""
+        """Celery's own: the message to send again. When a job does that (`current_task.retry()`), its start counts.
+
+        One that Celery counts has a number, too: no two starts of a job have the same.
+        """
         again = super().signature_from_request(request, *args, **options)
-        run: Run | None = getattr(self.request if request is None else request, "laraq_run", None)
-        if run is not None and "headers" not in options and self.laraq_counts:
-            header = run.payload.with_(attempts=run.delivery.attempt).to_header()
+        delivery: Delivery | None = getattr(self.request if request is None else request, "laraq_delivery", None)
+        if delivery is not None:
+            payload, free = delivery.payload, not self.laraq_counts
+            header = payload.with_(attempts=delivery.attempt - free, uncounted=payload.uncounted + free).to_header()
             again.options["headers"] = {**(again.options.get("headers") or {}), LARAQ: header}
         return again
 
@@ -330,16 +334,16 @@ class JobTask(Task):
         crash = {"kind": "unsettled", "detail": detail}
         if (dropped := run.delivery.dropped) is not None:
             crash = {"kind": "dropped", "detail": dropped.detail}
-        return Retry(message="unsettled", when=30, sig=self._republish(30, {CRASH: crash}, kept=False))
+        own = {name: value for name, value in (self.request.headers or {}).items() if name == LARAQ}
+        return Retry(message="unsettled", when=30, sig=self._republish(30, {**own, CRASH: crash}, kept=False))
 
     def _park(self, run: Run, obstacle: Obstacle) -> bool:
         """Keep the job in the store until the obstacle is gone; False when it has to go back to its queue."""
         delivery, request = run.delivery, self.request
         again = self._again(0, {}).options
-        headers = {name: value for name, value in again["headers"].items() if name != LARAQ}
         # Who sends it later is another task, which must not take it for one of its own children.
         family = {"root_id": request.root_id or request.id, "parent_id": request.parent_id or request.id}
-        carrier = {**again, **family, "headers": headers, "add_to_parent": False}
+        carrier = {**again, **family, "add_to_parent": False}
         default = self.laraq.settings.default
         payload = run.payload.with_(
             **_starts(run),
@@ -377,13 +381,12 @@ class JobTask(Task):
     def _again(self, delay: float, headers: Mapping[str, Any]) -> Any:
         """The message as a signature, with other headers."""
         request = self.request
-        kept = {name: value for name, value in (request.headers or {}).items() if name not in _LEFT_BEHIND}
-        signature = self.signature_from_request(
+        signature = super().signature_from_request(
             request,
             countdown=self.laraq.connection().countdown(delay) if delay else None,
             retries=request.retries + 1,
             add_to_parent=False,
-            headers={**kept, **headers},
+            headers={**_custom_headers(request), **headers},
         )
         signature.options = told_to_workers(self.app, None, signature.options)
         if ORIGINAL in (request.headers or {}):
@@ -452,8 +455,27 @@ def carrier_of(request: Any) -> dict[str, Any]:
         "priority": (request.delivery_info or {}).get("priority"),
         "root_id": request.root_id if request.root_id != request.id else None,
         "parent_id": request.parent_id,
+        "headers": _custom_headers(request),
     }
     return {name: value for name, value in kept.items() if value}
+
+
+def is_sent_again(task_id: Any, options: dict[str, Any]) -> bool:
+    """Whether a call sends a message that has passed laraq's door.
+
+    What another message says of its own job is taken out: `headers=self.request.headers` hands on what is the caller's.
+    """
+    headers = options.get("headers") or {}
+    if LARAQ not in headers:
+        return False
+    if task_id is None:
+        options["headers"] = {name: value for name, value in headers.items() if name not in _LEFT_BEHIND}
+    return task_id is not None
+
+
+def _custom_headers(request: Any) -> dict[str, Any]:
+    """What neither Celery nor laraq wrote, but the application, or a tracing library."""
+    return {name: value for name, value in (request.headers or {}).items() if name not in _LEFT_BEHIND}
 
 
 def _wait(when: Any) -> float:
