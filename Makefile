@@ -7,7 +7,7 @@ ENV := .venv/.made-by-make
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env services lint types oldest pytest test demo bench clean
+.PHONY: help env services lint types tracing oldest pytest test demo bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -29,9 +29,12 @@ lint: env ## ruff and the import contracts
 types: env ## mypy, strict
 	$(BIN)/mypy
 
+tracing: env ## the tracing libraries that some tests run beside laraq
+	@scripts/tracing
+
 # Tests that measure time or kill come after all others, two at a time: they mostly wait. Both parts always run. What
 # fails is run once more, alone: a loaded machine is no defect, a second failure is.
-pytest: env services ## the tests alone
+pytest: env services tracing ## the tests alone
 	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
 	$(BIN)/pytest -n 4 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
 	$(BIN)/pytest -n 2 --dist loadgroup -m serial --durations 15 || failed=1; \
@@ -53,4 +56,4 @@ bench: env services ## where the time goes, compared with plain Celery
 	$(BIN)/python benchmarks/publish.py
 
 clean: ## remove all that was made here, except servers
-	rm -rf .venv .venv-oldest .services.env build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .tracing .services.env build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
