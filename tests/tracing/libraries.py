@@ -18,13 +18,20 @@ sys.path.append(os.environ["TRACING"])
 #: Nothing they collect leaves the process.
 _SENTRY = """
 import sentry_sdk
+from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.transport import Transport
 
 class Nowhere(Transport):
     def capture_envelope(self, envelope):
         pass
 
-sentry_sdk.init("http://nobody@127.0.0.1:9/1", transport=Nowhere, traces_sample_rate=1.0)
+sentry_sdk.init(
+    "http://nobody@127.0.0.1:9/1",
+    transport=Nowhere,
+    traces_sample_rate=1.0,
+    integrations=[CeleryIntegration()],
+    auto_enabling_integrations=False,  # else each process imports all that Sentry knows
+)
 
 HEADER = "sentry-trace"
 

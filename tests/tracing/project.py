@@ -80,7 +80,7 @@ class DiesTwice(Dies):
 
 class Hangs(Case):
     tries = 1
-    timeout = 2
+    timeout = 4  # the library's first steps in a process take their time
 
     def act(self):
         while True:
@@ -146,13 +146,13 @@ def send():
     Fails.dispatch("fails")
     Releases.apply_async(("releases",), **mine)
     Releases.apply_async(("forged",), headers={"headers": {"tenant": "x", **forged}})
+    Hangs.dispatch("hangs")
     Secret.dispatch("encrypted")
     Waits.apply_async(("waits",), countdown=1.2, **mine)
     Retries.apply_async(("retries",), **mine)
     RetriesWithHeaders.apply_async(("retries with headers",), **mine)
     Dies.dispatch("dies")
     DiesTwice.dispatch("dies twice")
-    Hangs.dispatch("hangs")
     Parks.apply_async(("parks",), **mine)
     HandsOn.apply_async(("hands on",), **mine)
     FailsUntilMended.apply_async(("fails until mended",), task_id="mended", **mine)
@@ -229,7 +229,8 @@ LATER = {"parks": [1], "fails until mended": [1, 1], "new": [1, 2]}
 #: Cases sent with a header of the application's own.
 WITH_TENANT = {
     "releases", "forged", "waits", "retries", "retries with headers", "parks", "hands on", "handed on",
-    "handed on to a task", "fails until mended", "task retries", "task fails", "task fails and retries", "ordinary", "new",
+    "handed on to a task", "fails until mended", "task retries", "task fails", "task fails and retries", "ordinary",
+    "new",
 }  # fmt: skip
 
 #: Starts by case whose message another process sent than the one that ran the job before: a trace of its own.

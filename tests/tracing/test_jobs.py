@@ -50,7 +50,7 @@ def test_every_start_is_counted_and_traced(
 
 def _tell_the_story(project: Project, stage: Stage) -> None:
     stage.store.locks.acquire("overlap:k", "holder", 60)
-    with project.worker(concurrency=2) as old:
+    with project.worker(concurrency=3) as old:
         sent_in = project.python("""
             import tracing, proj, tomorrow
             with tracing.begun():
