@@ -46,7 +46,7 @@ class LaraqTask(JobTask):
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's own; a task that is unique or debounced passes laraq's door first."""
         cls: Any = self.job_class
-        sent = is_sent_again(task_id, options)
+        sent = is_sent_again(self.app, task_id, options)
         task_id = None if task_id is None else str(task_id)
         if sent:
             options = told_to_workers(self.app, self, options)

@@ -73,7 +73,7 @@ class JobTask(Task):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
-        if is_sent_again(task_id, options):
+        if is_sent_again(self.app, task_id, options):
             return super().apply_async(args, kwargs, task_id=task_id, **told_to_workers(self.app, self, options))
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
@@ -460,17 +460,19 @@ def carrier_of(request: Any) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value}
 
 
-def is_sent_again(task_id: Any, options: dict[str, Any]) -> bool:
-    """Whether a call sends a message that has passed laraq's door.
+def is_sent_again(app: Any, task_id: Any, options: dict[str, Any]) -> bool:
+    """Whether a call sends the message of the job that runs here once more.
 
-    What another message says of its own job is taken out: `headers=self.request.headers` hands on what is the caller's.
+    What any other call has of laraq's is taken out of its options: `headers=self.request.headers` means the rest.
     """
     headers = options.get("headers") or {}
     if LARAQ not in headers:
         return False
-    if task_id is None:
-        options["headers"] = {name: value for name, value in headers.items() if name not in _LEFT_BEHIND}
-    return task_id is not None
+    running = app.current_worker_task
+    if running is not None and task_id is not None and running.request.id == str(task_id):
+        return True
+    options["headers"] = {name: value for name, value in headers.items() if name not in _LEFT_BEHIND}
+    return False
 
 
 def _custom_headers(request: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class HandsOn(Case):
         if self.attempts < 2:
             self.release(0)
         else:
-            Releases.apply_async(("handed on",), headers=current_task.request.headers)
+            Releases.apply_async(("handed on",), task_id="handed on", headers=current_task.request.headers)
             fails.apply_async(("handed on to a task",), headers=current_task.request.headers)
 
 @app.task(base=LaraqTask, bind=True, tries=2, max_retries=2)
