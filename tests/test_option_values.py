@@ -1,5 +1,4 @@
-"""What options may be, wherever they are said: in a class, `@job`, a task, an instance, a method, a verb, a message.
-And the table of the guide."""
+"""What options may be, in classes, `@job`, tasks, instances, methods, verbs and messages; the table of the guide."""
 
 from __future__ import annotations
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
+from laraq import Laraq
+from laraq.errors import ConfigurationError
+from laraq.transport import FOREVER, lease_seconds
 from laraq_celery.transports import lease_options
 from tests.broker.celery_app import rows
 from tests.support.project import Project
@@ -49,6 +53,21 @@ def test_the_connection_comes_before_the_apps_options_and_those_before_the_setti
     }
 
 
+@pytest.mark.parametrize("value", [0, -1, "soon", float("nan"), float("inf"), [], "1e30"])
+def test_what_is_no_length_of_time_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="retry_after must be a number of seconds above 0, or None"):
+        lease_seconds(value)
+
+
+@pytest.mark.parametrize("where", ["code", "app"])
+def test_none_is_something_to_say_in_the_settings(where: str) -> None:
+    app = Celery("t", broker="memory://", set_as_current=False)
+    if where == "app":
+        app.conf.laraq_retry_after = None
+    laraq = Laraq(app, **({"retry_after": None} if where == "code" else {}))
+    assert laraq.settings.retry_after is None
+
+
 def test_other_brokers_get_no_option_they_would_refuse() -> None:
     assert lease_options("amqp://", {"confirm_publish": True}, 7, 90) == {"confirm_publish": True}
 
@@ -59,11 +78,12 @@ def test_other_brokers_get_no_option_they_would_refuse() -> None:
         ("laraq", ["mail"], "{}", {}, 7),
         ("celery", [], "{}", {"LARAQ_RETRY_AFTER": "11"}, 11),
         ("celery", [], "{'retry_after': 13}", {"LARAQ_RETRY_AFTER": "11"}, 13),
+        ("celery", [], "{'retry_after': None}", {"LARAQ_RETRY_AFTER": "11"}, FOREVER),
     ],
-    ids=["named connection", "setting", "default connection"],
+    ids=["named connection", "setting", "default connection", "None is for ever"],
 )
 def test_a_worker_leases_for_that_long(
-    tmp_path: Path, command: Any, args: Sequence[str], default: str, environment: dict[str, str], expected: int
+    tmp_path: Path, command: Any, args: Sequence[str], default: str, environment: dict[str, str], expected: float
 ) -> None:
     databases = {name: f"sqlite:///{tmp_path / name}.db" for name in ("home", "mail")}
     env = {"HOME_DATABASE": databases["home"], "MAIL_DATABASE": databases["mail"], "DEFAULT": default, **environment}

@@ -72,12 +72,9 @@ def test_the_alias_of_a_field_is_in_the_error_of_a_refused_name() -> None:
         @job
         def wait(timeout: int) -> None: ...
 
+    members = {"__annotations__": {"other": Annotated[str, Field(alias="url")]}, "__module__": __name__, "other": ""}
     with pytest.raises(JobDefinitionError, match="two fields are called 'url'"):
-        type(
-            "Twice",
-            (Fetch,),
-            {"__annotations__": {"other": Annotated[str, Field(alias="url")]}, "__module__": __name__},
-        )("x", other="y")
+        type("Twice", (Fetch,), members)("x", other="y")
 
 
 def test_celery_s_callers_of_a_task_that_became_a_job_go_on_as_they_did() -> None:
