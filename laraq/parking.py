@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from laraq.delivery import Obstacle
@@ -28,8 +27,8 @@ class ParkingLot:
 
     def __init__(self, laraq: Laraq) -> None:
         self._laraq = laraq
-        #: Set when a job was parked from this process: somebody may have to be called earlier than was thought.
-        self.changed = threading.Event()
+        #: Called when a job was parked from this process: somebody may have to be called earlier than was thought.
+        self.changed: Callable[[], None] = lambda: None
 
     def park(self, obstacle: Obstacle, payload: Payload) -> None:
         """Keep the job until the obstacle is gone. Raises StoreError, or ValueError for one that is no JSON."""

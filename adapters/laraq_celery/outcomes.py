@@ -25,7 +25,6 @@ from laraq.tally import Success
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
-    from laraq.batches import BatchService
     from laraq.run import Run
     from laraq_celery.request import JobRequest
 
@@ -61,8 +60,7 @@ class Outcomes:
         self._news, self._hurry = threading.Event(), threading.Event()
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = False
-        self._batches: BatchService
+        self._registered = self._stopping = False
 
     def takes(self, run: Run) -> bool:
         """In a child: whether the parent tells the batch of this run.
@@ -91,6 +89,10 @@ class Outcomes:
             self._hurry.set()
         if not self._news.is_set():
             self._news.set()
+        if self._registered and self._thread is None:
+            _ = self._laraq.batches  # made in one thread
+            self._thread = threading.Thread(target=self._work, name="laraq-outcomes", daemon=True)
+            self._thread.start()
 
     def register(self, hub: Any) -> None:
         """Acknowledge in this event loop."""
@@ -99,10 +101,7 @@ class Outcomes:
             for end in self._ends:
                 end.setblocking(False)
         hub.add_reader(self._ends[0], self._acknowledge)
-        if self._thread is None:
-            self._batches = self._laraq.batches  # made in one thread
-            self._thread = threading.Thread(target=self._work, name="laraq-outcomes", daemon=True)
-            self._thread.start()
+        self._registered = True
 
     def stop(self, patience: float | None = None) -> None:
         """Tell what is left, for `patience` seconds at most; jobs that end from now on are told by who adds them."""
@@ -159,7 +158,7 @@ class Outcomes:
 
         def tell() -> None:
             with busy:
-                self._batches.succeeded_together(id, successes)
+                self._laraq.batches.succeeded_together(id, successes)
 
         while True:
             try:

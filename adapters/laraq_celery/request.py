@@ -156,7 +156,7 @@ class JobRequest(Request):
         """Sent again, or parked: then steps/parked.py must know."""
         super().on_retry(exc_info)
         if getattr(exc_info.exception, "message", None) == PARKED:
-            self._app.laraq.parking.changed.set()
+            self._app.laraq.parking.changed()
 
     def _settle_in_child(self, kind: str, detail: str) -> None:
         if self._crash_seen:

@@ -63,6 +63,8 @@ class RedisParking:
     def due(self, home: str) -> tuple[Sequence[Line], float | None]:
         """The lines that are due, and the seconds until the next one is."""
         with store_errors(self._label):
+            if not self._client.exists(self._home(home)):  # nearly always, and one command instead of four
+                return [], None
             left, *lines = self._due([self._home(home)], [_LINES])
         return [Line.from_text(_text(line)) for line in lines], None if left < 0 else left / 1000
 

@@ -2,7 +2,7 @@
 
 kombu's Redis transport keeps what a worker has taken in a hash, with the time of taking in a sorted set. Whatever is
 in there for longer than `visibility_timeout` is given to somebody else, though its worker be alive and at it; and
-only every hundred seconds does anybody look.
+only every hundred seconds does anybody look. Here somebody looks when the oldest lease is over.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -16,8 +16,8 @@ from typing import Any
 
 logger = logging.getLogger("laraq.leases")
 
-#: Seconds between looks for what dead workers held.
-SWEEP = 3.0
+#: Seconds at least, while leases are over, and at most between two looks at what others hold.
+SWEEP, LONGEST = 3.0, 30.0
 
 #: Renewals within one visibility timeout: two may fail.
 RENEWALS = 3
@@ -45,6 +45,7 @@ class RedisLeases:
         self.timeout = float(channel.visibility_timeout)
         self.interval = min(self.timeout / RENEWALS, SWEEP)
         self._renew_at = time.monotonic()
+        self._wait = 0.0
 
     def _set(self, name: str, value: float) -> None:
         setattr(self._channel, name, value)
@@ -60,6 +61,10 @@ class RedisLeases:
         missing += [f"qos.{name}" for name in _QOS if not hasattr(getattr(channel, "qos", None), name)]
         return f"this kombu has no {', '.join(missing)}" if missing else ""
 
+    def wait(self) -> float:
+        """Seconds until the next beat: for as long no lease there is can be over, and none of ours is due."""
+        return self._wait
+
     def beat(self) -> bool:
         """Renew and sweep; say whether anything is held."""
         channel = self._channel
@@ -67,11 +72,20 @@ class RedisLeases:
             return False
         try:
             self._renew()
-            channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
-        except Exception as error:  # whatever it is: the thread must live, or jobs would run twice
-            self._renew_at = time.monotonic()
+            left = self._left()
+            if left <= 0:
+                channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
+            self._wait = min(max(left, self.interval), self.timeout / RENEWALS, LONGEST)
+        except Exception as error:  # whatever it is: it must go on, or jobs would run twice
+            self._renew_at, self._wait = time.monotonic(), self.interval
             logger.warning("Leases could not be renewed, trying again: %r", error)
         return bool(self._held())
+
+    def _left(self) -> float:
+        """Seconds until the oldest lease is over, whoever holds it; those that begin now are longer."""
+        with self._channel.conn_or_acquire() as client:
+            oldest = client.zrange(self._channel.qos.unacked_index_key, 0, 0, withscores=True)
+        return self.timeout if not oldest else float(oldest[0][1]) + self.timeout - time.time()
 
     def _renew(self) -> None:
         if time.monotonic() < self._renew_at:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 
 from laraq.errors import LaraqError
-from laraq.forks import busy
+from laraq.transport import Heartbeat
 
 logger = logging.getLogger("laraq")
 
@@ -32,37 +31,43 @@ FIRST_PRUNE, PRUNE = 5.0, 3600.0
 
 
 class Housekeeping(StartStopStep):
-    """A thread, since a solo pool runs jobs inside of the event loop, and a store that is slow must not stop it."""
+    """Not in the event loop: a store that is slow must not stop it."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._stopped: threading.Event | None = None
+        self._laraq = parent.app.laraq
+        self._heartbeat = Heartbeat(self._tidy_up, self._wait, quick=False)
+        self._started = False
         self._prune_at = time.monotonic() + random.uniform(0, FIRST_PRUNE)  # noqa: S311 # no secret
 
     def start(self, consumer: Any) -> None:
         """Begin; a new connection goes on."""
-        self._stopped = threading.Event()
-        arguments = (consumer.app.laraq, self._stopped)
-        threading.Thread(target=self._work, args=arguments, name="laraq-housekeeping", daemon=True).start()
+        self._started = True
+        self._heartbeat.attach()
 
     def stop(self, consumer: Any) -> None:
         """End with the connection."""
-        if self._stopped is not None:
-            self._stopped.set()
-            self._stopped = None
+        if self._started:
+            self._started = False
+            self._heartbeat.detach()
 
     shutdown = stop
 
-    def _work(self, laraq: Any, stopped: threading.Event) -> None:
-        while not stopped.wait(min(max(self._prune_at - time.monotonic(), 0.0), ERASE)):
-            try:
-                with busy:
-                    if laraq.host.acknowledged is not None:
-                        laraq.host.acknowledged.erase_gone(laraq.store.journal)
-                    if time.monotonic() >= self._prune_at:
-                        self._prune_at = time.monotonic() + PRUNE * random.uniform(0.5, 1.5)  # noqa: S311 # no secret
-                        laraq.store.journal.prune(JOURNAL_KEPT)
-            except LaraqError as error:
-                logger.warning("The run journal was not tidied up, trying again: %s", error)
+    def _wait(self) -> float:
+        return min(max(self._prune_at - time.monotonic(), 0.0), ERASE)
+
+    def _tidy_up(self) -> bool:
+        if not self._started:
+            return False
+        laraq = self._laraq
+        try:
+            if laraq.host.acknowledged is not None:
+                laraq.host.acknowledged.erase_gone(laraq.store.journal)
+            if time.monotonic() >= self._prune_at:
+                self._prune_at = time.monotonic() + PRUNE * random.uniform(0.5, 1.5)  # noqa: S311 # no secret
+                laraq.store.journal.prune(JOURNAL_KEPT)
+        except LaraqError as error:
+            logger.warning("The run journal was not tidied up, trying again: %s", error)
+        return False

@@ -7,13 +7,13 @@ callers that died.
 from __future__ import annotations
 
 import logging
-import threading
+from functools import partial
 from typing import Any
 
 from celery.bootsteps import StartStopStep
 
 from laraq.errors import LaraqError
-from laraq.forks import busy
+from laraq.transport import Heartbeat
 
 logger = logging.getLogger("laraq.parking")
 
@@ -23,47 +23,47 @@ LOOK = 10.0
 #: Seconds after which a worker looks again when the store did not answer.
 STORE_DOWN = 5.0
 
-#: Seconds in which many jobs that are parked wake the thread once.
+#: Seconds in which many jobs that are parked have it look once.
 BREATH = 0.05
 
 
 class ParkedJobs(StartStopStep):
-    """A thread, since the solo pool runs jobs inside of the event loop, and a store that is down must not stop it."""
+    """Not in the event loop: a store that is down must not stop it."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._stopped: threading.Event | None = None
+        self._laraq = parent.app.laraq
+        self._heartbeat = Heartbeat(self._look, lambda: self._wait, quick=False)
+        self._started = False
+        self._wait = 0.0
+        self._said = ""
 
     def start(self, consumer: Any) -> None:
         """Look now, and then when something is due; a new connection begins anew."""
-        self._stopped = threading.Event()
-        lot = consumer.app.laraq.parking
-        threading.Thread(target=_send_due, args=(lot, self._stopped), name="laraq-parked", daemon=True).start()
+        self._laraq.parking.changed = partial(self._heartbeat.hurry, BREATH)
+        self._started, self._wait = True, 0.0
+        self._heartbeat.attach()
 
     def stop(self, consumer: Any) -> None:
         """End with the connection."""
-        if self._stopped is not None:
-            self._stopped.set()
-            consumer.app.laraq.parking.changed.set()
-            self._stopped = None
+        if self._started:
+            self._started = False
+            self._heartbeat.detach()
 
     shutdown = stop
 
-
-def _send_due(lot: Any, stopped: threading.Event) -> None:
-    said = ""
-    while not stopped.is_set():
-        lot.changed.clear()
+    def _look(self) -> bool:
+        if not self._started:
+            return False
         try:
-            with busy:
-                left = lot.send_due()
-            said = ""
+            left = self._laraq.parking.send_due()
+            self._said = ""
         except LaraqError as error:
-            if str(error) != said:
-                said = str(error)
-                logger.warning("Parked jobs wait longer: %s", said)
+            if str(error) != self._said:
+                self._said = str(error)
+                logger.warning("Parked jobs wait longer: %s", error)
             left = STORE_DOWN
-        if lot.changed.wait(LOOK if left is None else min(left, LOOK)):
-            stopped.wait(BREATH)
+        self._wait = LOOK if left is None else min(left, LOOK)
+        return False

@@ -27,7 +27,7 @@ HOLD_BACK = 3.0
 
 
 class StockBroker(StartStopStep):
-    """Runs RedisLeases and the Mover in threads, for a solo pool runs its jobs where the timer would fire."""
+    """RedisLeases and the Mover beat outside of the event loop, in which a solo pool runs its jobs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -76,10 +76,10 @@ class StockBroker(StartStopStep):
             return f"leases are not renewed ({lacking})"
         ours = self._laraq.embedded or "retry_after" in settings.model_fields_set
         leases = RedisLeases(channel, settings.retry_after if ours else None)
-        self._beat(Heartbeat(leases.beat, leases.interval))
+        self._beat(Heartbeat(leases.beat, leases.wait))
         return (
             f"leases of {leases.timeout:g} s are renewed while this worker lives,"
-            f" and what dead workers held is looked for every {leases.interval:g} s"
+            " and what dead workers held goes back when its lease is over"
         )
 
     def _move_delayed(self, consumer: Any) -> str:
@@ -89,7 +89,7 @@ class StockBroker(StartStopStep):
         if self._mover is None or self._moving is None:
             # Once: it has a connection of its own, and two threads must not share that.
             self._mover = Mover(consumer.app, delays, delays.store)
-            self._moving = Heartbeat(self._mover.run, self._mover.wait)
+            self._moving = Heartbeat(self._mover.run, self._mover.wait, quick=False)
         self._beat(self._moving)
         how = "in the same Redis, moved atomically" if self._mover.atomic else self._laraq.store.label
         return f"jobs delayed by more than {delays.over:g} s wait in the store ({how})"
