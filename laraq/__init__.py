@@ -72,11 +72,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """`laraq.LaraqTask` is Celery's half of laraq: it is imported when somebody asks for it."""
+    """What is looked up when somebody asks for it: `laraq.LaraqTask`, Celery's half of laraq, and the version."""
     if name == "LaraqTask":
         from importlib import import_module
 
         return import_module("laraq_celery").LaraqTask
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("laraq")
     raise AttributeError(f"module 'laraq' has no attribute {name!r}")
 
 
