@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from click.testing import CliRunner
+from kombu import Connection
 
 from laraq import Laraq
 from laraq.cli import laraq
@@ -105,6 +106,39 @@ def test_a_worker_that_is_done_leaves_the_other_jobs_unstarted(
     assert sorted(shop.notes()) == [f"{n} 1" for n in range(6)]
     shop.work("--stop-when-empty")
     assert len(shop.notes()) == 6
+
+
+@pytest.mark.parametrize("broker", ["redis", "amqp", "laraq-redis", "laraq-db"])
+def test_a_worker_that_stops_when_empty_waits_neither_for_delays_nor_for_other_workers(
+    broker: str, tmp_path: Path, request: pytest.FixtureRequest, queue_name: str
+) -> None:
+    store = request.getfixturevalue("redis_url")
+    urls = {"laraq-redis": f"laraq-{store}", "laraq-db": f"laraq-db+sqlite:///{tmp_path / 'broker.db'}"}
+    url = urls.get(broker) or request.getfixturevalue(f"{broker}_url")
+    shop = Shop(tmp_path, url, store, queue_name)
+    shop.python("import proj; proj.queue.migrate(); proj.Note(1).dispatch()")
+    with Connection(url, transport_options={"create_tables": True}) as other:
+        held = other.default_channel.basic_get(queue_name)
+        assert held is not None
+        shop.python("""
+            import proj
+            proj.Note(2).with_delay(600).dispatch()
+            proj.Note(3).with_delay(9).dispatch()
+            proj.Note(4).dispatch()
+        """)
+        shop.work("--stop-when-empty", "--timeout", "0")
+        assert shop.notes() == ["4 1"]
+        other.default_channel.basic_reject(held.delivery_tag, requeue=True)
+
+
+def test_what_is_due_in_the_store_is_done_before_a_worker_stops(shop: Shop) -> None:
+    shop.python("""
+        import proj
+        proj.app.conf.laraq_store_delays_over = 0.1
+        proj.Note(1).with_delay(0.2).dispatch()
+    """)
+    shop.work("--stop-when-empty")
+    assert shop.notes() == ["1 1"]
 
 
 def test_a_worker_without_an_end_stops_when_it_is_told_to(shop: Shop) -> None:
