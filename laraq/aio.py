@@ -1,7 +1,7 @@
 """One event loop per thread that runs async jobs, kept open between them so that clients can be reused.
 
-Green threads (gevent, eventlet) share one loop, which has a real thread of its own: a coroutine of one goes on while others
-run, and theirs may block without stopping it.
+Green threads (gevent, eventlet) are one thread to asyncio, in which one loop can run at a time. They share a loop,
+which runs in a green thread of its own (`laraq.green`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from laraq import native
+from laraq import green
 
 T = TypeVar("T")
 
@@ -28,18 +28,14 @@ class _Here(threading.local):
 
 _here = _Here()
 
-#: Of green threads: the loop they share, with the process it belongs to; and the real threads of such loops.
-_shared: tuple[int, asyncio.AbstractEventLoop] | None = None
-_loop_threads: set[int] = set()
-
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it to its end, seeing the caller's context variables.
 
     Called where a loop already runs (a sync verb inside async code), it runs in a thread of its own.
     """
-    if native.is_green():
-        return _run_green(coroutine)
+    if green.is_green():
+        return green.run(coroutine)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -93,49 +89,3 @@ def _run_once(coroutine: Coroutine[Any, Any, T]) -> T:
 async def _watched(coroutine: Coroutine[Any, Any, T]) -> T:
     _here.task = asyncio.current_task()
     return await coroutine
-
-
-def _run_green(coroutine: Coroutine[Any, Any, T]) -> T:
-    """In the loop they share, or called from inside of such a loop, which waits for it, in one of its own."""
-    inside = native.this_thread() in _loop_threads
-    loop = _new_loop() if inside else _shared_loop()
-    over = native.Signal()
-    try:
-        # `call_soon_threadsafe` takes this context along.
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        future.add_done_callback(lambda _: over.give())
-        try:
-            over.wait()
-        except BaseException:  # the timeout of a green pool, or its end
-            if not future.cancel():
-                over.wait()
-            raise
-        return future.result()
-    finally:
-        over.close()
-        if inside:
-            loop.call_soon_threadsafe(loop.stop)
-
-
-def _shared_loop() -> asyncio.AbstractEventLoop:
-    global _shared
-    if _shared is None or _shared[0] != os.getpid():
-        _shared = (os.getpid(), _new_loop())
-    return _shared[1]
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """A loop that runs in a real thread until it is stopped."""
-    loop = asyncio.new_event_loop()
-
-    def serve() -> None:
-        thread = native.this_thread()
-        _loop_threads.add(thread)
-        try:
-            with asyncio.Runner(loop_factory=lambda: loop):
-                loop.run_forever()
-        finally:
-            _loop_threads.discard(thread)
-
-    native.start(serve)
-    return loop
