@@ -24,6 +24,7 @@ def current() -> Laraq:
     if not entered and not _default:
         # The composition root is above this file; it is asked for by name, never imported here.
         importlib.import_module("laraq.app").Laraq()
+        _default[0].implied = True
     laraq: Laraq = entered[-1] if entered else _default[0]
     return laraq
 
