@@ -7,7 +7,7 @@ ENV := .venv/.made-by-make
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env services lint types tracing oldest pytest test demo bench clean
+.PHONY: help env services lint types tracing oldest wheel pytest test demo bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -46,7 +46,10 @@ pytest: env services tracing ## the tests alone
 oldest: env services ## the tests that depend most on Celery, kombu and SQLAlchemy, on the oldest versions allowed
 	@scripts/oldest
 
-test: env services lint types oldest pytest ## everything that must hold
+wheel: env services ## the built wheel in an empty environment: the quick start on each broker, all blocks of README and guide
+	@scripts/wheel
+
+test: env services lint types oldest wheel pytest ## everything that must hold
 
 demo: env ## the main job, from dispatch to done: a file of cities imported by a worker, with no server
 	@$(BIN)/laraq demo
@@ -56,4 +59,5 @@ bench: env services ## where the time goes, compared with plain Celery
 	$(BIN)/python benchmarks/publish.py
 
 clean: ## remove all that was made here, except servers
-	rm -rf .venv .venv-oldest .tracing .services.env build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-wheel .tracing .services.env build dist
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -128,6 +128,10 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for."""
     if name == "verdicts":
         return import_module("laraq.verdicts")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("laraq")
     if name not in _PLACE:
         raise AttributeError(f"module 'laraq' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_PLACE[name]), name)

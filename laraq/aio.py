@@ -1,4 +1,8 @@
-"""One event loop per thread that runs async jobs, kept open between them so that clients can be reused."""
+"""One event loop per thread that runs async jobs, kept open between them so that clients can be reused.
+
+Green threads (gevent, eventlet) are one thread to asyncio, in which one loop can run at a time. They share a loop,
+which runs in a green thread of its own (`laraq.green`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from laraq import green
 
 T = TypeVar("T")
 
@@ -28,6 +34,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     Called where a loop already runs (a sync verb inside async code), it runs in a thread of its own.
     """
+    if green.is_green():
+        return green.run(coroutine)
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from laraq.batches import BatchService
@@ -47,6 +48,9 @@ class Laraq:
 
     Nothing is read, imported or connected before it is needed, so it may be made before the app is configured.
     """
+
+    #: Whether nobody has made it: the stand-in where no app is attached (`current.current`).
+    implied = False
 
     def __init__(
         self,
@@ -176,8 +180,8 @@ class Laraq:
             settings.connections,
             self._connect,
             {
-                settings.default: lambda: self.host.connect(settings.default, {}),
-                **{name: lambda: self.host.connect(settings.default, {}) for name in self.host.aliases()},
+                settings.default: self._own_broker,
+                **dict.fromkeys(self.host.aliases(), self._own_broker),
                 "sync": lambda: SyncConnection(self),
                 "null": NullConnection,
                 "deferred": lambda: DeferredConnection(self),
@@ -275,6 +279,20 @@ class Laraq:
             stores.append(self._store_of_batches)
         return stores
 
+    def _own_broker(self) -> QueueConnection:
+        self._say_if_implied()
+        return self.host.connect(self.settings.default, {})
+
+    def _say_if_implied(self) -> None:
+        """Once, and not where somebody has said where it is: the app that was meant may just not be imported."""
+        if self.implied and "url" not in self.settings.model_fields_set:
+            self.implied = False
+            logger.warning(
+                "No app is attached in this process, so jobs, locks and records go to the file %s. Import the module"
+                " that has Laraq(app) before, or, if the file is meant, say so: queue = Laraq(), or LARAQ_URL.",
+                Path(self.settings.url.removeprefix("sqlite:///")).resolve(),
+            )
+
     def _connect(self, name: str, config: Any) -> QueueConnection:
         config = {"url": config} if isinstance(config, str) else dict(config)
         match config.get("driver"):
@@ -292,6 +310,7 @@ class Laraq:
                 raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
 
     def _store_of_the_app(self) -> Store:
+        self._say_if_implied()
         return self._open(self._store_url_of_the_app() or self.settings.url)
 
     def _open(self, url: str) -> Store:

@@ -27,6 +27,7 @@ def current() -> Laraq:
     if laraq is None:
         # The composition root is above this file; it is asked for by name, never imported here.
         laraq = importlib.import_module("laraq.app").Laraq()
+        laraq.implied = True
     return laraq
 
 

@@ -50,6 +50,12 @@ class Backoff:
         return max(0.0, wait * (1.0 + self.jitter * random.uniform(-1, 1)))  # noqa: S311 - spreads load, guards nothing
 
 
+def which(policy: RetryPolicy, attempt: int) -> str:
+    """`attempt 1 of 3`, for people; without the number of all where there is none."""
+    limited = policy.retry_until is None and policy.tries > 0
+    return f"attempt {attempt} of {policy.tries}" if limited else f"attempt {attempt}"
+
+
 def exhausted(policy: RetryPolicy, attempt: int, now: float) -> bool:
     """Whether this start is one too many; at `now == retry_until` the job still runs."""
     if policy.retry_until is not None:

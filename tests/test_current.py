@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -111,3 +113,30 @@ def test_without_any_app_there_is_an_embedded_one_which_yields_to_the_first_atta
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+JOBS = "from laraq import Bus, Job, Laraq, Queue, lock\nclass Note(Job):\n    def handle(self): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "url", "said"),
+    [
+        ("Note.dispatch(); Note.dispatch(); Bus.batch([Note()]).dispatch()", None, 1),
+        ("lock('report', 60).acquire()", None, 1),
+        ("Note().on_connection('database').dispatch()", None, 1),
+        ("print(Queue.size())", None, 1),
+        ("Note.dispatch()", "sqlite:///laraq.db", 0),
+        ("Laraq(); Note.dispatch()", None, 0),
+        ("Note.dispatch_sync(); Note().on_connection('null').dispatch()", None, 0),
+    ],
+)
+def test_what_goes_to_the_file_because_no_app_is_attached_is_said_once(
+    code: str, url: str | None, said: int, tmp_path: Path
+) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LARAQ_")}
+    env |= {"LARAQ_URL": url} if url else {}
+    done = subprocess.run(
+        [sys.executable, "-c", JOBS + code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count(f"go to the file {tmp_path / 'laraq.db'}. Import the module that has Laraq(app)") == said
+    assert len(done.stderr.splitlines()) == said

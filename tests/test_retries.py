@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laraq import Backoff
 from laraq.delivery import Fail, Release
 from laraq.errors import JobLostError, JobTimedOutError
-from laraq.retries import RetryPolicy, backoff_after, counts, exhausted, judge, used_up
+from laraq.retries import RetryPolicy, backoff_after, counts, exhausted, judge, used_up, which
 
 NOW = 1_000.0
 ERROR = ValueError("no")
@@ -176,3 +176,15 @@ def test_tries_bound_the_starts_whatever_happens(policy: RetryPolicy, attempt: i
             if isinstance(judge(policy, start, started, error, NOW), Fail):
                 break
         assert started <= policy.tries
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (RetryPolicy(tries=3), "attempt 2 of 3"),
+        (RetryPolicy(tries=0), "attempt 2"),
+        (RetryPolicy(tries=3, retry_until=NOW), "attempt 2"),
+    ],
+)
+def test_people_read_how_many_attempts_there_are_where_they_are_counted(policy: RetryPolicy, expected: str) -> None:
+    assert which(policy, 2) == expected

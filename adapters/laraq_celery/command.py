@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from laraq.current import current
 from laraq.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
-    from laraq.cli.host import WorkOptions
+    from laraq.cli.host import HostOption, WorkOptions
     from laraq_celery.host import CeleryHost
 
 #: Packages that stand between the command line and a module it imports.
@@ -71,6 +72,12 @@ class CeleryCommands:
         Raises ConfigurationError.
         """
         _import_default_modules(cast("CeleryHost", laraq.host).app)
+
+    def work_options(self) -> Sequence[HostOption]:
+        """Those of `celery worker`."""
+        from laraq_celery.work import own_options
+
+        return own_options()
 
     def work(self, laraq: Laraq, options: WorkOptions) -> int:
         """Be a Celery worker."""

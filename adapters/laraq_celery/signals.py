@@ -57,6 +57,7 @@ def connect(laraq: Laraq, app: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _say_what_the_pool_cannot(app, sender.pool)
+            _say_that_there_are_no_jobs(app)
             _say_who_shares(laraq)
 
     def worker_process_init(**_: Any) -> None:
@@ -150,6 +151,19 @@ def _say_who_shares(laraq: Laraq) -> None:
         store.cache.put("apps", json.dumps(sorted(names | {own})), SHARERS_KEPT)
     except StoreError as error:
         logger.warning("It is not known who else keeps records in %s: %s", store.label, error)
+
+
+def _say_that_there_are_no_jobs(app: Any) -> None:
+    """Their module was not imported, as a rule. An app may want nothing of laraq but its limits and locks, though."""
+    own = [task for name, task in app.tasks.items() if not name.startswith(("celery.", "laraq."))]
+    if any(hasattr(task, "job_class") for task in own):
+        return
+    expected = getattr(app, "laraq_narrator", None) is not None or not own
+    logger.log(
+        logging.WARNING if expected else logging.INFO,
+        "This worker found no jobs. It knows those of the modules that it imports: name theirs with -A, in imports or"
+        " include of the app, or in Laraq(app, discover=[...]).",
+    )
 
 
 def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from celery import Task, states
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from laraq import journal
+from laraq import journal, retries
 from laraq.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
 from laraq.errors import JobFailure, PayloadError, StoreError
 from laraq.events import Events, JobPopped, JobPopping
@@ -369,6 +369,8 @@ class JobTask(Task):
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
             header = {**self.request.headers[LARAQ], **changes, "returns": run.payload.returns}
         signature = self._republish(release.delay, {LARAQ: header})
+        if not self.request.is_eager:
+            _tell_of_release(run, release)
         error = None if release.error is None else _raisable(release.error)
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
@@ -544,6 +546,31 @@ def _starts(run: Run) -> dict[str, int]:
     """How often the job was started, as its next message says."""
     delivery, free = run.delivery, isinstance(run.verdict, Release) and not run.verdict.counted
     return {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
+
+
+def _tell_of_release(run: Run, release: Release) -> None:
+    """Why the job starts again, when, and how often it still may. Of an encrypted job the error has no text, which may
+    have the secret in it."""
+    payload, error, encrypted = run.payload, release.error, CIPHER in run.payload.fields
+    attempt = run.delivery.attempt
+    start = f"attempt {attempt}" if run.job is None else retries.which(run.policy, attempt)
+    if not release.counted:
+        start += " (not counted)"
+    when = f"next in {release.delay:g} s" if release.delay else "next at once"
+    if error is None:
+        logger.info("Job %s[%s] was released: %s, %s", payload.job, payload.id, start, when)
+        return
+    text = "" if encrypted else f"({text_of(error)!r:.500})"
+    logger.warning(
+        "Job %s[%s] is retried: %s, %s: %s%s",
+        payload.job,
+        payload.id,
+        start,
+        when,
+        type(error).__name__,
+        text,
+        exc_info=error if logger.isEnabledFor(logging.INFO) and not encrypted else None,
+    )
 
 
 def _raisable(error: BaseException) -> Exception:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 
+from laraq.cli.host import HostOption
+from laraq_celery.narrator import Narrator
 from laraq_celery.steps.stop_when import StopRules
 from laraq_celery.transports import lease_of, lease_options
 
@@ -21,6 +23,24 @@ if TYPE_CHECKING:
 _BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 
 
+#: Of Celery's options those that cannot be passed on: it would start itself again, as `celery`.
+_NOT_PASSED_ON = ("--detach", "--executable")
+
+
+def own_options() -> Sequence[HostOption]:
+    """What `celery worker` takes."""
+    return [
+        HostOption(
+            tuple(param.opts),
+            bool(param.is_flag),
+            param.metavar or (" or ".join(param.type.choices) if hasattr(param.type, "choices") else None),
+            param.help or "",
+        )
+        for param in worker.params
+        if not set(param.opts) & set(_NOT_PASSED_ON)
+    ]
+
+
 def work(laraq: Laraq, options: WorkOptions) -> int:
     """Run the worker; return its exit status."""
     app = cast("CeleryHost", laraq.host).app
@@ -30,6 +50,9 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
         _serve_in_order(app)
     if options.max_jobs or options.stop_when_empty:
         app.laraq_stop_when = StopRules(options.max_jobs, options.stop_when_empty)
+    if not options.quiet:
+        app.laraq_narrator = Narrator(laraq, app, options)
+        app.laraq_narrator.listen()
     known = {param.name for param in worker.params}
     worker.params.extend(
         # Done by the program `celery`, which is not always the one around us.
@@ -42,7 +65,7 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
         _arguments(options),
         prog_name="laraq work",
         standalone_mode=False,
-        obj=CLIContext(app=app, no_color=options.no_color, workdir=None, quiet=options.quiet),
+        obj=CLIContext(app=app, no_color=options.no_color, workdir=None, quiet=True),  # no banner
         auto_envvar_prefix="CELERY_WORKER",
     )
     return int(status or 0)
@@ -65,7 +88,7 @@ def _arguments(options: WorkOptions) -> list[str]:
         arguments += ["--concurrency", options.concurrency]
     if options.pool is not None:
         arguments += ["--pool", options.pool]
-    return arguments
+    return [*arguments, *options.passed_on]
 
 
 def _serve_in_order(app: Any) -> None:

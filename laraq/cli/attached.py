@@ -33,5 +33,6 @@ def attached(context: click.Context) -> Iterator[Laraq]:
             found = host_commands().attached(app)
     except ConfigurationError as error:
         raise click.UsageError(str(error), context) from error
+    found.implied = False  # who runs a command without an app means it
     with found:
         yield found

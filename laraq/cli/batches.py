@@ -12,10 +12,22 @@ import click
 from laraq.batch import Batch
 from laraq.cli import output
 from laraq.cli.attached import attached
+from laraq.cli.fitting import Column
 from laraq.tally import BatchQuery
 
 #: Seconds between two looks of --watch.
 GLANCE = 0.5
+
+#: Of the list.
+COLUMNS = (
+    Column("ID", whole=True),
+    Column("Name"),
+    Column("Status"),
+    Column("Progress", optional=True),
+    Column("Jobs", whole=True),
+    Column("Failed", whole=True),
+    Column("Created at (UTC)", whole=True, optional=True),
+)
 
 #: Batches shown when nobody says how many.
 LIMIT = 50
@@ -26,9 +38,12 @@ LIMIT = 50
 @click.option("--unfinished", is_flag=True, help="Only those that are not finished.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
 @click.option("--watch", is_flag=True, help="Show progress bars until the batches shown are finished.")
+@click.option("--wide", is_flag=True, help="Cut nothing, however wide the list gets.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @click.pass_context
-def batches(context: click.Context, id: str | None, unfinished: bool, limit: int, watch: bool, as_json: bool) -> None:
+def batches(
+    context: click.Context, id: str | None, unfinished: bool, limit: int, watch: bool, wide: bool, as_json: bool
+) -> None:
     """List the batches, the newest first, or show one.
 
     With --watch, those that are not finished are drawn as progress bars until they are; exit status 1 when a job of
@@ -53,7 +68,7 @@ def batches(context: click.Context, id: str | None, unfinished: bool, limit: int
         elif id is not None:
             _show(chosen[0])
         else:
-            _list(chosen)
+            _list(chosen, wide)
 
 
 def status(batch: Batch) -> str:
@@ -67,7 +82,7 @@ def _whole(batch: Batch) -> dict[str, object]:
     return {**batch.to_dict(), "status": status(batch), "failed_job_ids": batch.failed_job_ids}
 
 
-def _list(chosen: Sequence[Batch]) -> None:
+def _list(chosen: Sequence[Batch], wide: bool = False) -> None:
     if not chosen:
         click.echo("No batches.")
         return
@@ -83,7 +98,7 @@ def _list(chosen: Sequence[Batch]) -> None:
         )
         for batch in chosen
     ]
-    output.table(("ID", "Name", "Status", "Progress", "Jobs", "Failed", "Created at (UTC)"), rows)
+    output.table(COLUMNS, rows, wide=wide)
 
 
 def _show(batch: Batch) -> None:

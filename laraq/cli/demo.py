@@ -1,4 +1,4 @@
-"""`laraq demo`: the example `import_csv` of the source tree, run whole."""
+"""`laraq demo`: the example `import_csv`, run whole."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-#: Not installed with the package: most of it is the file to import.
-DEMO = Path(__file__).parents[2] / "examples" / "import_csv" / "demo.py"
+#: Where it is installed, and in the source tree.
+PLACES = [Path(__file__).parents[up] / "examples" / "import_csv" / "demo.py" for up in (1, 2)]
 
 
 @click.command()
@@ -21,10 +21,8 @@ def demo(keep: bool) -> None:
     end. Broker and store are at LARAQ_URL instead when that is set; what is done there is in the queue `cities`.
     Exit status 1 when not every row of the file is accounted for.
     """
-    if not DEMO.exists():
-        raise click.ClickException(
-            "The demo and its file of cities are in the source tree of laraq, not in the installed package:"
-            " get the sources, and run make demo there."
-        )
+    found = next((place for place in PLACES if place.exists()), None)
+    if found is None:
+        raise click.ClickException(f"The demo is not at {PLACES[0]}: is laraq installed completely?")
     # In place of this process, so that Ctrl-C and signals reach the demo alone.
-    os.execv(sys.executable, [sys.executable, str(DEMO), *(["--keep"] if keep else [])])  # noqa: S606 # our own file
+    os.execv(sys.executable, [sys.executable, str(found), *(["--keep"] if keep else [])])  # noqa: S606 # our own file

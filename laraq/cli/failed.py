@@ -10,8 +10,18 @@ import click
 
 from laraq.cli import output
 from laraq.cli.attached import attached
+from laraq.cli.fitting import Column
 from laraq.failure import FailedJob
 from laraq.payload import CIPHER
+
+#: Of the list.
+COLUMNS = (
+    Column("ID", whole=True),
+    Column("Failed at (UTC)", whole=True, optional=True),
+    Column("Job", from_left=True),
+    Column("Queue", optional=True),
+    Column("Error"),
+)
 
 #: Shown in place of an encrypted job's fields.
 HIDDEN = "<encrypted>"
@@ -22,32 +32,40 @@ HIDDEN = "<encrypted>"
 @click.option("--queue", help="Only those of this queue.")
 @click.option("--job", help="Only those of this job: the dotted path of its class.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@click.option("--wide", is_flag=True, help="Cut nothing, however wide the list gets.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @click.pass_context
 def failed(
-    context: click.Context, id: str | None, queue: str | None, job: str | None, limit: int | None, as_json: bool
+    context: click.Context,
+    id: str | None,
+    queue: str | None,
+    job: str | None,
+    limit: int | None,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """List the failed jobs, or show one.
 
-    The newest comes first. The job with ID is shown whole, with its payload and traceback.
+    The newest comes first; on a terminal the list is cut to its width. The job with ID is shown whole, with its payload
+    and traceback, in a pager where it is long.
     """
     if id is not None and (queue or job or limit):
         raise click.UsageError("--queue, --job and --limit choose from the list: give them, or an ID.", context)
     with attached(context) as laraq:
         if id is None:
-            _list(laraq.failed.all(queue, job=job, limit=limit), as_json)
+            _list(laraq.failed.all(queue, job=job, limit=limit), as_json, wide)
         elif (found := laraq.failed.find(id)) is not None:
             _show(found, as_json)
         else:
             raise click.ClickException(f"No failed job has the id {id}.")
 
 
-def _list(jobs: Any, as_json: bool) -> None:
+def _list(jobs: Any, as_json: bool, wide: bool) -> None:
     if as_json:
         output.as_json([_summary(job) for job in jobs])
     elif jobs:
         rows = [(job.id, f"{job.failed_at:%Y-%m-%d %H:%M:%S}", _name(job), job.queue, last_error(job)) for job in jobs]
-        output.table(("ID", "Failed at (UTC)", "Job", "Queue", "Error"), rows)
+        output.table(COLUMNS, rows, wide=wide)
     else:
         click.echo("No failed jobs.")
 

@@ -60,17 +60,30 @@ class Commands(click.Group):
             raise click.UsageError(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options that come before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _without_help(error) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
             if error.ctx is None or error.option_name not in ("-A", "--app"):
-                raise
+                raise _without_help(error) from None
             program, _, command = error.ctx.command_path.partition(" ")
             raise click.UsageError(f"-A comes first: {program} -A shop {command}", error.ctx) from error
         except LaraqError as error:
             raise click.ClickException(str(error)) from error
+
+
+def _without_help(error: click.NoSuchOption) -> click.NoSuchOption:
+    """Who mistypes an option does not look for `--help`, which is like `--hel`, `--shell` and many more to click."""
+    near = [known for known in error.possibilities or () if known != "--help"]
+    return click.NoSuchOption(error.option_name, error.message, near, error.ctx)
 
 
 @click.group(cls=Commands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,13 +27,28 @@ class WorkOptions:
     concurrency: str | None = None
     pool: str | None = None
     name: str | None = None
-    loglevel: str = "INFO"
-    #: No banner.
+    loglevel: str = "WARNING"
+    #: Nothing is said about jobs.
     quiet: bool = False
+    #: More is said about jobs.
+    verbose: bool = False
     no_color: bool = False
     #: 0 is no limit.
     max_jobs: int = 0
     stop_when_empty: bool = False
+    #: Options of the host's own worker, as they were typed.
+    passed_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostOption:
+    """An option of the host's own worker command, which `laraq work` passes on."""
+
+    #: ("-E", "--task-events")
+    names: tuple[str, ...]
+    is_flag: bool = False
+    metavar: str | None = None
+    help: str = ""
 
 
 class HostCommands(Protocol):
@@ -50,6 +65,9 @@ class HostCommands(Protocol):
 
     def import_jobs(self, laraq: Laraq) -> None:
         """Import the modules a worker of the app would import, so that every Job class is known."""
+
+    def work_options(self) -> Sequence[HostOption]:
+        """The options of the host's worker that `laraq work` may be given."""
 
     def work(self, laraq: Laraq, options: WorkOptions) -> int:
         """Be a worker until told to stop, or until the options say that it is done; return the exit status."""

@@ -6,34 +6,48 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from shutil import get_terminal_size
 from typing import Any
 
 import click
 
+from laraq.cli.fitting import GAP, Column, cells, fit
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Drawn by rich on a terminal, where it is installed; else aligned columns, with nothing cut off.
 
-    The first column, which people copy, is never wrapped.
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wide: bool = False) -> None:
+    """On a terminal as wide as it is, what does not fit is cut; `wide`, or in a pipe, nothing is.
+
+    Drawn by rich on a terminal, where it is installed; else aligned columns.
     """
-    cells = [[_one_line(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty() and find_spec("rich") is not None:
-        _draw(headings, cells)
+    lines: Sequence[Sequence[str]] = [[_one_line(cell) for cell in row] for row in rows]
+    on_terminal = sys.stdout.isatty()
+    drawn = on_terminal and find_spec("rich") is not None
+    if not drawn:
+        columns = [replace(column, heading=column.heading.upper()) for column in columns]
+    if on_terminal and not wide:
+        _, lines = fit(columns, lines, get_terminal_size().columns)
     else:
-        _align([[heading.upper() for heading in headings], *cells])
+        lines = [[column.heading for column in columns], *lines]
+    if drawn:
+        _draw(lines)
+    else:
+        _align(lines)
 
 
 def record(entries: Mapping[str, str]) -> None:
-    """Names and values below each other; a value of several lines gets lines of its own."""
+    """Names and values below each other; a value of several lines gets lines of its own. What is longer than the
+    terminal is shown in a pager."""
     width = max(map(len, entries)) + 2
+    lines = []
     for name, value in entries.items():
         value = printable(value)
         title = name if _colourless() else click.style(name, bold=True)
-        if "\n" in value:
-            click.echo(f"\n{title}\n{value}")
-        else:
-            click.echo(title + " " * (width - len(name)) + value)
+        lines.append(f"\n{title}\n{value}" if "\n" in value else title + " " * (width - len(name)) + value)
+    text = "\n".join(lines)
+    is_long = sys.stdin.isatty() and sys.stdout.isatty() and text.count("\n") + 1 >= get_terminal_size().lines
+    (click.echo_via_pager if is_long else click.echo)(text)
 
 
 def as_json(value: Any) -> None:
@@ -55,21 +69,28 @@ def _one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
-def _draw(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _draw(lines: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, header_style="none" if _colourless() else "table.header")
-    for position, heading in enumerate(headings):
-        drawn.add_column(heading, no_wrap=position == 0, overflow="fold")
+    headings, *rows = lines
+    # Between two columns are one space and the box's own: GAP.
+    style = "none" if _colourless() else "table.header"
+    drawn = Table(box=SIMPLE_HEAD, header_style=style, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in headings:
+        drawn.add_column(Text(heading), no_wrap=True, overflow="ignore")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console(no_color=_colourless()).print(drawn)
+    wide = sum(max(map(cells, column)) + GAP for column in zip(*lines, strict=True))
+    Console(no_color=_colourless(), width=max(wide, get_terminal_size().columns)).print(drawn, crop=False)
 
 
 def _align(lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
+    gap = " " * GAP
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        click.echo(
+            gap.join(cell + " " * (wide - cells(cell)) for cell, wide in zip(line, widths, strict=True)).rstrip()
+        )

@@ -7,6 +7,7 @@ import sys
 import click
 
 from laraq.cli.attached import attached
+from laraq.cli.fitting import Column
 from laraq.cli.output import table
 from laraq.errors import ConfigurationError
 
@@ -29,6 +30,6 @@ def redis_restore(context: click.Context, connection: str | None, queues: tuple[
             click.confirm("Have the workers on laraq-redis:// been stopped?", abort=True)
         restored = restore(queues)
     if restored:
-        table(("queue", "delayed", "reserved"), [tuple(map(str, row)) for row in restored])
+        table([Column(name) for name in ("queue", "delayed", "reserved")], [tuple(map(str, row)) for row in restored])
     else:
         click.echo("There was nothing to put back.")

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laraq.cli.attached import attached
-from laraq.cli.host import WorkOptions, host_commands
+from laraq.cli.host import HostOption, WorkOptions, host_commands
 from laraq.errors import ConnectionNotFoundError
 from laraq.options import WorkerOptions
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
+
+#: Key in `click.Context.meta`: the options of the host's own worker.
+_PASSED_ON = "laraq.passed_on"
 
 #: Connections whose jobs no worker takes.
 _LOCAL = ("sync", "null", "deferred")
@@ -31,9 +34,40 @@ def _seconds(context: click.Context, option: click.Parameter, value: str) -> flo
     return waits if len(waits) > 1 else waits[0]
 
 
-@click.command()
+class WorkCommand(click.Command):
+    """Takes the options of the host's own worker as well, to pass them on."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Ours, then those that have no name in common with them."""
+        own = super().get_params(ctx)
+        taken = {name for param in own for name in param.opts}
+        theirs = [option for option in host_commands().work_options() if taken.isdisjoint(option.names)]
+        return [*own, *map(_passing_on, theirs)]
+
+
+def _passing_on(option: HostOption) -> click.Option:
+    typed = next(name for name in option.names if name.startswith("--"))
+
+    def pass_on(context: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
+            passed_on = context.meta.setdefault(_PASSED_ON, [])
+            passed_on.append(typed if option.is_flag else f"{typed}={value}")
+
+    return click.Option(
+        list(option.names),
+        is_flag=option.is_flag,
+        metavar=option.metavar,
+        help=option.help,
+        callback=pass_on,
+        expose_value=False,
+    )
+
+
+@click.command(cls=WorkCommand)
 @click.argument("connection", required=False)
-@click.option("--queue", metavar="A,B", default="", help="The queues to work on; the first goes first.")
+@click.option(
+    "-Q", "--queue", "--queues", "queue", metavar="A,B", default="", help="The queues to work on; the first goes first."
+)
 @click.option("-c", "--concurrency", metavar="N|auto", help="Jobs at the same time.  [default: one per CPU]")
 @click.option(
     "-P",
@@ -66,15 +100,19 @@ def _seconds(context: click.Context, option: click.Parameter, value: str) -> flo
     show_default=True,
     help="Seconds such a job may run; 0 is without limit.",
 )
-@click.option("--name", help="Name of the worker, which no other on this machine should have.")
+@click.option(
+    "-n", "--name", "--hostname", "name", help="Name of the worker, which no other on this machine should have."
+)
 @click.option(
     "-l",
     "--loglevel",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False),
-    help="What is logged.  [default: INFO]",
+    default="WARNING",
+    show_default=True,
+    help="What is logged beside the jobs.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="The same as --loglevel DEBUG.")
-@click.option("-q", "--quiet", is_flag=True, help="No banner, and --loglevel WARNING.")
+@click.option("-v", "--verbose", is_flag=True, help="Say of each job also its queue, connection, attempt and memory.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of the jobs that run.")
 @click.pass_context
 def work(
     context: click.Context,
@@ -89,14 +127,14 @@ def work(
     backoff: float | list[float],
     timeout: float,
     name: str | None,
-    loglevel: str | None,
+    loglevel: str,
     verbose: bool,
     quiet: bool,
 ) -> None:
     """Run jobs.
 
     Those of CONNECTION, or of the app's own broker, until the worker is told to stop: a Celery worker with Laravel's
-    options.
+    options, which says of each job when it starts and how it ends. Celery's own options are passed on to it.
     """
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet: give one of them.", context)
@@ -110,11 +148,13 @@ def work(
             concurrency=concurrency or ("1" if once else None),
             pool=pool,
             name=name,
-            loglevel=loglevel or ("DEBUG" if verbose else "WARNING" if quiet else "INFO"),
+            loglevel=loglevel,
+            verbose=verbose,
             quiet=quiet or getattr(context.obj, "quiet", False),
             no_color=bool(os.environ.get("NO_COLOR")) or getattr(context.obj, "no_color", False),
             max_jobs=1 if once else max_jobs,
             stop_when_empty=stop_when_empty,
+            passed_on=tuple(context.meta.get(_PASSED_ON, ())),
         )
         context.exit(host_commands().work(laraq, options))
 

@@ -20,13 +20,18 @@ FORMS = {"laraq": (*LARAQ, "-A", "proj"), "celery": (*CELERY, "-A", "proj", "lar
 
 
 def run_in_terminal(
-    command: Sequence[str], *, folder: Path, env: Mapping[str, str] | None = None, typed: str = ""
+    command: Sequence[str],
+    *,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    typed: str = "",
+    columns: int = 200,
 ) -> tuple[int, str]:
-    """Run a command in a terminal of 200 columns where `typed` is typed; return exit status and screen."""
+    """Run a command in a terminal where `typed` is typed; return exit status and screen."""
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**inherited, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONPATH": path, **(env or {})}
+    environment = {**inherited, "TERM": "xterm-256color", "COLUMNS": str(columns), "PYTHONPATH": path, **(env or {})}
     process = Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     os.write(ours, typed.encode())

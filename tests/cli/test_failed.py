@@ -13,7 +13,7 @@ from click.testing import Result
 from laraq.cli.failed import HIDDEN, last_error
 from laraq.failure import FailedJob
 from laraq.payload import CIPHER, Payload
-from tests.cli.programs import CELERY, run_in_terminal
+from tests.cli.programs import CELERY, LARAQ, run_in_terminal
 
 Call = Callable[..., Result]
 Fail = Callable[..., FailedJob]
@@ -144,6 +144,40 @@ def test_without_rich_a_terminal_gets_aligned_text(tmp_path: Path, redis_url: st
     status, screen = run_in_terminal([*CELERY, "-A", "proj", "laraq", "failed"], folder=tmp_path)
     assert status == 0
     assert screen.startswith("ID  FAILED AT (UTC)")
+
+
+@pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])
+def test_a_list_fits_the_terminal_unless_it_may_be_wide(tmp_path: Path, redis_url: str, fail: Fail, rich: bool) -> None:
+    id = "3c0b8a52-2f0e-4b6e-9a55-0d7f8f2f1a11"
+    fail(id, job="shop.billing.refunds.ChargeOrder", exception="ConnectionError: " + "no answer " * 20)
+    (tmp_path / "proj.py").write_text(
+        ("" if rich else "import sys; sys.modules['rich'] = None\n")
+        + f"from celery import Celery; from laraq import Laraq\napp = Celery('shop', broker={redis_url!r}); Laraq(app)"
+    )
+    command = [*LARAQ, "-A", "proj", "failed"]
+    _, narrow = run_in_terminal(command, folder=tmp_path, columns=80, env={"NO_COLOR": "1"})
+    lines = narrow.strip("\n").splitlines()
+    assert len(lines) == 2 + rich, "nothing is folded"
+    assert max(map(len, lines)) <= 80
+    assert id in narrow
+    assert "ChargeOrder" in narrow
+    assert "\N{HORIZONTAL ELLIPSIS}" in narrow
+    _, wide = run_in_terminal([*command, "--wide"], folder=tmp_path, columns=80, env={"NO_COLOR": "1"})
+    assert ("no answer " * 20).strip() in wide
+
+
+def test_a_long_error_is_shown_in_a_pager(tmp_path: Path, redis_url: str, fail: Fail) -> None:
+    fail("a", exception="\n".join(f"line {n}" for n in range(100)))
+    (tmp_path / "proj.py").write_text(
+        f"from celery import Celery; from laraq import Laraq\napp = Celery('shop', broker={redis_url!r}); Laraq(app)"
+    )
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\nexec cat > {tmp_path / 'paged'}\n")
+    pager.chmod(0o755)
+    command = [*LARAQ, "-A", "proj", "failed", "a"]
+    status, screen = run_in_terminal(command, folder=tmp_path, env={"PAGER": str(pager)})
+    assert (status, screen) == (0, "")
+    assert (tmp_path / "paged").read_text().splitlines()[-100:] == [f"line {n}" for n in range(100)]
 
 
 def _traceback_of(code: str) -> str:

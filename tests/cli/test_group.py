@@ -44,6 +44,17 @@ def test_wrong_usage_is_told_with_exit_status_2(arguments: Sequence[str], answer
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--hell"], ["failed", "--shell"], ["work", "--hepl"], ["batches", "--hel-p"], ["work", "-hel"]]
+)
+def test_nobody_is_asked_whether_help_was_meant(arguments: Sequence[str]) -> None:
+    result = CliRunner().invoke(laraq, arguments, prog_name="laraq")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "--help'?" not in result.stderr
+    assert "(Possible options" not in result.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_name_and_help(name: str) -> None:
     result = CliRunner().invoke(laraq, [name, "--help"], prog_name="laraq")

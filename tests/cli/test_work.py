@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from celery import Celery
 from click.testing import CliRunner
+from kombu import Connection
 
 from laraq import Laraq
 from laraq.cli import laraq
-from tests.cli.programs import FORMS
+from tests.cli.programs import FORMS, run_in_terminal
 from tests.support.project import Project
 
 SOURCE = """
@@ -55,6 +57,16 @@ SOURCE = """
             if self.attempts < 3:
                 raise ValueError("not yet")
 
+    class Refused(Job):
+        tries = 1
+
+        def handle(self):
+            raise PermissionError("no")
+
+    @app.task
+    def add(x, y):
+        return x + y
+
     class Hang(Job):
         def handle(self):
             time.sleep(600)
@@ -70,9 +82,9 @@ class Shop(Project):
     """A project whose jobs note what they do."""
 
     def __init__(self, folder: Path, broker: str, store: str, queue: str, mail: str = "") -> None:
-        super().__init__(
-            folder, {"proj.py": SOURCE}, env={"BROKER": broker, "STORE": store, "QUEUE": queue, "MAIL": mail}
-        )
+        self.queue = queue
+        self.env = {"BROKER": broker, "STORE": store, "QUEUE": queue, "MAIL": mail}
+        super().__init__(folder, {"proj.py": SOURCE}, env=self.env)
 
     def notes(self) -> list[str]:
         path = self.folder / "notes"
@@ -107,20 +119,97 @@ def test_a_worker_that_is_done_leaves_the_other_jobs_unstarted(
     assert len(shop.notes()) == 6
 
 
+@pytest.mark.parametrize("broker", ["redis", "amqp", "laraq-redis", "laraq-db"])
+def test_a_worker_that_stops_when_empty_waits_neither_for_delays_nor_for_other_workers(
+    broker: str, tmp_path: Path, request: pytest.FixtureRequest, queue_name: str
+) -> None:
+    store = request.getfixturevalue("redis_url")
+    urls = {"laraq-redis": f"laraq-{store}", "laraq-db": f"laraq-db+sqlite:///{tmp_path / 'broker.db'}"}
+    url = urls.get(broker) or request.getfixturevalue(f"{broker}_url")
+    shop = Shop(tmp_path, url, store, queue_name)
+    shop.python("import proj; proj.queue.migrate(); proj.Note(1).dispatch()")
+    with Connection(url, transport_options={"create_tables": True}) as other:
+        held = other.default_channel.basic_get(queue_name)
+        assert held is not None
+        shop.python("""
+            import proj
+            proj.Note(2).with_delay(600).dispatch()
+            proj.Note(3).with_delay(9).dispatch()
+            proj.Note(4).dispatch()
+        """)
+        shop.work("--stop-when-empty", "--timeout", "0")
+        assert shop.notes() == ["4 1"]
+        other.default_channel.basic_reject(held.delivery_tag, requeue=True)
+
+
+def test_what_is_due_in_the_store_is_done_before_a_worker_stops(shop: Shop) -> None:
+    shop.python("""
+        import proj
+        proj.app.conf.laraq_store_delays_over = 0.1
+        proj.Note(1).with_delay(0.2).dispatch()
+    """)
+    shop.work("--stop-when-empty")
+    assert shop.notes() == ["1 1"]
+
+
 def test_a_worker_without_an_end_stops_when_it_is_told_to(shop: Shop) -> None:
     with shop.worker(command="laraq", queues=["some", "more"]) as worker:
         shop.python("import proj; proj.Note(1).on_queue('more').dispatch()")
-        worker.wait_for_log(r"Task proj\.Note\[.*\] succeeded")
+        worker.wait_for_log(r" proj\.Note .* DONE$")
         assert worker.terminate() == 0
         assert "laraq-" in worker.log
+
+
+def test_it_says_in_a_terminal_what_becomes_of_each_job(shop: Shop) -> None:
+    ids = shop.python("""
+        import proj
+        for job in (proj.Note(1), proj.Stumble(), proj.Refused().on_queue("odd")): print(job.dispatch().id)
+        proj.add.apply_async((1, 2), task_id="sum")
+    """).split()
+    note, stumble, refused = ids
+    command = [*FORMS["laraq"], "work", "--stop-when-empty", "-c", "1", "--tries", "3", "--queue", f"{shop.queue},odd"]
+    status, screen = run_in_terminal(command, folder=shop.folder, env=shop.env, columns=110)
+    assert status == 0
+    assert "\x1b[" in screen
+    lines = re.sub(r"\x1b\[[\d;]*m", "", screen).splitlines()
+    told = [re.sub(r"^[\d-]{10} [\d:]{8}  |\.{3,} (?:[\d.]+ m?s  )?", "", line) for line in lines if "...." in line]
+    assert [line for line in told if note in line] == [f"proj.Note  {note} RUNNING", f"proj.Note  {note} DONE"]
+    assert [line.split()[-1] for line in told if stumble in line] == ["RUNNING", "RELEASED"] * 2 + ["RUNNING", "DONE"]
+    assert [line.split()[-1] for line in told if refused in line] == ["RUNNING", "FAIL"]
+    assert [line for line in told if "sum" in line] == ["proj.add  sum RUNNING", "proj.add  sum DONE"]
+    assert {len(line) for line in lines if "...." in line} == {110}
+    assert any(
+        line.endswith(f" takes jobs from {shop.queue}, odd at {shop.env['BROKER']} (prefork, 1): ready.")
+        for line in lines
+    )
+    assert not [line for line in lines if "[tasks]" in line or "--- **" in line or "] succeeded in" in line]
+
+
+def test_celery_s_own_options_are_passed_on_and_more_is_said_when_asked(shop: Shop) -> None:
+    (shop.folder / "extra.py").write_text("from proj import *\nclass Late(Note): ...")
+    shop.python("import extra; extra.Late(1).on_queue('q1').dispatch(); extra.Late(2).on_queue('q1').dispatch()")
+    pool = ["--max-tasks-per-child", "1", "--max-memory-per-child", "1000000", "--autoscale", "1,1"]
+    files = ["--pidfile", "pid", "--logfile", "log", "-s", "schedule"]
+    shop.work("-v", "-E", "-B", "-n", "me@%h", "-I", "extra", "-Q", "q1", "--max-jobs", "2", *pool, *files)
+    assert shop.notes() == ["1 1", "2 1"]
+    log = (shop.folder / "log").read_text()
+    assert len(re.findall(r"extra\.Late  \S+ \(queue q1, connection default, attempt 1, \d+ MB\)  .*DONE", log)) == 2
+    assert re.search(r"me@\S+ takes jobs from q1", log)
+
+
+def test_a_worker_that_knows_no_job_says_so(tmp_path: Path, redis_url: str) -> None:
+    project = Project(tmp_path, {"jobs.py": "from laraq import Job"}, env={"LARAQ_URL": redis_url})
+    with project.worker("jobs", command="laraq") as worker:
+        worker.wait_for_log("This worker found no jobs.*name theirs with -A")
+        assert worker.terminate() == 0
 
 
 def test_jobs_that_say_nothing_take_the_options_of_the_worker(shop: Shop) -> None:
     options = ["--tries", "3", "--backoff", "0.5,1", "--timeout", "1"]
     with shop.worker(command="laraq", concurrency=2, args=options) as worker:
         shop.python("import proj; proj.Stumble().dispatch(); proj.Hang().dispatch()")
-        worker.wait_for_log(r"Task proj\.Stumble\[.*\] succeeded")
-        worker.wait_for_log(r"Task proj\.Hang\[.*\] raised")
+        worker.wait_for_log(r" proj\.Stumble .* DONE$")
+        worker.wait_for_log(r" proj\.Hang .* FAIL$")
         assert worker.terminate() == 0
     starts = [line.split() for line in shop.notes()]
     assert [attempt for _, attempt, _ in starts] == ["1", "2", "3"]

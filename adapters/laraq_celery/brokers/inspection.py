@@ -77,7 +77,7 @@ class BrokerInspection:
         dropped = self._keeps.clear(queue, lambda waiting: self._tell(_as_found(waiting))) if self._keeps else 0
         with self._channel() as channel:
             driver = channel.connection.client.transport.driver_type
-            browser = _browser_of(channel, driver)
+            browser = browser_of(channel, driver)
             if isinstance(browser, Draining):
                 return dropped + browser.drain(queue, self._tell)
             # No more than there are: what is told may lead to callbacks, which come into the queue behind.
@@ -115,7 +115,7 @@ class BrokerInspection:
     @contextmanager
     def _browser(self) -> Iterator[Browser]:
         with self._channel() as channel:
-            yield _browser_of(channel, channel.connection.client.transport.driver_type)
+            yield browser_of(channel, channel.connection.client.transport.driver_type)
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
@@ -155,7 +155,8 @@ def _as_found(waiting: Sequence[DelayedMessage]) -> list[Found]:
     return [(read(message), 0, None) for message in waiting]
 
 
-def _browser_of(channel: Any, driver: str) -> Browser:
+def browser_of(channel: Any, driver: str) -> Browser:
+    """What looks into the queues of the broker behind a channel."""
     own = getattr(channel, "browser", None)
     if own is not None:
         browser: Browser = own()

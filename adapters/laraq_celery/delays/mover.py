@@ -54,6 +54,7 @@ class Mover:
     def __init__(self, app: Any, delays: Delays, store: Delayed) -> None:
         self._app = app
         self._store = store
+        self._delays = delays
         self._broker = delays.broker
         self._looks = min(max(delays.over * EARLY, FASTEST), SLOWEST)
         self._producer: Any = None
@@ -73,6 +74,7 @@ class Mover:
                 self._move(due.messages)
             wait = self._looks if due.next_due is None else min(due.next_due, self._looks)
             self._pause = 0.0 if len(due.messages) == BATCH else wait
+            self._delays.moved = self._delays.moved or len(due.messages) < BATCH
             self._report_others()
         except Exception as error:  # whatever it is: the thread must live
             self.disconnect()

@@ -30,6 +30,8 @@ class Delays:
         self._url = url
         #: Gives kombu's pool of producers of the broker; called at each use, for a fork has pools of its own.
         self._pool = pool
+        #: Whether this process, a worker, has moved on all that was due when it looked first.
+        self.moved = False
 
     @property
     def store(self) -> Delayed | None:

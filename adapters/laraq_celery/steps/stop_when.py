@@ -5,6 +5,7 @@ Set as `app.laraq_stop_when` by the command; a worker started otherwise never st
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 from celery.worker import state
 
+from laraq.errors import LaraqError
+from laraq.inspection import QueueState
 from laraq.transport import running
+from laraq_celery.brokers.inspection import browser_of
 
 #: Seconds between checks.
 CHECK = 0.1
@@ -103,14 +107,15 @@ class StopWhen(StartStopStep):
     def _empty(self, consumer: Any) -> bool:
         """Whether the queues hold nothing that could start now, asked on a connection of its own.
 
-        Jobs that wait for their time do not count, as in Laravel; they go back, their attempts unused.
+        Jobs that wait for their time, and those of other workers, do not count, as in Laravel; delayed ones that this
+        worker has go back, their attempts unused. What is due in the store comes into its queue first.
         """
+        laraq = consumer.app.laraq
+        if laraq.host.delays.store is not None and not laraq.host.delays.moved:
+            return False
+        with suppress(LaraqError):  # a store that is down keeps parked jobs where they are
+            laraq.parking.send_due()
         with consumer.app.connection_for_read() as connection:
-            channel = connection.default_channel
-            return all(_size(channel, name) == 0 for name in consumer.app.amqp.queues.consume_from)
-
-
-def _size(channel: Any, queue: str) -> int:
-    if hasattr(channel, "_size"):
-        return int(channel._size(queue))
-    return int(channel.queue_declare(queue, passive=True).message_count)
+            browser = browser_of(connection.default_channel, connection.transport.driver_type)
+            queues = consumer.app.amqp.queues.consume_from
+            return all(browser.count(name, QueueState.PENDING) == 0 for name in queues)

@@ -1,0 +1,131 @@
+"""Async jobs in green threads: where gevent or eventlet have put their own threads in the place of Python's.
+
+All of them are one thread to the system and to asyncio, which knows one running loop in each. So the coroutines of all
+green threads run in one loop, in a green thread of its own: who waits for one lets the others go on, and what a
+coroutine does without `await` happens in the thread whose sockets and connections the others use, too.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import os
+import selectors
+import threading
+from asyncio import events, tasks
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import BuiltinFunctionType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: The loop they share, with the process it belongs to.
+_shared: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+#: The green threads that run loops.
+_serving: set[int] = set()
+
+
+def is_green() -> bool:
+    """Whether threads that are made now are green ones: Python's own come from a function written in C."""
+    return not isinstance(_thread.start_new_thread, BuiltinFunctionType)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end, seeing the caller's context variables; other green threads go on meanwhile.
+
+    Called from inside of a coroutine (a sync verb inside async code), it runs in a loop of its own.
+    """
+    if threading.get_ident() in _serving:
+        with _stepped_out():
+            return _run_aside(coroutine)
+    # What it schedules takes this context along.
+    future = asyncio.run_coroutine_threadsafe(coroutine, _shared_loop())
+    try:
+        return future.result()
+    except BaseException:  # its own, or the caller's: the timeout of a green pool
+        future.cancel()
+        raise
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    global _shared
+    if _shared is None or _shared[0] != os.getpid():
+        loop = _loop()
+        _shared = (os.getpid(), loop)
+        _start(partial(_serve, loop))
+    return _shared[1]
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _run_aside(coroutine: Coroutine[Any, Any, T]) -> T:
+    context = contextvars.copy_context()
+    outcome: list[tuple[bool, Any]] = []
+
+    def work() -> None:
+        try:
+            with asyncio.Runner(loop_factory=_loop) as runner:
+                outcome.append((True, runner.run(coroutine, context=context)))
+        except BaseException as error:
+            outcome.append((False, error))
+
+    _start(work).join()
+    succeeded, what = outcome[0]
+    if not succeeded:
+        raise what
+    result: T = what
+    return result
+
+
+def _start(function: Callable[[], object]) -> threading.Thread:
+    def serve() -> None:
+        thread = threading.get_ident()
+        _serving.add(thread)
+        try:
+            function()
+        finally:
+            _serving.discard(thread)
+
+    thread = threading.Thread(target=serve, name="laraq-async", daemon=True)
+    thread.start()
+    return thread
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """A loop that is not the running one while it waits, when others have the thread."""
+    waiting: Any = selectors.DefaultSelector
+
+    class Selector(waiting):  # type: ignore[misc] # whichever their patch has put there
+        def select(self, timeout: float | None = None) -> Any:
+            loop = events._get_running_loop()
+            events._set_running_loop(None)
+            try:
+                return super().select(timeout)
+            finally:
+                events._set_running_loop(loop)
+
+    return asyncio.SelectorEventLoop(Selector())
+
+
+@contextmanager
+def _stepped_out() -> Iterator[None]:
+    """In the middle of a coroutine, which waits without `await`: neither its loop nor its task are the running ones."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    # From Python 3.14 on there is one current task in a thread, before there was one in a loop.
+    swap: Any = getattr(tasks, "_swap_current_task", lambda _loop, _task: None)
+    swap(loop, None)
+    events._set_running_loop(None)
+    try:
+        yield
+    finally:
+        events._set_running_loop(loop)
+        swap(loop, task)
