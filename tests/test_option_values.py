@@ -319,7 +319,7 @@ def test_a_slip_of_the_keys_is_refused_with_the_nearest_name(typed: str, meant: 
         own.dispatch()
     app = Celery("t", broker="memory://", set_as_current=False)
     Laraq(app, store="memory://")
-    task = app.task(base=LaraqTask, name="slips.task", **{typed: 2})(plain)
+    task = app.task(base=LaraqTask, shared=False, name="slips.task", **{typed: 2})(plain)
     with pytest.raises(JobDefinitionError, match=rf"slips\.task \(.*{Path(__file__).name}:\d+\).*'{meant}'"):
         task.delay()
 
@@ -345,7 +345,7 @@ def test_a_name_near_an_option_may_be_one_s_own() -> None:
 def test_a_task_is_refused_as_a_class_is(options: dict[str, Any]) -> None:
     app = Celery("t", broker="memory://", set_as_current=False)
     Laraq(app, store="memory://")
-    task = app.task(base=LaraqTask, name="refused.task", **options)(plain)
+    task = app.task(base=LaraqTask, shared=False, name="refused.task", **options)(plain)
     with pytest.raises(JobDefinitionError, match=next(iter(options))):
         task.delay()
 

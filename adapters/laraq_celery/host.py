@@ -12,7 +12,6 @@ from kombu.transport import get_transport_cls
 from kombu.utils.json import JSONEncoder, object_hook
 
 from laraq import registry
-from laraq.config import MAY_BE_NONE
 from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.events import Events, WorkerStopping
@@ -105,6 +104,8 @@ class CeleryHost:
                 for known in {prefix, "laraq_"}:
                     if name.startswith(known):
                         found[name.removeprefix(known)] = source[key]
+        from laraq.config import MAY_BE_NONE  # late, for pydantic
+
         return {name: value for name, value in found.items() if value is not None or name in MAY_BE_NONE}
 
     def store_urls(self) -> Sequence[str]:

@@ -139,7 +139,8 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
     for name, value in said.items():
         if name in OPTIONS - _CELERYS_OWN:
             members[name] = value
-        elif not hasattr(LaraqTask, name) and (near := nearest(name)) is not None:
+        # Not `hasattr`: `LaraqTask.app` would bind the class itself.
+        elif not any(name in vars(one) for one in LaraqTask.__mro__) and (near := nearest(name)) is not None:
             raise JobDefinitionError(f"{where}: there is no option {name!r}. Did you mean {near!r}?")
     if members.get("encrypted"):
         raise JobDefinitionError(

@@ -140,7 +140,7 @@ class JobTask(Task):
             raise PayloadError(f"The task {self.name!r} takes messages and cannot be called.")
         laraq = self.laraq
         job = self._job(args, kwargs)
-        return laraq.runner.call(laraq.codec.load(self.job_class, Payload("", self.name, laraq.codec.dump(job))))
+        return laraq.runner.call(laraq.codec.load(self.job_class, Payload("", self.name, laraq.codec.dump(job, ""))))
 
     def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any], prevented: BaseException | None = None) -> Any:
         """Every delivery ends in one of done, released, or failed with a record, whatever is raised on the way."""

@@ -52,9 +52,11 @@ def test_a_field_is_known_by_both_names_and_travels_under_the_alias(cls: Any) ->
     if cls is not Sealed:
         assert sent["timeout"] == 5
         assert "seconds" not in sent
-    for fields in (sent, {"url": "x", "timeout": 5}, {"url": "x", "seconds": 5}):
-        assert codec.load(cls, Payload("1", cls.job_name(), fields)) == made
-    assert codec.load(cls, Payload("1", cls.job_name(), {"timeout": 5}, ("x",))) == made
+    assert codec.load(cls, Payload("1", cls.job_name(), sent)) == made
+    if cls is not Sealed:
+        for fields in ({"url": "x", "timeout": 5}, {"url": "x", "seconds": 5}):
+            assert codec.load(cls, Payload("1", cls.job_name(), fields)) == made
+        assert codec.load(cls, Payload("1", cls.job_name(), {"timeout": 5}, ("x",))) == made
     codec.check_round_trip(made)
     assert list(inspect.signature(cls).parameters)[:2] == ["url", "seconds"]
 
