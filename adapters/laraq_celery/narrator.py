@@ -38,7 +38,7 @@ class Narrator:
         self._app = app
         self._verbose = options.verbose
         #: With --logfile the lines are in it, among the others.
-        self._logs = any(each.partition("=")[0] in ("--logfile", "-f") for each in options.passed_on)
+        self._logs = any(each.startswith("--logfile=") for each in options.passed_on)
         stream = sys.__stdout__
         self._on_terminal = stream is not None and stream.isatty() and not self._logs
         self._coloured = self._on_terminal and not options.no_color

@@ -91,6 +91,7 @@ HIDDEN: Sequence[tuple[str, str, str]] = (
         "app = another_app()\napp.conf.laraq_keys = ['AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']\n"
         "queue = Laraq(app); queue.__enter__()\ndef rebuild_index(): ...\ndef on_error(error): ...\n",
     ),
+    ("docs/guide.md", "register(their_package.Timed)", "class their_package:\n    Timed = Timed\n"),
     (
         "docs/guide.md",
         'os.environ["SHOP_KEY"]',
