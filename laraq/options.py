@@ -187,8 +187,10 @@ def checked(name: str, value: Any) -> Any:
 
 def checked_of(job: Any, name: str, value: Any) -> Any:
     """The same for what a job says itself. Raises InvalidJobError."""
+    option = TABLE[name]
     try:
-        return TABLE[name].kind.checked(f"its {name} is", value)
+        # What travels is refused in the same words by a worker.
+        return option.kind.checked(f"{name} =" if option.travels else f"its {name} is", value)
     except OptionError as error:
         raise refusal(job, error) from None
 

@@ -167,12 +167,12 @@ def test_a_value_of_an_instance_or_a_method_is_refused_at_the_dispatch(line: Lin
     for value in REFUSES[name]:
         own = Plain()
         setattr(own, name, value)
-        with pytest.raises(InvalidJobError, match=rf"Plain: (its )?{name} is "):
+        with pytest.raises(InvalidJobError, match=rf"Plain: (its {name} is|{name} =|{name} is said in the class,) "):
             own.dispatch()
         if says is not None:
             own = says()
             own.said = value
-            with pytest.raises(InvalidJobError, match=rf"Made: its {name} is "):
+            with pytest.raises(InvalidJobError, match=rf"Made: (its {name} is|{name} =) "):
                 own.dispatch()
         if name in TRAVELLING:
             assert (misfit({name: value}) or "").startswith(f"{name} = ")
@@ -191,7 +191,7 @@ def test_what_a_method_says_in_the_worker_is_checked_there(name: str, caplog: py
     run = current().runner.run(Delivery(payload, 1, "q", "line"))
     assert isinstance(run.verdict, Fail)
     if name == "tries":
-        assert "its tries is ['soon']: expected a number of starts" in str(run.verdict.error)
+        assert "tries = ['soon']: expected a number of starts" in str(run.verdict.error)
     else:
         assert str(run.verdict.error) == "its own"  # the job's own error stays
 
@@ -351,6 +351,9 @@ def test_a_task_is_refused_as_a_class_is(options: dict[str, Any]) -> None:
 
 
 class Notes:
+    def __repr__(self) -> str:
+        return "Notes()"
+
     def handle(self, job: Any, next: Any) -> Any:
         return next(job)
 
