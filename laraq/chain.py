@@ -293,13 +293,13 @@ class Chains:
         job = None
         if link.claims and (job := self._instance(payload)) is not None:
             try:
-                payload, wait, holder = dispatcher.claim(payload, job)
+                payload, holder = dispatcher.claim(payload, job)
             except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
                 logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
-                wait, holder = 0.0, None
+                holder = None
             if holder is not None:
                 return False
-            delay = max(delay, wait)  # a debounced one waits
+            delay = max(delay, dispatcher.wait(job))  # a debounced one
         if follow is not None and self._laraq.connection(payload.connection).immediate:
             follow(payload)
         else:

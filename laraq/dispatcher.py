@@ -120,9 +120,10 @@ class Dispatcher:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
         delay_of(job)  # one that cannot be is refused before anything is claimed
         within, joined = self._transaction(job, payload, session)
-        claimed, delay, holder = self.claim(payload, job, within)
+        claimed, holder = self.claim(payload, job, within)
         if holder is not None:
             return Dispatched(holder, skipped=True, job=job)
+        delay = self.wait(job, within)
         if within is not None and joined is None:
             self._defer(claimed, job, delay, within)
             return Dispatched(claimed.id, job=job)
@@ -172,10 +173,10 @@ class Dispatcher:
                 payload = self.payload(job, str(uuid.uuid4()))
                 delay_of(job)
                 within, joined = self._transaction(job, payload)
-                claimed, delay, holder = self.claim(payload, job, within)
+                claimed, holder = self.claim(payload, job, within)
                 if holder is None:
                     way = _Way(payload.connection, within, joined is not None)
-                    groups.setdefault(way, []).append((claimed, delay, job))
+                    groups.setdefault(way, []).append((claimed, self.wait(job, within), job))
                 sent.append(Dispatched(claimed.id) if holder is None else Dispatched(holder, skipped=True))
         except Exception:
             for group in groups.values():
@@ -330,16 +331,20 @@ class Dispatcher:
         said = config.get("after_commit") if isinstance(config, Mapping) else None
         return settings.after_commit if said is None else bool(said)
 
-    def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, float, str | None]:
-        """The payload with its unique lock or debounce token, and the seconds it waits; or the id of the job that is in
-        its place."""
+    def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, str | None]:
+        """The payload with its unique lock or debounce token; or the id of the job that is in its place."""
         if not job.unique and not job.unique_until_processing and job.debounce_for is None:
-            return payload, delay_of(job), None
-        claim, holder, wait = self._laraq.unique.claim(job, payload.id, within)
+            return payload, None
+        claim, holder = self._laraq.unique.claim(job, payload.id, within)
         if holder is not None:
             Events.emit(events.UniqueJobSkipped, payload, job, holder)
-        delay = wait if wait is not None and job.countdown is None else delay_of(job)
-        return payload.with_(unique=claim), delay, holder
+        return payload.with_(unique=claim), holder
+
+    def wait(self, job: Any, within: Any = None) -> float:
+        """Seconds that a job waits which has what it needs: its delay, else the window it is debounced in."""
+        if job.countdown is None and job.debounce_for is not None:
+            return self._laraq.unique.wait(job, within)
+        return delay_of(job)
 
     def _take_back(self, payload: Payload, job: Any) -> None:
         """Free what was claimed for a job that was never sent; what cannot be freed now ends by itself."""

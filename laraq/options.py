@@ -190,7 +190,8 @@ def checked_of(job: Any, name: str, value: Any) -> Any:
     option = TABLE[name]
     try:
         # What travels is refused in the same words by a worker.
-        return option.kind.checked(f"{name} =" if option.travels else f"its {name} is", value)
+        what = f"{name} =" if option.travels else f"its {name} is"
+        return option.kind.checked(what, value, discreet=bool(job.encrypted))
     except OptionError as error:
         raise refusal(job, error) from None
 

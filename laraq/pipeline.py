@@ -31,6 +31,8 @@ def middleware_of(job: Any) -> list[Any]:
 def listed(job: Any, given: Any, what: str) -> list[Any]:
     """The middleware that somebody gave, as a list. Raises InvalidJobError, which says what to write instead."""
     if (why := unfit(given)) is not None:
+        if job.encrypted:  # what it is made with may be secret
+            why = f"of type {type(given).__name__}: expected a list of objects with handle(job, next)"
         raise refusal(job, f"{what} {why}")
     return list(given)
 

@@ -28,29 +28,27 @@ class UniqueLocks:
         self._store_of = store_of
         self._keys = keys or Keys()
 
-    def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None, float | None]:
-        """Claim what the job needs before it is sent: what travels with it, who holds the lock instead, if anybody, and
-        the seconds a debounced job waits; the job itself stays as it is, for it may be sent again.
+    def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None]:
+        """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
 
         `session` is the one whose transaction decides about the job. Raises StoreError.
         """
         if job.debounce_for is not None:
-            claim, wait = self._debounce(job, id, session)
-            return claim, None, wait
+            return self._debounce(job, id, session), None
         if not (job.unique or job.unique_until_processing):
-            return {}, None, None
+            return {}, None
         via = read(job, "unique_via")
         length = held_for(job)
         key = self._key("unique", job)
         locks = self._claiming(via, session).locks
         if not locks.acquire(key, id, length):
-            return {}, locks.owner(key) or "", None
-        owned: dict[str, Any] = {"key": key, "owner": id}
+            return {}, locks.owner(key) or ""
+        claim: dict[str, Any] = {"key": key, "owner": id}
         if job.unique_until_processing:
-            owned["until_processing"] = True
+            claim["until_processing"] = True
         if via is not None:
-            owned["via"] = True  # the class names it again: no message says where to connect
-        return owned, None, None
+            claim["via"] = True  # the class names it again: no message says where to connect
+        return claim, None
 
     def release(self, claim: Mapping[str, Any], job: Any = None) -> None:
         """Free the lock, if this job still owns it; a second time changes nothing.
@@ -128,20 +126,24 @@ class UniqueLocks:
         within = getattr(store, "within", None)
         return store if session is None or within is None else within(session)
 
-    def _debounce(self, job: Any, id: str, session: Any) -> tuple[Mapping[str, Any], float]:
+    def wait(self, job: Any, session: Any = None) -> float:
+        """Seconds that a debounced job waits which has its claim; the job itself stays as it is, for it may be sent
+        again. Raises StoreError."""
         window = seconds(job.debounce_for)
-        cache, key = self._claiming(None, session).cache, self._key("debounced", job)
-        lives = max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
-        cache.put(key, id, lives)
-        delay = window
-        if job.debounce_max_wait is not None:
-            first, now = f"{key}:first", time.time()
-            if not cache.add(first, repr(now), lives) and (since := cache.get(first)) is not None:
-                left = seconds(job.debounce_max_wait) - (now - float(since.value))
-                if left <= 0:
-                    cache.forget(first)
-                delay = max(0.0, min(window, left))
-        return {"key": key, "token": id}, delay
+        if job.debounce_max_wait is None:
+            return window
+        cache, first, now = self._claiming(None, session).cache, f"{self._key('debounced', job)}:first", time.time()
+        if cache.add(first, repr(now), _kept(window)) or (since := cache.get(first)) is None:
+            return window
+        left = seconds(job.debounce_max_wait) - (now - float(since.value))
+        if left <= 0:
+            cache.forget(first)
+        return max(0.0, min(window, left))
+
+    def _debounce(self, job: Any, id: str, session: Any) -> Mapping[str, Any]:
+        key = self._key("debounced", job)
+        self._claiming(None, session).cache.put(key, id, _kept(seconds(job.debounce_for)))
+        return {"key": key, "token": id}
 
     def _key(self, kind: str, job: Any) -> str:
         """The name of a lock or token; what of it an encrypted job says is hidden, for its message shows it."""
@@ -158,6 +160,11 @@ def held_for(job: Any) -> float:
     """
     said = read(job, "unique_for")
     return DEFAULT_SECONDS if said is None else seconds(said)
+
+
+def _kept(window: float) -> float:
+    """Seconds for which it is known what was debounced."""
+    return max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
 
 
 def _is(claim: Mapping[str, Any], kind: str, proof: str) -> bool:

@@ -41,10 +41,10 @@ class Kind:
     takes: str
     fit: Callable[[Any], Any]
 
-    def checked(self, what: str, value: Any) -> Any:
+    def checked(self, what: str, value: Any, *, discreet: bool = False) -> Any:
         """The value as others take it; None is the same as not saying it.
 
-        Raises OptionError, which quotes the value behind `what`: "its tries is".
+        Raises OptionError, which quotes the value behind `what`, "its tries is", unless `discreet`.
         """
         if value is None:
             return None
@@ -52,8 +52,9 @@ class Kind:
             return self.fit(value)
         except (ValueError, TypeError, OverflowError) as error:
             why = "" if isinstance(error, OverflowError) else str(error)
-            why = why or f"expected {self.takes}"
-            raise OptionError(f"{what} {value!r:.100}: {why}") from None
+            if discreet:
+                raise OptionError(f"{what} of type {type(value).__name__}: expected {self.takes}") from None
+            raise OptionError(f"{what} {value!r:.100}: {why or f'expected {self.takes}'}") from None
 
     def takes_it(self, value: Any) -> bool:
         """Whether it is one of this kind."""

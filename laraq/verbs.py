@@ -92,7 +92,7 @@ class Verb(Generic[R]):
     def on_instance(self, job: Any, *args: Any, **fields: Any) -> Any:
         """`X(fields).verb()`."""
         if args or fields:
-            given, name = _arguments(args, fields), type(job).__name__
+            given, name = "..." if job.encrypted else _arguments(args, fields), type(job).__name__
             raise WrongCallError(
                 f"{as_written(job)}.{self.name}({given}): the job has its fields already. Write"
                 f" {as_written(job)}.{self.name}() for this job, or {name}.{self.name}({given}) for"
@@ -162,7 +162,7 @@ class DelayVerb(Verb[Any]):
         if len(args) != 1 or fields:
             written = as_written(job)
             raise WrongCallError(
-                f"{written}.delay({_arguments(args, fields)}): delay() of a job takes how long it waits:"
+                f"{written}.delay({'...' if args or fields else ''}): delay() of a job takes how long it waits:"
                 f" {written}.delay(60).dispatch(). Without a delay: {written}.dispatch()."
             )
         return self._configure(job, args[0])

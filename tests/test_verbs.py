@@ -154,8 +154,12 @@ def test_a_mistake_with_an_encrypted_job_shows_no_field() -> None:
     made = N(7, "secret")
     made.encrypted = True
     with pytest.raises(WrongCallError) as caught:
-        made.dispatch(8)  # type: ignore[call-arg] # that is the point
+        made.dispatch("another secret")  # type: ignore[call-arg] # that is the point
     assert "secret" not in str(caught.value)
+    made.tags = {"secret": 1}
+    with pytest.raises(LaraqError) as caught_too:
+        made.dispatch()
+    assert "its tags is of type dict: expected a list of texts" in str(caught_too.value)
 
 
 def test_unbound_calls_and_what_a_subclass_adds_still_work() -> None:

@@ -41,7 +41,7 @@ def signature(task: Any, job: Any) -> Signature:
     if job._after_commit is not None:
         said["after_commit"] = job._after_commit
     if job._through:
-        said["through"] = list(pack(job._through, job, task.laraq.keys))
+        said["through"] = list(pack(job._through, job, task.laraq.keys, _place(job)))
     if said:
         options["headers"] = {SAID: said}
     fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job) if field.init}
@@ -59,4 +59,8 @@ def say_again(job: Any, options: dict[str, Any], keys: Keys) -> None:
     for name in said.keys() - {*TRAVELLING, "through", "after_commit"} & OPTIONS:
         setattr(job, name, said[name])
     job._after_commit = said.get("after_commit")
-    job._through = unpack(said.get("through", ()), keys)
+    job._through = unpack(said.get("through", ()), keys, _place(job))
+
+
+def _place(job: Any) -> str:
+    return f"signature of {job.job_name()}"
