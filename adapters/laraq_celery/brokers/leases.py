@@ -16,7 +16,7 @@ from typing import Any
 
 logger = logging.getLogger("laraq.leases")
 
-#: Seconds at least, while leases are over, and at most between two looks at what others hold.
+#: Seconds between looks for what dead workers held; while no lease there is can be over, as many as that at most.
 SWEEP, LONGEST = 3.0, 30.0
 
 #: Renewals within one visibility timeout: two may fail.

@@ -28,9 +28,6 @@ HIDDEN = 10.0
 #: Seconds to wait when broker or store do not answer.
 PAUSE = 2.0
 
-#: After this part of the shortest time a message may wait a look is taken for new ones: they are not due yet.
-EARLY = 0.9
-
 #: Seconds at least and at most between two looks at a store in which nothing is due.
 FASTEST, SLOWEST = 0.1, 30.0
 
@@ -56,7 +53,7 @@ class Mover:
         self._store = store
         self._delays = delays
         self._broker = delays.broker
-        self._looks = min(max(delays.over * EARLY, FASTEST), SLOWEST)
+        self._looks = min(max(delays.over / 2, FASTEST), SLOWEST)
         self._producer: Any = None
         #: Queues that were declared on its connection.
         self._declared: set[str] = set()
@@ -83,7 +80,7 @@ class Mover:
         return False
 
     def wait(self) -> float:
-        """Seconds until `run` is to be called: exact for what waits, and within the shortest time a message may wait,
+        """Seconds until `run` is to be called: exact for what waits, and twice in the shortest time a message may wait,
         so that a new one is seen before it is due."""
         return self._pause
 

@@ -17,8 +17,8 @@ from laraq.transport import Heartbeat
 
 logger = logging.getLogger("laraq.parking")
 
-#: Seconds after which a worker looks although it knows of nothing that would be due: other workers park, too.
-LOOK = 10.0
+#: Seconds after which a worker looks although it knows of nothing that would be due: other workers park, too, and die.
+LOOK, NOBODY_WAITS = 10.0, 30.0
 
 #: Seconds after which a worker looks again when the store did not answer.
 STORE_DOWN = 5.0
@@ -65,5 +65,5 @@ class ParkedJobs(StartStopStep):
                 self._said = str(error)
                 logger.warning("Parked jobs wait longer: %s", error)
             left = STORE_DOWN
-        self._wait = LOOK if left is None else min(left, LOOK)
+        self._wait = NOBODY_WAITS if left is None else min(left, LOOK)
         return False
