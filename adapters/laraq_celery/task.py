@@ -560,7 +560,7 @@ def _tell_of_release(run: Run, release: Release) -> None:
     if error is None:
         logger.info("Job %s[%s] was released: %s, %s", payload.job, payload.id, start, when)
         return
-    text = "" if encrypted else f"({text_of(error)!r:.500})"
+    text, shown = "" if encrypted else f"({text_of(error)!r:.500})", _raisable(error)
     logger.warning(
         "Job %s[%s] is retried: %s, %s: %s%s",
         payload.job,
@@ -569,7 +569,9 @@ def _tell_of_release(run: Run, release: Release) -> None:
         when,
         type(error).__name__,
         text,
-        exc_info=error if logger.isEnabledFor(logging.INFO) and not encrypted else None,
+        exc_info=(type(shown), shown, shown.__traceback__)
+        if logger.isEnabledFor(logging.INFO) and not encrypted
+        else None,
     )
 
 
