@@ -93,8 +93,10 @@ def _taking_aliases(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def __init__(self: Any, /, *args: Any, **fields: Any) -> None:
-        names = aliases_of(type(self))
-        init(self, *args, **{names.get(name, name): value for name, value in fields.items()})
+        if fields.keys() - type(self).__dataclass_fields__.keys():
+            names = aliases_of(type(self))
+            fields = {names.get(name, name): value for name, value in fields.items()}
+        init(self, *args, **fields)
 
     return __init__
 
