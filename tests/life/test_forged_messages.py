@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,5 +144,5 @@ def test_an_encrypted_job_takes_only_its_own_token(redis_stage: Stage) -> None:
     assert all("TamperedPayloadError" in record.exception for record in failed.values())
     assert PIN not in log
     assert PIN not in json.dumps([record.to_dict() for record in failed.values()])
-    assert PIN not in project.run(["laraq", "-A", "proj", "failed", ids[0]])
+    assert PIN not in project.run([str(Path(sys.executable).parent / "laraq"), "-A", "proj", "failed", ids[0]])
     assert len(redis_stage.noted("secret")) == 2
