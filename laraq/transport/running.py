@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from laraq.transport.fate import Fate, Place, fate
@@ -23,12 +24,17 @@ _kept: set[str] = set()
 #: Results of a process pool that were under way when a connection was lost.
 _awaited: list[Any] = []
 
+#: Results of a pool whose worker was told to stop: they tell what was written to a process. Once the pool is flushed
+#: nobody else has them.
+_last: list[Any] = []
+
 
 def _forget() -> None:
     """In a forked child: the deliveries are its parent's."""
     _requests.clear()
     _kept.clear()
     _awaited.clear()
+    _last.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -57,8 +63,9 @@ def worker_is_here() -> bool:
 def follow() -> None:
     """Learn of each request that Celery makes of a delivery; may be called again."""
     if worker_is_here():
-        signal = sys.modules["celery.signals"].task_received
-        signal.connect(_on_received, weak=False, dispatch_uid="laraq.transport.running")
+        signals = sys.modules["celery.signals"]
+        for signal, receiver in ((signals.task_received, _on_received), (signals.worker_shutting_down, _on_stopping)):
+            signal.connect(receiver, weak=False, dispatch_uid="laraq.transport.running")
 
 
 def delivered(tag: str) -> None:
@@ -88,7 +95,7 @@ def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, 
     # A lost child's request is followed by another one for the same message, which settles it (`JobRequest`).
     newest = {
         request.message.delivery_tag: request
-        for request in (*tuple(state.reserved_requests), *tuple(state.active_requests))
+        for request in (*_now(state.reserved_requests), *_now(state.active_requests))
     }
     for tag in tags:
         first = _requests.get(tag)
@@ -112,13 +119,11 @@ def hold_results(pool: Any = None) -> None:
 
     `pool` is billiard's, where it is known: Celery's books of what the pool has not begun may be empty by now.
     """
-    state = sys.modules.get("celery.worker.state")
-    requests = () if state is None else (*tuple(state.active_requests), *tuple(state.reserved_requests))
-    results = {id(result): result for result in _awaited}
-    for result in (*map(_result, requests), *tuple(getattr(pool, "_cache", {}).values())):
-        if getattr(result, "_write_to", None) is not None:
-            results[id(result)] = result
-    _awaited[:] = results.values()
+    found = [*_results_of_requests(), *tuple(getattr(pool, "_cache", {}).values())]
+    written = [result for result in found if getattr(result, "_write_to", None) is not None]
+    _awaited[:] = {id(result): result for result in (*_awaited, *written)}.values()
+    if worker_is_here() and _ending() is not None:
+        _last.extend(found)
 
 
 def await_results() -> None:
@@ -143,6 +148,27 @@ def _on_received(request: Any = None, **_: Any) -> None:
     tag = request.message.delivery_tag
     if tag in _requests:  # and not another transport's
         _requests[tag] = request
+
+
+def _on_stopping(**_: Any) -> None:
+    """Before Celery's loop hears of it: when a job ends in between, the next one comes to the pool, to be dropped."""
+    state = sys.modules["celery.worker.state"]
+    _last.extend(_results_of_requests())
+    for request in _now(state.reserved_requests):
+        if request._apply_result is None:
+            request.execute_using_pool = partial(_execute, request.execute_using_pool)
+
+
+def _execute(execute_using_pool: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    result = execute_using_pool(*arguments, **options)
+    _last.append(result)
+    return result
+
+
+def _results_of_requests() -> list[Any]:
+    state = sys.modules.get("celery.worker.state")
+    requests = () if state is None else (*_now(state.active_requests), *_now(state.reserved_requests))
+    return [result for request in requests if (result := _result(request)) is not None]
 
 
 def _place(request: Any, ending: _Ending | None, flushed: bool) -> Place:
@@ -187,6 +213,15 @@ def _reports(result: Any) -> bool:
     """Whether a pool that has the result in its cache learns of its end: it looks for the processes of those that were
     accepted, but not for one that died, with what was written to it, while the pool was flushed."""
     return bool(result._accepted or result._write_to._is_alive())
+
+
+def _now(requests: Iterable[Any]) -> tuple[Any, ...]:
+    """Those of the moment: the threads of a pool change Celery's sets meanwhile."""
+    while True:
+        try:
+            return tuple(requests)
+        except RuntimeError:
+            continue
 
 
 def _result(request: Any) -> Any:
