@@ -137,10 +137,9 @@ def test_a_job_that_celery_cancels_with_the_connection_comes_back_and_has_used_a
 
 
 @pytest.mark.parametrize("own_stage", ["redis"], indirect=True)
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_of_a_cold_shutdown_what_ran_has_used_an_attempt_and_what_waited_has_not(own_stage: Stage, pool: str) -> None:
+def test_of_a_cold_shutdown_what_ran_has_used_an_attempt_and_what_waited_has_not(own_stage: Stage) -> None:
     project = own_stage.project(SOURCE + LONG_LEASE)
-    with project.worker(pool=pool) as worker:
+    with project.worker() as worker:
         project.python("import proj; proj.Long.dispatch(); [proj.ordinary.delay(n) for n in range(3)]")
         wait_until(lambda: noted(project, "long"), 20)
         worker.send_signal(signal.SIGQUIT)
