@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ def test_of_a_cold_shutdown_what_ran_has_used_an_attempt_and_what_waited_has_not
     with project.worker() as worker:
         project.python("import proj; proj.Long.dispatch(); [proj.ordinary.delay(n) for n in range(3)]")
         wait_until(lambda: noted(project, "long"), 20)
+        time.sleep(0.5)  # Celery ends only runs of whose start the parent has heard, which nobody outside can see
         worker.send_signal(signal.SIGQUIT)
         worker.wait()
     assert noted(project, "run") == []
