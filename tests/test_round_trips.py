@@ -97,4 +97,5 @@ def test_a_change_of_a_batch_is_one_round_trip_on_redis(trips: tuple[RoundTrips,
     CHANGES[change](store)
     before = proxy.count
     CHANGES[change](store)
-    assert proxy.count - before == 1
+    # Workers look all the time, and ask first whether there is anything to look at.
+    assert proxy.count - before == (2 if change in ("overdue", "lapsed") else 1)
