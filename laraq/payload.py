@@ -84,6 +84,11 @@ class Payload:
         return f"{self.id}+{self.retried}" if self.retried else self.id
 
     @property
+    def is_member(self) -> bool:
+        """Whether a batch counts the job; its callbacks it does not."""
+        return self.batch_id is not None and not self.event
+
+    @property
     def is_awaited(self) -> bool:
         """Whether it is a callback of a batch, and other callbacks or the jobs may wait for its end."""
         return self.batch_id is not None and self.event in AWAITED

@@ -51,7 +51,7 @@ class Run:
     def is_counted(self) -> bool:
         """Whether it succeeded and its batch counts it."""
         payload = self.payload
-        return self.succeeded and payload.batch_id is not None and not payload.event
+        return self.succeeded and payload.is_member
 
     @property
     def succeeded(self) -> bool:

@@ -418,7 +418,7 @@ class Runner:
         """What comes after a job that is done: the next link, then its batch learns of it."""
         if isinstance(run.verdict, Superseded):
             # Another one does its work. Nothing follows this one, and its batch must not wait for it.
-            if _is_member(run.payload):
+            if run.payload.is_member:
                 persistently(lambda: self._laraq.batches.dropped(run.payload), run.payload)
             self._end_callback(run.payload)
             return
@@ -431,7 +431,7 @@ class Runner:
             persistently(lambda: self._laraq.chains.proceed(payload, follow), payload)
 
     def _count(self, payload: Payload) -> None:
-        if _is_member(payload):
+        if payload.is_member:
             persistently(lambda: self._laraq.batches.succeeded(payload), payload)
         self._end_callback(payload)
 
@@ -442,7 +442,7 @@ class Runner:
     def _break_off(self, payload: Payload, error: BaseException) -> None:
         """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
         discreet = CIPHER in payload.fields
-        if _is_member(payload):
+        if payload.is_member:
             with _unless_outage("The batch of job %s was not told of its failure", payload):
                 persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
         with _unless_outage("The batch of callback %s was not told of its end", payload):
@@ -499,11 +499,6 @@ def _judge_unknown(run: Run, error: LaraqError) -> Verdict:
     if payload.returns >= (tries if isinstance(tries, int) and tries > 0 else UNKNOWN_TRIES):
         return Fail(error)
     return Release(_UNKNOWN_BACKOFF.after(payload.returns), error, counted=False)
-
-
-def _is_member(payload: Payload) -> bool:
-    """Whether a batch counts the job; its callbacks it does not."""
-    return payload.batch_id is not None and not payload.event
 
 
 @contextmanager
