@@ -45,7 +45,6 @@ def admin(server: PrivateRedis) -> Iterator[redis.Redis]:
         lambda store: store.failed.record(failure(exception="x" * 2_000_000)),
         lambda store: store.cache.put("a", "x" * 2_000_000, 60),
         lambda store: store.cache.increment("a", 2**70, 60),
-        lambda store: store.journal.claim("a\udc80", 2),
         lambda store: store.failed.find("a\udc80"),
         lambda store: store.locks.acquire("a\udc80", "owner", 60),
     ],

@@ -61,6 +61,7 @@ def _tell_the_story(project: Project, stage: Stage) -> None:
         _wait_for(stage, SENT)
         old.wait_for_log("Job 'tomorrow.New' is unknown to this worker")
         old.wait_for_log(r"Task proj\.Parks\[.*\] retry: parked")
+        wait_until(lambda: "hangs" in {note["case"] for note in stage.noted("failed")}, 20, "the one that hangs failed")
         assert old.terminate() == 0
     assert _starts(stage) == SENT
     failed = {record.payload["kwargs"].get("case"): record for record in stage.failed()}
