@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laraq import verdicts
     from laraq.app import Laraq
-    from laraq.batch import Batch
-    from laraq.closures import closure
-    from laraq.codec import WithoutRelations
     from laraq.container import Container, Injected, injected
     from laraq.context import Context
     from laraq.current import current
-    from laraq.dispatcher import Dispatched
     from laraq.events import Events
     from laraq.facades import Bus, Failed, Queue, dispatch
-    from laraq.function import job
-    from laraq.job import Job, current_job
-    from laraq.limiters import funnel, throttle
-    from laraq.limits import Limit, RateLimiter
+    from laraq.jobs.closures import closure
+    from laraq.jobs.dispatched import Dispatched
+    from laraq.jobs.fields.codec import WithoutRelations
+    from laraq.jobs.function import job
+    from laraq.jobs.job import Job, current_job
+    from laraq.jobs.registered import register
+    from laraq.limits.limiters import funnel, throttle
+    from laraq.limits.limits import Limit, RateLimiter
+    from laraq.limits.locks import lock
     from laraq.local.queues import deferring
-    from laraq.locks import lock
     from laraq.middleware import (
         FailOnException,
         RateLimited,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         ThrottlesExceptionsWithRedis,
         WithoutOverlapping,
     )
-    from laraq.registered import register
-    from laraq.retries import Backoff
+    from laraq.running.retries import Backoff
+    from laraq.workflow.batch import Batch
 
 __all__ = [
     "Backoff",
@@ -80,21 +80,21 @@ __all__ = [
 #: package, as the plugin it is.
 _PLACES = {
     "laraq.app": ("Laraq",),
-    "laraq.batch": ("Batch",),
-    "laraq.closures": ("closure",),
-    "laraq.codec": ("WithoutRelations",),
+    "laraq.workflow.batch": ("Batch",),
+    "laraq.jobs.closures": ("closure",),
+    "laraq.jobs.fields.codec": ("WithoutRelations",),
     "laraq.container": ("Container", "Injected", "injected"),
     "laraq.context": ("Context",),
     "laraq.current": ("current",),
-    "laraq.dispatcher": ("Dispatched",),
+    "laraq.jobs.dispatched": ("Dispatched",),
     "laraq.events": ("Events",),
     "laraq.facades": ("Bus", "Failed", "Queue", "dispatch"),
-    "laraq.function": ("job",),
-    "laraq.job": ("Job", "current_job"),
-    "laraq.limiters": ("funnel", "throttle"),
-    "laraq.limits": ("Limit", "RateLimiter"),
+    "laraq.jobs.function": ("job",),
+    "laraq.jobs.job": ("Job", "current_job"),
+    "laraq.limits.limiters": ("funnel", "throttle"),
+    "laraq.limits.limits": ("Limit", "RateLimiter"),
     "laraq.local.queues": ("deferring",),
-    "laraq.locks": ("lock",),
+    "laraq.limits.locks": ("lock",),
     "laraq.middleware": (
         "FailOnException",
         "RateLimited",
@@ -106,15 +106,15 @@ _PLACES = {
         "ThrottlesExceptionsWithRedis",
         "WithoutOverlapping",
     ),
-    "laraq.registered": ("register",),
-    "laraq.retries": ("Backoff",),
+    "laraq.jobs.registered": ("register",),
+    "laraq.running.retries": ("Backoff",),
     "laraq_celery": ("LaraqTask",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 
 
 class _Package(ModuleType):
-    """`laraq.job` and `laraq.current` are functions, whatever modules of these names are imported."""
+    """`laraq.current` is a function, whether or not the module of that name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (isinstance(value, ModuleType) and name in _PLACE):
@@ -144,7 +144,7 @@ def __dir__() -> list[str]:
 
 def _complete_vendors() -> None:
     """Tell libraries that are imported already what laraq adds to them: kombu, its transports."""
-    from laraq.plugins import plugins
+    from laraq.process.plugins import plugins
 
     for entry in plugins("laraq.vendors"):
         if entry.name in sys.modules:

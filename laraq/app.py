@@ -12,33 +12,33 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from laraq.batches import BatchService
-from laraq.chain import Chains
-from laraq.connections import Connections
 from laraq.container import Container
 from laraq.current import enter, leave, set_default
-from laraq.discarding import Discards
-from laraq.dispatcher import Dispatcher
 from laraq.errors import ConfigurationError, StoreNotFoundError
-from laraq.failed import FailedService
-from laraq.keys import Keys
-from laraq.local.failed_file import FileFailedJobs
-from laraq.local.failed_null import NullFailedJobs
+from laraq.failed.file import FileFailedJobs
+from laraq.failed.null import NullFailedJobs
+from laraq.failed.service import FailedService
+from laraq.jobs.fields.untyped import Untyped
 from laraq.local.failover import FailoverConnection
 from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
-from laraq.options import WorkerOptions
-from laraq.parking import ParkingLot
-from laraq.plugins import plugins
+from laraq.messages.keys import Keys
+from laraq.messages.options import WorkerOptions
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
-from laraq.routes import Routes
-from laraq.runner import Runner
-from laraq.transactions import AfterCommit
-from laraq.unique import UniqueLocks
-from laraq.untyped import Untyped
+from laraq.process.plugins import plugins
+from laraq.running.discarding import Discards
+from laraq.running.parking import ParkingLot
+from laraq.running.runner import Runner
+from laraq.sending.after_commit import AfterCommit
+from laraq.sending.connections import Connections
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.routes import Routes
+from laraq.sending.unique import UniqueLocks
+from laraq.workflow.batch_service import BatchService
+from laraq.workflow.chains import Chains
 
 if TYPE_CHECKING:  # both are imported when they are needed, and pydantic with them
-    from laraq.codec import Codec
     from laraq.config import Settings
+    from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq")
 
@@ -125,7 +125,7 @@ class Laraq:
     @cached_property
     def codec(self) -> Codec:
         """Jobs to JSON and back."""
-        from laraq.codec import Codec
+        from laraq.jobs.fields.codec import Codec
 
         return Codec(self.keys, lambda: self.models, Untyped(self.host.mark, self.host.unmark))
 

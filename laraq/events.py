@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from laraq.delivery import Delivery, Verdict
-from laraq.hooks import reported
-from laraq.payload import Payload
+from laraq.messages.delivery import Delivery, Verdict
+from laraq.messages.payload import Payload
+from laraq.process.hooks import reported
 
 logger = logging.getLogger("laraq.events")
 E = TypeVar("E", bound="Event")
@@ -206,7 +206,7 @@ class JobTimedOut(RunEvent):
 class BatchEvent(Event):
     """Something happened to a batch."""
 
-    #: The `laraq.batch.Batch`, as it was counted right then.
+    #: The `laraq.workflow.batch.Batch`, as it was counted right then.
     batch: Any
 
 

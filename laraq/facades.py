@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from laraq import events, options
-from laraq.batch import Batch, PendingBatch
-from laraq.chain import PendingChain
-from laraq.closures import as_job
+from laraq import events
 from laraq.current import current
-from laraq.dispatcher import Dispatched
 from laraq.errors import ConnectionNotFoundError, NotInspectableError
 from laraq.events import Events
-from laraq.failed import FailedService
-from laraq.failure import FailedJob
-from laraq.inspection import InspectedJob, QueueState
-from laraq.job import Job
-from laraq.options import Text
+from laraq.failed.service import FailedService
+from laraq.jobs.closures import as_job
+from laraq.jobs.dispatched import Dispatched
+from laraq.jobs.job import Job
+from laraq.messages import options
+from laraq.messages.failure import FailedJob
+from laraq.messages.inspection import InspectedJob, QueueState
+from laraq.messages.options import Text
 from laraq.ports import Inspection
+from laraq.workflow.batch import Batch, PendingBatch
+from laraq.workflow.chains import PendingChain
 
 
 def dispatch(job: Any, *, session: Any = None) -> Dispatched:

@@ -3,6 +3,6 @@
 `laraq.Release` is the middleware.
 """
 
-from laraq.delivery import Done, Fail, Release, Superseded, Verdict
+from laraq.messages.delivery import Done, Fail, Release, Superseded, Verdict
 
 __all__ = ["Done", "Fail", "Release", "Superseded", "Verdict"]

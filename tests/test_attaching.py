@@ -139,11 +139,11 @@ def test_attaching_imports_neither_pydantic_nor_a_store_nor_what_only_workers_ne
     loaded = imported(code)
     late = ("pydantic", "pydantic_core", "sqlalchemy", "redis", "laraq_redis", "laraq_sqlalchemy")
     assert not {name for name in loaded if name.partition(".")[0] in late}
-    steps = {name for name in loaded if name.startswith("laraq_celery.steps.")}
-    assert steps <= {"laraq_celery.steps.install"}
+    steps = {name for name in loaded if name.startswith("laraq_celery.worker.steps.")}
+    assert steps <= {"laraq_celery.worker.steps.install"}
 
 
-@pytest.mark.parametrize("first", ["import laraq.job, laraq.current", "from laraq import Job", "import laraq"])
+@pytest.mark.parametrize("first", ["import laraq.jobs.job, laraq.current", "from laraq import Job", "import laraq"])
 def test_every_name_is_what_it_was_whatever_was_imported_before(first: str) -> None:
     code = f"""
 {first}
@@ -151,7 +151,7 @@ import laraq, types
 from laraq import *
 modules = [name for name in laraq.__all__ if isinstance(getattr(laraq, name), types.ModuleType)]
 assert modules == ["verdicts"]
-assert laraq.job is job and laraq.current is current and current.__module__ == "laraq.current"
+assert laraq.jobs.job is job and laraq.current is current and current.__module__ == "laraq.current"
 assert laraq.LaraqTask.__name__ == "LaraqTask" and set(laraq.__all__) <= set(dir(laraq))
 try:
     laraq.nothing

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from laraq import Laraq
 from laraq.config import EMBEDDED_URL, Settings
 from laraq.errors import ConfigurationError, StoreNotFoundError, UnknownSettingError
-from laraq.local.memory import MemoryStore
+from laraq.local.memory.store import MemoryStore
 
 
 @pytest.fixture(autouse=True)
@@ -178,8 +178,8 @@ def test_the_default_store_is_the_broker_s_redis() -> None:
 
 
 def test_failed_jobs_may_be_kept_elsewhere_or_nowhere(tmp_path: Any) -> None:
-    from laraq.local.failed_file import FileFailedJobs
-    from laraq.local.failed_null import NullFailedJobs
+    from laraq.failed.file import FileFailedJobs
+    from laraq.failed.null import NullFailedJobs
 
     assert isinstance(attached(failed="null").failed.jobs, NullFailedJobs)
     assert isinstance(attached(failed=f"file://{tmp_path}/failed.json").failed.jobs, FileFailedJobs)

@@ -10,8 +10,8 @@ import pytest
 from celery import Celery
 
 from laraq import Context, Events, Job, Laraq, events
-from laraq.delivery import Delivery
-from laraq.payload import Payload
+from laraq.messages.delivery import Delivery
+from laraq.messages.payload import Payload
 
 
 class Sees(Job):

@@ -9,9 +9,9 @@ import pytest
 from celery import Celery
 
 from laraq import Bus, Events, Job, Laraq, events
-from laraq.delivery import Crash, Delivery, Done, Fail, Release
 from laraq.errors import MaxAttemptsExceededError
-from laraq.payload import Payload
+from laraq.messages.delivery import Crash, Delivery, Done, Fail, Release
+from laraq.messages.payload import Payload
 
 
 class Script(Job):

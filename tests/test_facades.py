@@ -7,9 +7,9 @@ import pytest
 from celery import Celery
 
 from laraq import Bus, Events, Failed, Job, Laraq, Queue, dispatch, events, job
-from laraq.delivery import Delivery
 from laraq.errors import JobDefinitionError
-from laraq.payload import Payload
+from laraq.messages.delivery import Delivery
+from laraq.messages.payload import Payload
 
 
 class Ship(Job):

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from laraq_celery.host import CeleryHost
-    from laraq_celery.ordinary import LaraqTask
-    from laraq_celery.task import JobTask
+    from laraq_celery.tasks.ordinary import LaraqTask
+    from laraq_celery.worker.task import JobTask
 
 __all__ = ["CeleryHost", "JobTask", "LaraqTask"]
 
-_PLACE = {"CeleryHost": "laraq_celery.host", "LaraqTask": "laraq_celery.ordinary", "JobTask": "laraq_celery.task"}
+_PLACE = {
+    "CeleryHost": "laraq_celery.host",
+    "JobTask": "laraq_celery.worker.task",
+    "LaraqTask": "laraq_celery.tasks.ordinary",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,23 +11,25 @@ from celery.result import AsyncResult
 from kombu.transport import get_transport_cls
 from kombu.utils.json import JSONEncoder, object_hook
 
-from laraq import registry
-from laraq.delivery import Done, Fail, Release, Verdict
 from laraq.errors import ConfigurationError
 from laraq.events import Events, WorkerStopping
-from laraq.link import Link
-from laraq_celery import canvas, steps, transports
-from laraq_celery.acknowledged import Acknowledged
-from laraq_celery.app_task import made
-from laraq_celery.arrival import UNKNOWN
-from laraq_celery.delays import Delays
-from laraq_celery.forks import leave_pools
-from laraq_celery.group_signals import GroupSignals
-from laraq_celery.ordinary import record_failures
-from laraq_celery.outcomes import Outcomes
-from laraq_celery.queue import CeleryQueue
-from laraq_celery.signals import connect
-from laraq_celery.task import JobTask, UnknownJobTask, task_for
+from laraq.jobs import registry
+from laraq.messages.delivery import Done, Fail, Release, Verdict
+from laraq.messages.link import Link
+from laraq_celery import transports
+from laraq_celery.sending.queue import CeleryQueue
+from laraq_celery.stock.delays import Delays
+from laraq_celery.tasks import canvas
+from laraq_celery.tasks.ordinary import record_failures
+from laraq_celery.worker import steps
+from laraq_celery.worker.acknowledged import Acknowledged
+from laraq_celery.worker.app_task import made
+from laraq_celery.worker.arrival import UNKNOWN
+from laraq_celery.worker.forks import leave_pools
+from laraq_celery.worker.group_signals import GroupSignals
+from laraq_celery.worker.outcomes import Outcomes
+from laraq_celery.worker.signals import connect
+from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 
 if TYPE_CHECKING:
     from laraq.app import Laraq

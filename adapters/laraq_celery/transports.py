@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from laraq.plugins import plugins
+from laraq.process.plugins import plugins
 
 
 def register() -> None:
@@ -36,6 +36,6 @@ def lease_of(connection: Any) -> float | None:
     """What a connection says of its leases; None when it says nothing."""
     if not isinstance(connection, Mapping) or "retry_after" not in connection:
         return None
-    from laraq.transport import lease_seconds  # late: every `celery` command imports this file
+    from laraq_kombu import lease_seconds  # late: every `celery` command imports this file
 
     return lease_seconds(connection["retry_after"])

@@ -27,7 +27,7 @@ from worker import CONCURRENCY, HERE, StandstillError, Worker, WorkerDiedError, 
 
 from laraq import Batch
 from laraq.errors import BatchTimeoutError, LaraqError
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 
 #: Seconds one step may take. All of them together take less than half a minute.
 PATIENCE = 300

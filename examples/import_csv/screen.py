@@ -24,7 +24,7 @@ def progress() -> Iterator[Show]:
     if not _is_rich():
         yield _plain_progress()
         return
-    from laraq.progress_bar import ProgressBars
+    from laraq.workflow.progress_bar import ProgressBars
 
     with ProgressBars(sys.stdout) as bars:
         yield lambda batch: batch.draw(bars)

@@ -9,11 +9,11 @@ from datetime import datetime
 
 import click
 
-from laraq.batch import Batch
 from laraq.cli import output
 from laraq.cli.attached import attached
 from laraq.cli.fitting import Column
-from laraq.tally import BatchQuery
+from laraq.messages.tally import BatchQuery
+from laraq.workflow.batch import Batch
 
 #: Seconds between two looks of --watch.
 GLANCE = 0.5
@@ -124,7 +124,7 @@ def _moment(moment: datetime | None) -> str:
 
 def _watch(chosen: Sequence[Batch], look: Callable[[str], Batch | None]) -> list[Batch]:
     """Draw until all are finished or gone; in a pipe, say each one's state when it is finished."""
-    from laraq.progress_bar import ProgressBars
+    from laraq.workflow.progress_bar import ProgressBars
 
     watched = {batch.id: batch for batch in chosen}
     if not watched:

@@ -11,8 +11,8 @@ import click
 from laraq.cli import output
 from laraq.cli.attached import attached
 from laraq.cli.fitting import Column
-from laraq.failure import FailedJob
-from laraq.payload import CIPHER
+from laraq.messages.failure import FailedJob
+from laraq.messages.payload import CIPHER
 
 #: Of the list.
 COLUMNS = (

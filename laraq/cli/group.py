@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from laraq.errors import LaraqError, did_you_mean
-from laraq.plugins import plugins
+from laraq.process.plugins import plugins
 
 #: Key in `click.Context.meta`: what `-A` says, the app of the program around us, or None for the embedded default.
 APP = "laraq.app"

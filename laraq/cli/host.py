@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laraq.errors import ConfigurationError
-from laraq.plugins import plugins
+from laraq.process.plugins import plugins
 
 if TYPE_CHECKING:
     from laraq.app import Laraq

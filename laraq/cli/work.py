@@ -11,7 +11,7 @@ import click
 from laraq.cli.attached import attached
 from laraq.cli.host import HostOption, WorkOptions, host_commands
 from laraq.errors import ConnectionNotFoundError
-from laraq.options import WorkerOptions
+from laraq.messages.options import WorkerOptions
 
 if TYPE_CHECKING:
     from laraq.app import Laraq

@@ -1,0 +1,1 @@
+"""Queues and stores inside this process."""

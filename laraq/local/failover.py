@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from laraq import events
 from laraq.errors import ConfigurationError, DispatchError, InvalidJobError
 from laraq.events import Events
-from laraq.payload import Payload
+from laraq.messages.payload import Payload
 
 if TYPE_CHECKING:
     from laraq.app import Laraq

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from laraq.delivery import Delivery, Done, Fail, Release
 from laraq.errors import ReleasedInSyncError
-from laraq.hooks import reported
-from laraq.payload import Payload
+from laraq.messages.delivery import Delivery, Done, Fail, Release
+from laraq.messages.payload import Payload
+from laraq.process.hooks import reported
 
 if TYPE_CHECKING:
     from laraq.app import Laraq

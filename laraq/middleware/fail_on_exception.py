@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from laraq.current import current
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
 from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
-from laraq.pipeline import Handler
 
 
 class FailOnException:

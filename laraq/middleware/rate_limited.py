@@ -6,14 +6,14 @@ import random
 from typing import Any
 
 from laraq.current import current
-from laraq.delivery import Obstacle
 from laraq.errors import ConfigurationError
-from laraq.job import Job
-from laraq.limits import RateLimiter
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
+from laraq.limits.limits import RateLimiter
+from laraq.messages.delivery import Obstacle
+from laraq.messages.options import Text, key_of
 from laraq.middleware.refusing import Refusing
 from laraq.middleware.stored import OnRedis, Stored
-from laraq.options import Text, key_of
-from laraq.pipeline import Handler
 
 #: Seconds over which jobs that wait for one window are spread when it opens. Laravel starts all of them 3 s after
 #: (RateLimited.php: getTimeUntilNextRetry()).

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Self
 
-from laraq import options
-from laraq.delivery import Obstacle
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.messages import options
+from laraq.messages.delivery import Obstacle
+from laraq.messages.options import Seconds
 from laraq.middleware.releasing import Releasing
-from laraq.options import Seconds
 
 #: Seconds to wait for a job that was to be parked and cannot be, when nothing else says.
 UNPARKED = 1.0

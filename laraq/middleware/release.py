@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
+from laraq.messages.options import Delay
 from laraq.middleware.releasing import warn_of_single_try
 from laraq.middleware.rules import Condition, condition
-from laraq.options import Delay
-from laraq.pipeline import Handler
 
 
 class Release:

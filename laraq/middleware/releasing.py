@@ -7,8 +7,8 @@ from copy import copy
 from typing import Any, Self
 
 from laraq.current import current
-from laraq.job import Job
-from laraq.options import Seconds, read
+from laraq.jobs.job import Job
+from laraq.messages.options import Seconds, read
 
 logger = logging.getLogger("laraq.middleware")
 

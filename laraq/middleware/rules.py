@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from laraq.conditionable import asked
 from laraq.errors import StoreError
-from laraq.job import Job
+from laraq.jobs.conditionable import asked
+from laraq.jobs.job import Job
 
 #: A plain answer, or a callable that is given the job if it takes a parameter. Truth decides.
 Condition: TypeAlias = "bool | Callable[[], object] | Callable[[Any], object]"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
 from laraq.middleware.rules import Condition, condition
-from laraq.pipeline import Handler
 
 
 class Skip:

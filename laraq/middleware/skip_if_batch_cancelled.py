@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from laraq.job import Job
-from laraq.pipeline import Handler
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
 
 
 class SkipIfBatchCancelled:

@@ -9,12 +9,12 @@ from typing import Any, Self, TypeAlias
 
 from laraq.current import current
 from laraq.errors import JobTimedOutError, PayloadError, StoreError
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
+from laraq.messages.options import key_of
 from laraq.middleware.releasing import class_key, hidden
 from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 from laraq.middleware.stored import OnRedis, Stored
-from laraq.options import key_of
-from laraq.pipeline import Handler
 
 logger = logging.getLogger("laraq.middleware")
 

@@ -1,6 +1,6 @@
 """Middleware as it travels with one job: `ChargeOrder(7).through([RateLimited("api")])`.
 
-No code travels, and a message makes only what is registered (`laraq.registered`) and, where there are keys, signed. A
+No code travels, and a message makes only what is registered (`jobs/registered.py`) and, where there are keys, signed. A
 dataclass travels as its fields, by pydantic; a class that says `to_payload()` and the class method
 `from_payload(data)` as what these say; any other as the attributes of its instance, which are then set on a new one
 without calling its constructor.
@@ -15,11 +15,11 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from laraq import middleware as built_in
-from laraq import registered, registry
 from laraq.current import current
 from laraq.errors import InvalidJobError, PayloadError, TamperedPayloadError, UnknownMiddlewareError
-from laraq.job import Job
-from laraq.keys import Keys
+from laraq.jobs import registered, registry
+from laraq.jobs.job import Job
+from laraq.messages.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
 from laraq.middleware.stored import Stored
 
@@ -124,7 +124,7 @@ def _pack(one: Any) -> dict[str, Any]:
         state = one.to_payload()
         json.dumps(state)
     elif is_dataclass(cls):
-        from laraq.sameness import difference
+        from laraq.jobs.fields.sameness import difference
 
         adapter = _adapter(cls)
         state = adapter.dump_python(one, mode="json")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any, Self
 
-from laraq import options
 from laraq.current import current
-from laraq.delivery import Obstacle
 from laraq.errors import StoreError
-from laraq.job import Job
+from laraq.jobs.job import Job
+from laraq.jobs.pipeline import Handler
+from laraq.messages import options
+from laraq.messages.delivery import Obstacle
+from laraq.messages.options import Seconds, Text, read
 from laraq.middleware.refusing import Refusing
 from laraq.middleware.releasing import class_key, hidden
-from laraq.options import Seconds, Text, read
-from laraq.pipeline import Handler
 
 logger = logging.getLogger("laraq.middleware")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from laraq.tally import BatchQuery, BatchRecord, MemberState, Settled, Tally
+from laraq.messages.tally import BatchQuery, BatchRecord, MemberState, Settled, Tally
 
 
 class BatchCounts(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from laraq.payload import Payload
+from laraq.messages.payload import Payload
 
 
 class QueueConnection(Protocol):

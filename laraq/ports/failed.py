@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from laraq.failure import FailedJob, FailedJobQuery
+from laraq.messages.failure import FailedJob, FailedJobQuery
 
 
 class FailedJobs(Protocol):

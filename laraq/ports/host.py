@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from laraq.delivery import Verdict
-from laraq.link import Link
+from laraq.messages.delivery import Verdict
+from laraq.messages.link import Link
 from laraq.ports.connection import QueueConnection
 
 

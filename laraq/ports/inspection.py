@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from laraq.inspection import InspectedJob, QueueState
+from laraq.messages.inspection import InspectedJob, QueueState
 
 
 class Inspection(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from laraq.delivery import JournalEntry
+from laraq.messages.delivery import JournalEntry
 
 
 class Journal(Protocol):

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from laraq import Laraq
 from laraq.cli import laraq
-from laraq.failure import FailedJob
-from laraq.payload import Payload
+from laraq.messages.failure import FailedJob
+from laraq.messages.payload import Payload
 
 NOW = datetime.now(UTC)
 

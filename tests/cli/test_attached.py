@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from laraq.cli import laraq
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 from tests.cli.programs import CELERY, LARAQ
 from tests.support.project import Project
 

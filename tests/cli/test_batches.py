@@ -15,7 +15,7 @@ from click.testing import Result
 
 from laraq import Batch, Laraq
 from laraq.cli.batches import status
-from laraq.tally import FIRST_LOAD, BatchRecord, MemberState
+from laraq.messages.tally import FIRST_LOAD, BatchRecord, MemberState
 from tests.cli.programs import FORMS, run_in_terminal
 from tests.support.project import Project
 

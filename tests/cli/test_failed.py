@@ -11,8 +11,8 @@ import pytest
 from click.testing import Result
 
 from laraq.cli.failed import HIDDEN, last_error
-from laraq.failure import FailedJob
-from laraq.payload import CIPHER, Payload
+from laraq.messages.failure import FailedJob
+from laraq.messages.payload import CIPHER, Payload
 from tests.cli.programs import CELERY, LARAQ, run_in_terminal
 
 Call = Callable[..., Result]

@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from laraq import Laraq
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 from tests.cli.programs import LARAQ, run_in_terminal
 
 Call = Callable[..., Result]

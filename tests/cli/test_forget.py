@@ -7,7 +7,7 @@ from collections.abc import Callable
 from click.testing import Result
 
 from laraq import Laraq
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 
 
 def test_a_record_is_dropped(queue: Laraq, call: Callable[..., Result], fail: Callable[..., FailedJob]) -> None:

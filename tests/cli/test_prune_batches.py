@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from laraq import Laraq
-from laraq.tally import FIRST_LOAD, BatchRecord, MemberState
+from laraq.messages.tally import FIRST_LOAD, BatchRecord, MemberState
 from tests.cli.programs import FORMS
 from tests.support.project import Project
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from laraq import Laraq
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 
 
 @pytest.mark.parametrize(("options", "left"), [([], ["a", "b"]), (["--hours=2"], ["a"]), (["--hours=0"], [])])

@@ -12,7 +12,7 @@ from click.testing import Result
 from kombu import pools
 
 from laraq import Laraq
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
 from tests.cli.programs import CELERY, FORMS
 from tests.support.project import Project
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 
 from laraq import Laraq
-from laraq.failure import FailedJob
-from laraq.tally import FIRST_LOAD, BatchRecord, MemberState
+from laraq.messages.failure import FailedJob
+from laraq.messages.tally import FIRST_LOAD, BatchRecord, MemberState
 from tests.cli.programs import FORMS
 from tests.support.project import Project
 

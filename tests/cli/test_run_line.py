@@ -9,10 +9,10 @@ import pytest
 from celery import states
 
 from laraq.cli.run_line import RunLine, duration
-from laraq.delivery import Delivery, Done, Fail, Release, Superseded, Verdict
-from laraq.payload import Payload
-from laraq.run import Run
-from laraq_celery.narrator import outcome
+from laraq.messages.delivery import Delivery, Done, Fail, Release, Superseded, Verdict
+from laraq.messages.payload import Payload
+from laraq.running.run import Run
+from laraq_celery.command.narrator import outcome
 
 AT = datetime(2026, 11, 21, 20, 29, 56)
 

@@ -13,8 +13,8 @@ from kombu import pools
 
 from laraq import Bus, Job, Laraq, Queue, WithoutOverlapping
 from laraq.errors import StoreError
-from laraq.payload import Payload
-from laraq_redis.store import RedisStore
+from laraq.messages.payload import Payload
+from laraq_redis.store.store import RedisStore
 
 #: Jobs of the big test.
 MANY = int(os.environ.get("LARAQ_TEST_CLEARED", "1200"))

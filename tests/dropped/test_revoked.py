@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from laraq_redis.store import RedisStore
+from laraq_redis.store.store import RedisStore
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 
@@ -18,7 +18,7 @@ import json, os, time
 import redis
 from celery import Celery
 from laraq import Batch, Bus, Job, Laraq, WithoutOverlapping
-from laraq.job import Job
+from laraq.jobs.job import Job
 
 app = Celery("proj", broker=os.environ["BROKER"], backend=os.environ["RESULTS"])
 app.conf.broker_connection_retry_on_startup = True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from laraq.payload import VERSION, Payload
+from laraq.messages.payload import VERSION, Payload
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from laraq.failure import FailedJob
-from laraq_redis.store import RedisStore
+from laraq.messages.failure import FailedJob
+from laraq_redis.store.store import RedisStore
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 

@@ -269,7 +269,7 @@ def test_counts_hold_while_children_and_workers_die(
         batch = Bus.batch([Loader(kinds[{JOBS} // 2 :])]).add(jobs).then(then).catch(catch).finally_(finally_)
         batch = batch.allow_failures().dispatch()
         # Some messages come twice.
-        from laraq.payload import Payload
+        from laraq.messages.payload import Payload
         for id in list(queue.batches.store.jobs(batch.id, "pending"))[1:41:2]:
             header = {{"v": 1, "batch_id": batch.id}}
             queue.dispatcher.resend(Payload.from_header(id, "proj.Mixed", {{"kind": "plain"}}, (), header))

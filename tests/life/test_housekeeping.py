@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from laraq.delivery import JournalEntry, RunState
+from laraq.messages.delivery import JournalEntry, RunState
 from tests.life.conftest import Stage
 from tests.support.waiting import wait_until
 
 SOURCE = """
-from laraq_celery.steps import housekeeping
+from laraq_celery.worker.steps import housekeeping
 
 housekeeping.ERASE, housekeeping.FIRST_PRUNE, housekeeping.PRUNE = 0.2, 0.1, 0.5
 app.conf.broker_transport_options = {"retry_after": 60}

@@ -19,7 +19,7 @@ JOBS = int(os.environ.get("LARAQ_KILL_JOBS", "250"))
 
 SOURCE = """
 from laraq import Bus
-from laraq.transport import ledger
+from laraq_kombu import ledger
 from laraq_celery import outcomes
 
 app.conf.broker_transport_options = {"retry_after": 2, "create_tables": True, "poll": 1}

@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, inspect, text
 
-from laraq.transport.once import SLOTS
+from laraq_kombu.once import SLOTS
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ from tests.life.test_crashes import cut_connections, messages_left
 TOLD = """
 from laraq import Bus
 from laraq.errors import StoreError
-from laraq_redis.batches import RedisBatches
+from laraq_redis.store.batches import RedisBatches
 
 app.conf.worker_prefetch_multiplier = 16
 settle, succeed = RedisBatches.settle, RedisBatches.succeed

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from laraq.local.expiring import Expiring
+from laraq.local.memory.expiring import Expiring
 
 
 def test_an_entry_is_there_until_it_ends() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laraq.errors import StoreError
-from laraq.local.failed_file import FileFailedJobs
+from laraq.failed.file import FileFailedJobs
 from laraq.testing.suite import SharedFailedJobsSuite
 from laraq.testing.suite.failed_jobs import failure
 from laraq.testing.suite.forking import Child

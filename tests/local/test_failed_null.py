@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from laraq.local.failed_null import NullFailedJobs
+from laraq.failed.null import NullFailedJobs
 from laraq.ports import FailedJobs
 from laraq.testing.suite.failed_jobs import failure
 

@@ -8,7 +8,7 @@ from celery import Celery
 
 from laraq import Bus, Events, Job, Laraq, events
 from laraq.errors import ConfigurationError, ConnectionNotFoundError, DispatchError, InvalidJobError
-from laraq.payload import Payload
+from laraq.messages.payload import Payload
 
 
 class Place:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory import MemoryFailedJobs, MemoryJournal, MemoryStore
+from laraq.local.memory.store import MemoryFailedJobs, MemoryJournal, MemoryStore
 from laraq.testing.suite import FailedJobsSuite, JournalSuite, StoreSuite
 from laraq.testing.suite.failed_jobs import failure
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory_batches import MemoryBatches
+from laraq.local.memory.batches import MemoryBatches
 from laraq.testing.suite import BatchesSuite
 
 

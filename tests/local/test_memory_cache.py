@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory_cache import MemoryCache
+from laraq.local.memory.cache import MemoryCache
 from laraq.testing.suite import CacheSuite
 
 

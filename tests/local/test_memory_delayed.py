@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory_delayed import MemoryDelayed
+from laraq.local.memory.delayed import MemoryDelayed
 from laraq.testing.suite import DelayedSuite
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory_limits import MemoryLimits, window_end
+from laraq.local.memory.limits import MemoryLimits, window_end
 from laraq.testing.suite import LimitsSuite
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory_locks import MemoryLocks
+from laraq.local.memory.locks import MemoryLocks
 from laraq.testing.suite import LocksSuite
 
 

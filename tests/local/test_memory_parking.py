@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq.local.memory import MemoryStore
+from laraq.local.memory.store import MemoryStore
 from laraq.testing.suite import ParkingSuite
 
 

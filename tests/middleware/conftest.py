@@ -8,9 +8,9 @@ import pytest
 from celery import Celery
 
 from laraq import Job, Laraq
-from laraq.delivery import Crash, Delivery, Verdict
-from laraq.limits import RateLimiter
-from laraq.local.memory import MemoryStore
+from laraq.limits.limits import RateLimiter
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.delivery import Crash, Delivery, Verdict
 from laraq.ports import Store
 from laraq_redis import RedisStore
 

@@ -20,7 +20,7 @@ import os, time
 import redis
 from celery import Celery, signals
 from laraq import Bus, Job, Laraq
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
 from laraq.middleware import RateLimited, WithoutOverlapping
 
 app = Celery("proj", broker=os.environ["BROKER"], broker_connection_retry_on_startup=True)

@@ -6,7 +6,7 @@ import pytest
 from celery.exceptions import Retry
 
 from laraq import Events, events
-from laraq.delivery import Done, Fail, Release
+from laraq.messages.delivery import Done, Fail, Release
 from laraq.middleware import FailOnException, ThrottlesExceptions
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import raises, work

@@ -14,12 +14,12 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from laraq import Bus, Job, Laraq
-from laraq.delivery import Delivery, Done, Fail, Verdict
 from laraq.errors import InvalidJobError, TamperedPayloadError
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.messages.delivery import Delivery, Done, Fail, Verdict
+from laraq.messages.payload import Payload
 from laraq.middleware import FailOnException, RateLimitedWithRedis
 from laraq.middleware.travelling import pack, unpack
-from laraq.payload import Payload
 from tests.middleware.travellers import Greets, Named, Plain, Sensitive, log
 from tests.support.line import Line
 

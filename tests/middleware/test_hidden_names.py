@@ -13,8 +13,8 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from laraq import Job, Laraq
-from laraq.delivery import Delivery, Done, Release, Verdict
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.messages.delivery import Delivery, Done, Release, Verdict
 from laraq.middleware import RateLimited, ThrottlesExceptions, WithoutOverlapping
 
 SECRET = "4111-1111"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from laraq import Job, Laraq
-from laraq.delivery import Done, Release
+from laraq.messages.delivery import Done, Release
 from laraq.middleware import WithoutOverlapping
 from laraq.testing.suite.board import Board
 from laraq.testing.suite.forking import Child, in_children

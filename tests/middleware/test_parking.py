@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from laraq import Events, Laraq, events
-from laraq.delivery import Crash, Delivery, Done, Obstacle, Release
 from laraq.errors import ConfigurationError, ReleasedInSyncError
-from laraq.limits import Limit, RateLimiter
-from laraq.local.memory import MemoryStore
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.delivery import Crash, Delivery, Done, Obstacle, Release
+from laraq.messages.payload import Payload
 from laraq.middleware import RateLimited, RateLimitedWithRedis, WithoutOverlapping
 from laraq.middleware.refusing import UNPARKED
-from laraq.payload import Payload
 from laraq.ports import Demand
 from tests.middleware.conftest import Deliver, attached
 from tests.middleware.works import raises, work

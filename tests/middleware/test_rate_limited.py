@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from laraq import Laraq
-from laraq.delivery import Done, Fail, Release
 from laraq.errors import LimiterNotFoundError
-from laraq.limits import Limit, RateLimiter
-from laraq.local.memory import MemoryStore
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.delivery import Done, Fail, Release
 from laraq.middleware import RateLimited, RateLimitedWithRedis
 from laraq.middleware.rate_limited import SPREAD
 from laraq.ports import Store

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from laraq import delivery
-from laraq.delivery import Done
+from laraq.messages import delivery
+from laraq.messages.delivery import Done
 from laraq.middleware import Release
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import work

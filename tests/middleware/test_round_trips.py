@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
 from laraq.middleware import RateLimited, ThrottlesExceptions, WithoutOverlapping
 from laraq_redis import RedisStore
 from tests.middleware.conftest import attached, delivered

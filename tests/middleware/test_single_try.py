@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from laraq import Laraq
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.messages.options import WorkerOptions
 from laraq.middleware import RateLimited, Release, Skip, ThrottlesExceptions, WithoutOverlapping
-from laraq.options import WorkerOptions
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import work
 

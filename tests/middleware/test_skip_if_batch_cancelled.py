@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from laraq import Bus, Laraq
-from laraq.delivery import Done
+from laraq.messages.delivery import Done
 from laraq.middleware import SkipIfBatchCancelled
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import work

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from laraq import Laraq
-from laraq.delivery import Fail, Release
 from laraq.errors import StoreError
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.messages.delivery import Fail, Release
 from laraq.middleware import FailOnException, RateLimited, ThrottlesExceptions, WithoutOverlapping
-from laraq.runner import UNKNOWN_TRIES
+from laraq.running.runner import UNKNOWN_TRIES
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import raises, work
 

@@ -9,9 +9,9 @@ import pytest
 from celery.exceptions import Retry
 
 from laraq import Laraq
-from laraq.delivery import Done, Fail, Release
 from laraq.errors import JobTimedOutError, StoreError, TamperedPayloadError
-from laraq.local.memory import MemoryStore
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.delivery import Done, Fail, Release
 from laraq.middleware import ThrottlesExceptions, ThrottlesExceptionsWithRedis
 from laraq.ports import Cached, Store
 from tests.middleware.conftest import Deliver, attached, delivered

@@ -14,7 +14,6 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from laraq import Job, Laraq, closure, job
-from laraq.delivery import Delivery, Done, Fail, Release, Verdict
 from laraq.errors import (
     InvalidJobError,
     LimiterNotFoundError,
@@ -22,8 +21,10 @@ from laraq.errors import (
     TamperedPayloadError,
     UnknownMiddlewareError,
 )
-from laraq.limits import Limit, RateLimiter
-from laraq.local.memory import MemoryStore
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.delivery import Delivery, Done, Fail, Release, Verdict
+from laraq.messages.payload import Payload
 from laraq.middleware import (
     FailOnException,
     RateLimited,
@@ -34,7 +35,6 @@ from laraq.middleware import (
 )
 from laraq.middleware import Release as ReleaseMiddleware
 from laraq.middleware.travelling import pack, unpack
-from laraq.payload import Payload
 from tests.middleware.travellers import Connected, Greets, Guarded, Named, Plain, Sensitive, Slotted, function, log
 
 

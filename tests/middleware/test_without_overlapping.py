@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from laraq import Laraq, current
-from laraq.delivery import Crash, Done, Fail, Release
 from laraq.errors import JobTimedOutError, ReleasedInSyncError, StoreError
+from laraq.messages.delivery import Crash, Done, Fail, Release
+from laraq.messages.options import WorkerOptions
 from laraq.middleware import WithoutOverlapping
-from laraq.options import WorkerOptions
 from laraq.ports import Locks
 from tests.middleware.conftest import Deliver
 from tests.middleware.works import raises, work

@@ -10,9 +10,9 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from laraq import Events, Job, Laraq, events
-from laraq.delivery import Crash, Delivery
-from laraq.payload import Payload
-from laraq.run import Run
+from laraq.messages.delivery import Crash, Delivery
+from laraq.messages.payload import Payload
+from laraq.running.run import Run
 
 Deliver: TypeAlias = Callable[..., Run]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from laraq import Job, Laraq
-from laraq.delivery import Crash, Done, Fail, Release
 from laraq.errors import JobTimedOutError, MaxAttemptsExceededError
-from laraq.options import WorkerOptions
+from laraq.messages.delivery import Crash, Done, Fail, Release
+from laraq.messages.options import WorkerOptions
 from tests.parity.conftest import Deliver
 
 parity = pytest.mark.parity

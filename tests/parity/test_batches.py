@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from laraq import Batch, Bus, Events, Job, SkipIfBatchCancelled, events
-from laraq.batch import PendingBatch
 from laraq.errors import BatchCancelledError, DispatchError, JobDefinitionError
+from laraq.workflow.batch import PendingBatch
 from tests.support.line import Line
 
 parity = pytest.mark.parity

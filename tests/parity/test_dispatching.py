@@ -8,9 +8,9 @@ import pytest
 from celery import Celery
 
 from laraq import Bus, Context, Events, Job, Laraq, Queue, closure, deferring, dispatch, events
-from laraq.delivery import Done
 from laraq.errors import ConfigurationError, InvalidJobError, ReleasedInSyncError
-from laraq.payload import CIPHER
+from laraq.messages.delivery import Done
+from laraq.messages.payload import CIPHER
 from tests.parity.conftest import Deliver
 
 parity = pytest.mark.parity

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import pytest
 
 from laraq import Job, Laraq
-from laraq.delivery import Done, Fail, Obstacle, Release
 from laraq.errors import LimiterNotFoundError, StoreError
-from laraq.limits import Limit, RateLimiter
+from laraq.limits.limits import Limit, RateLimiter
+from laraq.messages.delivery import Done, Fail, Obstacle, Release
 from laraq.middleware import FailOnException, RateLimited, Skip, ThrottlesExceptions, WithoutOverlapping
 from tests.parity.conftest import Deliver
 

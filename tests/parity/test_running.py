@@ -10,11 +10,11 @@ import pytest
 from celery import Celery
 
 from laraq import Events, Job, Laraq, Queue, events
-from laraq.delivery import Delivery, Done, Fail, Release
 from laraq.errors import DispatchError, ManuallyFailedError
-from laraq.failure import FailedJob
-from laraq.payload import Payload
-from laraq.runner import UNKNOWN_TRIES
+from laraq.messages.delivery import Delivery, Done, Fail, Release
+from laraq.messages.failure import FailedJob
+from laraq.messages.payload import Payload
+from laraq.running.runner import UNKNOWN_TRIES
 from tests.parity.conftest import Deliver
 
 parity = pytest.mark.parity

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from laraq.tally import CLOSED, FIRST_LOAD, BatchQuery, BatchRecord, MemberState
+from laraq.messages.tally import CLOSED, FIRST_LOAD, BatchQuery, BatchRecord, MemberState
 from laraq.testing.suite import SharedBatchesSuite
 from laraq_redis import RedisStore
-from laraq_redis.batches import RedisBatches
+from laraq_redis.store.batches import RedisBatches
 
 
 class TestRedisBatches(SharedBatchesSuite):

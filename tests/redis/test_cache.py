@@ -7,7 +7,7 @@ import redis
 
 from laraq.testing.suite import SharedCacheSuite
 from laraq_redis import RedisStore
-from laraq_redis.cache import RedisCache
+from laraq_redis.store.cache import RedisCache
 
 
 class TestRedisCache(SharedCacheSuite):

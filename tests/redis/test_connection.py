@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from laraq.errors import ConfigurationError, StoreError
-from laraq_redis.connection import label, open_client, store_errors
+from laraq_redis.client.connection import label, open_client, store_errors
 
 
 @pytest.mark.parametrize(

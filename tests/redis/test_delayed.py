@@ -8,7 +8,7 @@ import redis
 from laraq.testing.suite import SharedDelayedSuite
 from laraq.testing.suite.delayed import BROKER, message
 from laraq_redis import RedisStore
-from laraq_redis.delayed import RedisDelayed
+from laraq_redis.store.delayed import RedisDelayed
 
 
 class TestRedisDelayed(SharedDelayedSuite):

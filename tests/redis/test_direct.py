@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from laraq_redis.direct import Direct, packed
+from laraq_redis.client.direct import Direct, packed
 from tests.redis.private_server import PrivateRedis
 from tests.support.waiting import wait_until
 
@@ -152,7 +152,7 @@ def test_a_client_that_is_dropped_is_not_kept_alive(redis_url: str) -> None:
     import gc
     import weakref
 
-    from laraq_redis import script
+    from laraq_redis.client import script
 
     client = redis.Redis.from_url(redis_url)
     load = script.load(client, "owner")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from laraq.failure import FailedJobQuery
+from laraq.messages.failure import FailedJobQuery
 from laraq.testing.suite import SharedFailedJobsSuite
 from laraq.testing.suite.failed_jobs import failure
 from laraq_redis import RedisStore
-from laraq_redis.failed import RedisFailedJobs
+from laraq_redis.store.failed import RedisFailedJobs
 
 
 class TestRedisFailedJobs(SharedFailedJobsSuite):

@@ -14,8 +14,9 @@ from laraq.errors import StoreError
 from laraq.testing.suite import SharedJournalSuite
 from laraq.testing.suite.forking import eventually
 from laraq.testing.suite.journal import done, running
-from laraq_redis import RedisStore, wire
-from laraq_redis.journal import RedisJournal
+from laraq_redis import RedisStore
+from laraq_redis.client import wire
+from laraq_redis.store.journal import RedisJournal
 from tests.redis.private_server import PrivateRedis
 
 

@@ -8,7 +8,7 @@ import redis
 from laraq.ports import Demand
 from laraq.testing.suite import SharedLimitsSuite
 from laraq_redis import RedisStore
-from laraq_redis.limits import RedisLimits
+from laraq_redis.store.limits import RedisLimits
 from tests.support.waiting import wait_until
 
 

@@ -8,7 +8,7 @@ import redis
 from laraq.errors import StoreError
 from laraq.testing.suite import SharedLocksSuite
 from laraq_redis import RedisStore
-from laraq_redis.locks import RedisLocks
+from laraq_redis.store.locks import RedisLocks
 from tests.support.waiting import wait_until
 
 

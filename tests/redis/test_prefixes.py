@@ -12,11 +12,11 @@ from celery import Celery
 
 from laraq import Laraq
 from laraq.errors import ConfigurationError
-from laraq.failure import FailedJob
+from laraq.messages.failure import FailedJob
+from laraq.messages.tally import BatchRecord, MemberState
 from laraq.ports import DelayedMessage, Line, ParkedJob
-from laraq.tally import BatchRecord, MemberState
-from laraq_celery.signals import _say_who_shares
-from laraq_redis.store import RedisStore
+from laraq_celery.worker.signals import _say_who_shares
+from laraq_redis.store.store import RedisStore
 
 OpenApp = Callable[..., Laraq]
 

@@ -14,7 +14,7 @@ from laraq.errors import StoreError, StoreRefusedError
 from laraq.testing.suite.failed_jobs import failure
 from laraq.testing.suite.journal import running
 from laraq_redis import RedisStore
-from laraq_redis.connection import is_of_the_data, store_errors
+from laraq_redis.client.connection import is_of_the_data, store_errors
 from tests.redis.private_server import PrivateRedis
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from laraq_redis.resp import ErrorReply, Push, Reader
+from laraq_redis.client.resp import ErrorReply, Push, Reader
 
 SAID = (
     b"*2\r\n$3\r\na\r\n\r\n:12\r\n>2\r\n+invalidate\r\n*1\r\n$1\r\nq\r\n,1.5\r\n_\r\n"

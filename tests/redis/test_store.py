@@ -10,8 +10,8 @@ from laraq.testing.suite import SharedFailedJobsSuite, SharedJournalSuite, Share
 from laraq.testing.suite.failed_jobs import failure
 from laraq.testing.suite.journal import running
 from laraq_redis import RedisStore
-from laraq_redis.failed import RedisFailedJobs
-from laraq_redis.journal import RedisJournal
+from laraq_redis.store.failed import RedisFailedJobs
+from laraq_redis.store.journal import RedisJournal
 from tests.redis.private_server import PrivateRedis
 
 

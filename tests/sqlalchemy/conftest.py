@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import sessionmaker
 
-from laraq_sqlalchemy.models import SqlAlchemyModels
+from laraq_sqlalchemy.orm.models import SqlAlchemyModels
 from tests.sqlalchemy.podcasts import Base
 
 

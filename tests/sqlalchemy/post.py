@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from laraq_sqlalchemy.transactions import SqlAlchemyTransactions
+from laraq_sqlalchemy.orm.transactions import SqlAlchemyTransactions
 from tests.sqlalchemy.podcasts import Author
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, delete, func, select
 
-from laraq.tally import BatchQuery, BatchRecord, MemberState
+from laraq.messages.tally import BatchQuery, BatchRecord, MemberState
 from laraq.testing.suite import SharedBatchesSuite
-from laraq_sqlalchemy import SqlStore, batch_records
-from laraq_sqlalchemy.batches import SqlBatches
-from laraq_sqlalchemy.tables import batch_jobs, batch_loads, batches
+from laraq_sqlalchemy import SqlStore
+from laraq_sqlalchemy.schema.tables import batch_jobs, batch_loads, batches
+from laraq_sqlalchemy.store import batch_records
+from laraq_sqlalchemy.store.batches import SqlBatches
 from tests.sqlalchemy.module_store import SERVERS, module_store
 from tests.sqlalchemy.statements import Statements
 

@@ -7,8 +7,8 @@ from sqlalchemy import delete
 
 from laraq.testing.suite import SharedCacheSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.cache import SqlCache
-from laraq_sqlalchemy.tables import cache
+from laraq_sqlalchemy.schema.tables import cache
+from laraq_sqlalchemy.store.cache import SqlCache
 from tests.sqlalchemy.module_store import SERVERS, module_store
 
 

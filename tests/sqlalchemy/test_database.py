@@ -13,7 +13,7 @@ from laraq.errors import ConfigurationError, StoreError
 from laraq.testing.suite.failed_jobs import failure
 from laraq.testing.suite.journal import running
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.database import Database
+from laraq_sqlalchemy.store.database import Database
 
 
 @pytest.fixture(params=["postgres", "mariadb"])

@@ -7,8 +7,8 @@ from sqlalchemy import delete
 
 from laraq.testing.suite import SharedDelayedSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.delayed import SqlDelayed
-from laraq_sqlalchemy.tables import delayed
+from laraq_sqlalchemy.schema.tables import delayed
+from laraq_sqlalchemy.store.delayed import SqlDelayed
 from tests.sqlalchemy.module_store import SERVERS, module_store
 
 

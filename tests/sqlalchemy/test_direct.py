@@ -15,7 +15,7 @@ from laraq.ports import Demand
 from laraq.testing.suite.forking import in_children
 from laraq.testing.suite.journal import running
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.direct import KEPT, Direct, LostRaceError
+from laraq_sqlalchemy.store.direct import KEPT, Direct, LostRaceError
 from tests.sqlalchemy.test_database import cut_connections
 
 ONE = select(func.count())

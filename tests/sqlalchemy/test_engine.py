@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from laraq.errors import ConfigurationError, MissingExtraError
-from laraq_sqlalchemy import engine as engines
-from laraq_sqlalchemy.engine import label, open_engine
+from laraq_sqlalchemy.database import engine as engines
+from laraq_sqlalchemy.database.engine import label, open_engine
 
 
 @pytest.mark.parametrize(

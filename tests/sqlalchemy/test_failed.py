@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from laraq.failure import FailedJobQuery
+from laraq.messages.failure import FailedJobQuery
 from laraq.testing.suite import SharedFailedJobsSuite
 from laraq.testing.suite.failed_jobs import failure
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.failed import SqlFailedJobs
+from laraq_sqlalchemy.store.failed import SqlFailedJobs
 from tests.sqlalchemy.module_store import SERVERS, emptied, module_store
 
 

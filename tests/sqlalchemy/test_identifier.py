@@ -9,7 +9,7 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.orm import Session
 
 from laraq.errors import DispatchError, ModelNotIdentifiableError
-from laraq_sqlalchemy.identifier import Identifier
+from laraq_sqlalchemy.orm.identifier import Identifier
 from tests.sqlalchemy.podcasts import Author, Film, Podcast
 from tests.sqlalchemy.statements import Statements
 

@@ -9,14 +9,14 @@ from sqlalchemy import delete
 
 from laraq.testing.suite import SharedBatchesSuite, SharedLimitsSuite, SharedLocksSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.batches import SqlBatches
-from laraq_sqlalchemy.direct import Direct
-from laraq_sqlalchemy.limits import SqlLimits
-from laraq_sqlalchemy.locks import SqlLocks
-from laraq_sqlalchemy.tables import batch_jobs, batch_loads
-from laraq_sqlalchemy.tables import batches as batches_table
-from laraq_sqlalchemy.tables import limits as limits_table
-from laraq_sqlalchemy.tables import locks as locks_table
+from laraq_sqlalchemy.schema.tables import batch_jobs, batch_loads
+from laraq_sqlalchemy.schema.tables import batches as batches_table
+from laraq_sqlalchemy.schema.tables import limits as limits_table
+from laraq_sqlalchemy.schema.tables import locks as locks_table
+from laraq_sqlalchemy.store.batches import SqlBatches
+from laraq_sqlalchemy.store.direct import Direct
+from laraq_sqlalchemy.store.limits import SqlLimits
+from laraq_sqlalchemy.store.locks import SqlLocks
 from tests.support.sql_database import SqlDatabase
 
 

@@ -7,7 +7,7 @@ import os
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import sessionmaker
 
-from laraq_sqlalchemy.models import SqlAlchemyModels
+from laraq_sqlalchemy.orm.models import SqlAlchemyModels
 from tests.sqlalchemy.podcasts import Author, Base
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import insert, select, text
 from laraq.testing.suite import SharedJournalSuite
 from laraq.testing.suite.journal import running
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.journal import SqlJournal
-from laraq_sqlalchemy.tables import claims
+from laraq_sqlalchemy.schema.tables import claims
+from laraq_sqlalchemy.store.journal import SqlJournal
 from tests.sqlalchemy.module_store import SERVERS, emptied, module_store
 
 
@@ -46,7 +46,7 @@ def test_writes_to_postgresql_are_committed_asynchronously_and_nothing_else_is(s
 def test_claims_older_than_a_day_are_dropped_however_many(
     shared_store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("laraq_sqlalchemy.journal.PAGE", 10)
+    monkeypatch.setattr("laraq_sqlalchemy.store.journal.PAGE", 10)
     store = emptied(shared_store)
     two_days_ago = datetime.now(UTC) - timedelta(days=2)
     rows = [{"run_key": f"old-{number}", "attempt": 1, "claimed_at": two_days_ago} for number in range(25)]

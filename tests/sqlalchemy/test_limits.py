@@ -10,8 +10,8 @@ from sqlalchemy.exc import DatabaseError
 from laraq.ports import Demand
 from laraq.testing.suite import SharedLimitsSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.limits import SqlLimits
-from laraq_sqlalchemy.tables import limits
+from laraq_sqlalchemy.schema.tables import limits
+from laraq_sqlalchemy.store.limits import SqlLimits
 from tests.sqlalchemy.module_store import SERVERS, module_store
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import delete, select
 
 from laraq.testing.suite import SharedLocksSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.locks import SqlLocks
-from laraq_sqlalchemy.tables import locks
+from laraq_sqlalchemy.schema.tables import locks
+from laraq_sqlalchemy.store.locks import SqlLocks
 from tests.sqlalchemy.module_store import SERVERS, module_store
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
 )
 
 from laraq.errors import ConfigurationError, PayloadError, StoreError
-from laraq_sqlalchemy.models import KEY_VALUES_PER_QUERY, SqlAlchemyModels
+from laraq_sqlalchemy.orm.models import KEY_VALUES_PER_QUERY, SqlAlchemyModels
 from tests.sqlalchemy.podcasts import (
     Author,
     Base,

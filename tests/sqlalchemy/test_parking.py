@@ -9,7 +9,7 @@ from sqlalchemy import Table, delete, select
 from laraq.ports import Demand, Line, ParkedJob
 from laraq.testing.suite import SharedParkingSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.tables import limits, locks, parked_jobs, parking_lines
+from laraq_sqlalchemy.schema.tables import limits, locks, parked_jobs, parking_lines
 from tests.sqlalchemy.module_store import SERVERS, module_store
 
 TABLES: tuple[Table, ...] = (locks, limits, parked_jobs, parking_lines)

@@ -34,8 +34,8 @@ from sqlalchemy.orm import Mapper, Session, registry, sessionmaker
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from laraq.errors import ModelNotIdentifiableError, PayloadError
-from laraq_sqlalchemy import primary_key
-from laraq_sqlalchemy.models import SqlAlchemyModels
+from laraq_sqlalchemy.orm import primary_key
+from laraq_sqlalchemy.orm.models import SqlAlchemyModels
 from tests.sqlalchemy.podcasts import Podcast, Seat, Ticket
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, inspect, select
 from sqlalchemy.orm import Session, selectinload
 
-from laraq_sqlalchemy.relationships import DEPTH, loaded, loaders
+from laraq_sqlalchemy.orm.relationships import DEPTH, loaded, loaders
 from tests.sqlalchemy.podcasts import Author, Episode, Film, Person, Podcast, Review, Sponsor, Transcript
 from tests.sqlalchemy.statements import Statements
 

@@ -10,10 +10,11 @@ from sqlalchemy import Engine, Inspector, inspect, text
 
 from laraq.testing.suite.failed_jobs import failure
 from laraq.testing.suite.forking import in_children
-from laraq_sqlalchemy import SqlStore, metadata, schema
-from laraq_sqlalchemy.tables import migrations
+from laraq_sqlalchemy import SqlStore, metadata
+from laraq_sqlalchemy.schema import versions
+from laraq_sqlalchemy.schema.tables import migrations
 
-VERSIONS = [step.version for step in schema.steps()]
+VERSIONS = [step.version for step in versions.steps()]
 
 
 def shape(engine: Engine) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def test_tables_that_alembic_made_are_taken_over_with_their_rows(sql_url: str) -
 
 def test_a_migration_that_was_cut_off_is_finished(sql_url: str) -> None:
     store = SqlStore.from_url(sql_url)
-    first, *_ = schema.steps()
+    first, *_ = versions.steps()
     with store.database.engine.begin() as connection:
         connection.execute(next(iter(first.upgrade())))
     assert list(store.migrate()) == VERSIONS

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import create_engine, text
 
-from laraq.failure import FailedJob
-from laraq_sqlalchemy.store import SqlStore
+from laraq.messages.failure import FailedJob
+from laraq_sqlalchemy.store.store import SqlStore
 
 
 def test_a_schema_that_the_url_names_keeps_applications_apart(postgres_url: str) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from laraq.errors import DispatchError
-from laraq_sqlalchemy.transactions import SqlAlchemyTransactions
+from laraq_sqlalchemy.orm.transactions import SqlAlchemyTransactions
 from tests.sqlalchemy.podcasts import Author
 from tests.sqlalchemy.post import Post, author, authors
 

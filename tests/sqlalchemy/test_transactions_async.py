@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import sessionmaker
 
 from laraq.errors import ConfigurationError
-from laraq_sqlalchemy.transactions import SqlAlchemyTransactions
+from laraq_sqlalchemy.orm.transactions import SqlAlchemyTransactions
 from tests.sqlalchemy.podcasts import Base
 from tests.sqlalchemy.post import Post, author
 

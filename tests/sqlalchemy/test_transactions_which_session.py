@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from laraq_sqlalchemy.transactions import SqlAlchemyTransactions
+from laraq_sqlalchemy.orm.transactions import SqlAlchemyTransactions
 from tests.sqlalchemy.podcasts import Author
 from tests.sqlalchemy.post import Post, author
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from laraq.errors import ConfigurationError, NotInQueueError
-from laraq_sqlalchemy.models import SqlAlchemyModels, current_session
+from laraq_sqlalchemy.orm.models import SqlAlchemyModels, current_session
 from tests.sqlalchemy.podcasts import Author, Episode, Podcast
 
 

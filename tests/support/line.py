@@ -12,10 +12,10 @@ from typing import Any
 from celery import Celery
 
 from laraq import Laraq
-from laraq.delivery import Crash, Delivery, Release, RunState
-from laraq.journal import Finished, RunJournal, Settled, Start, judge
-from laraq.payload import Payload
-from laraq.run import Run
+from laraq.messages.delivery import Crash, Delivery, Release, RunState
+from laraq.messages.payload import Payload
+from laraq.running.journal import Finished, RunJournal, Settled, Start, judge
+from laraq.running.run import Run
 
 
 @dataclass

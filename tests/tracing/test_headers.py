@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery.app.task import Context
 
-from laraq_celery.arrival import CRASH, LARAQ, ORIGINAL, marked, settled_headers
+from laraq_celery.worker.arrival import CRASH, LARAQ, ORIGINAL, marked, settled_headers
 
 OURS = {LARAQ: {"v": 1}}
 FORGED = {LARAQ: {"v": 1, "attempts": 9}, CRASH: {"kind": "lost", "detail": "x"}, ORIGINAL: "shop.Other"}

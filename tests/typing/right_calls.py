@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Any, assert_type
 
 from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, dispatch, injected, job
-from laraq.batch import PendingBatch
-from laraq.chain import PendingChain
+from laraq.workflow.batch import PendingBatch
+from laraq.workflow.chains import PendingChain
 
 
 class Mailer:

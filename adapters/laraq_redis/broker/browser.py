@@ -11,15 +11,15 @@ from typing import Any, TypeAlias, cast
 
 from kombu.utils import json as kombu_json
 
-from laraq.inspection import QueueState
-from laraq.transport import Job, drain, raw
+from laraq.messages.inspection import QueueState
+from laraq_kombu import Job, drain, raw
 from laraq_redis.broker.store import PAGE, RedisQueues
-from laraq_redis.connection import store_errors
+from laraq_redis.client.connection import store_errors
 
 #: Keeps the books of jobs that are dropped when it returns.
 Tell: TypeAlias = Callable[[Sequence[tuple[dict[str, Any], int, float | None]]], object]
 
-#: The key under which lua/broker_attempts.lua keeps the starts of a job that went back to its list.
+#: The key under which lua/attempts.lua keeps the starts of a job that went back to its list.
 ATTEMPTS = "laraq-attempts"
 
 

@@ -20,7 +20,7 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from laraq.errors import StoreError
-from laraq.transport import UNDECODABLE, DeliveryTag, Job, Lease, Ledger, Posting, put_of, undecodable
+from laraq_kombu import UNDECODABLE, DeliveryTag, Job, Lease, Ledger, Posting, put_of, undecodable
 from laraq_redis.broker.browser import KeyBrowser
 from laraq_redis.broker.envelope import is_sent_again, seconds_to_wait, undated, unseal, without_eta
 from laraq_redis.broker.intake import Intake
@@ -29,7 +29,7 @@ from laraq_redis.broker.presence import RedisPresence, presence
 from laraq_redis.broker.qos import LeaseQoS
 from laraq_redis.broker.restore import Restored, restore
 from laraq_redis.broker.store import MOST_URGENT, Entry, RedisQueues
-from laraq_redis.direct import direct
+from laraq_redis.client.direct import direct
 
 if TYPE_CHECKING:
     from laraq_redis.broker.publishing import PublishBatch
@@ -116,7 +116,7 @@ class Channel(kombu_redis.Channel):
     @property
     def keeps_delayed(self) -> bool:
         """Whether a message with an ETA waits in a place of its own; one that is due goes on the list of stock kombu,
-        which `laraq_celery.publish.redis_lists` does without asking."""
+        which `laraq_celery.sending.redis_lists` does without asking."""
         return self.open_transport.native_delay
 
     def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
@@ -152,7 +152,7 @@ class Channel(kombu_redis.Channel):
 
     def put_due(self, jobs: Mapping[tuple[str, int], Sequence[str | bytes]], tag: str | None = None) -> None:
         """Put messages that are due, by queue and priority, all in one round trip; `tag` is that of a single one.
-        `laraq_celery.publish.redis_lists` would push them itself if this were not here."""
+        `laraq_celery.sending.redis_lists` would push them itself if this were not here."""
         lists = {(queue, self.keys.level(priority)): payloads for (queue, priority), payloads in jobs.items()}
         if not isinstance(tag, DeliveryTag):
             self.queues.push(lists)
@@ -185,7 +185,7 @@ class Channel(kombu_redis.Channel):
     # Queues
 
     def browser(self) -> KeyBrowser:
-        """Looks into the queues without taking anything; `laraq_celery.brokers` asks every channel for it."""
+        """Looks into the queues without taking anything; `laraq_celery.stock` asks every channel for it."""
         return KeyBrowser(self.queues)
 
     def restore(self, queues: Sequence[str] = ()) -> list[Restored]:

@@ -13,7 +13,7 @@ from typing import Any
 from kombu.utils import json as kombu_json
 from pydantic_core import from_json
 
-from laraq.transport import Job, open_body
+from laraq_kombu import Job, open_body
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.

@@ -15,8 +15,8 @@ from redis import ConnectionPool
 from redis.exceptions import ResponseError
 
 from laraq.errors import StoreError
-from laraq.retries import Backoff
-from laraq.transport import Appetite, Ask, Feed, Job, Ledger, Polling
+from laraq.running.retries import Backoff
+from laraq_kombu import Appetite, Ask, Feed, Job, Ledger, Polling
 from laraq_redis.broker.line import Line
 from laraq_redis.broker.store import RedisQueues
 from laraq_redis.broker.wakeup import UntrackableError, WakeUp

@@ -54,7 +54,7 @@ class Keys:
         return keys
 
     def puts_of(self, writer: int) -> str:
-        """The memory of what a process has put (`laraq.transport.Put`)."""
+        """The memory of what a process has put (`laraq_kombu.Put`)."""
         return f"{self._own}puts:{writer}"
 
     def level(self, priority: int) -> int:

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 from laraq.errors import StoreError
 from laraq_redis.broker.connections import connect
 from laraq_redis.broker.scripts import Script
-from laraq_redis.connection import store_errors
+from laraq_redis.client.connection import store_errors
 
 
 class Line:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laraq.forks import new_lock
-from laraq.transport import Presence
+from laraq.process.forks import new_lock
+from laraq_kombu import Presence
 from laraq_redis.broker.store import RedisQueues
 
 #: Most seconds between two beats, in which what is owed is paid, too.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kombu.transport import redis as kombu_redis
 
-from laraq.transport import new_put
+from laraq_kombu import new_put
 from laraq_redis.broker.store import Entry
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
-from laraq.transport import Deliveries
+from laraq_kombu import Deliveries
 
 if TYPE_CHECKING:
     from laraq_redis.broker.channel import Channel

@@ -10,7 +10,7 @@ from laraq_redis.broker.envelope import as_stock
 from laraq_redis.broker.keys import QueueKeys
 from laraq_redis.broker.scripts import load
 from laraq_redis.broker.store import PAGE, RedisQueues
-from laraq_redis.connection import store_errors
+from laraq_redis.client.connection import store_errors
 
 
 class Restored(NamedTuple):
@@ -28,7 +28,7 @@ def restore(queues: RedisQueues, names: Sequence[str] = ()) -> list[Restored]:
     Each job moves in one step, so that nothing is lost if this is interrupted, and it may be called again.
     """
     with store_errors(queues.label):
-        queues.client.script_load(load("broker_restore").text)
+        queues.client.script_load(load("restore").text)
         found = []
         for name in names or sorted(set(_names(queues))):
             keys = queues.keys.of(name)
@@ -68,6 +68,6 @@ def _move(queues: RedisQueues, keys: QueueKeys, ids_in: str, jobs: Iterable[tupl
             text: str | bytes = payload
             with contextlib.suppress(ValueError, LookupError, TypeError):  # what is no message goes as it is
                 text = as_stock(payload.decode(), attempts, due)
-            script = load("broker_restore").sha
+            script = load("restore").sha
             pipe.evalsha(script, 4, ids_in, keys.jobs, keys.state, keys.lists[level], id, text, end)
         return sum(answer for answer in pipe.execute())

@@ -19,6 +19,6 @@ class Script(NamedTuple):
 @cache
 def load(name: str, *functions: str) -> Script:
     """`lua/<name>.lua` behind `lua/<function>.lua` for each of `functions`."""
-    folder = files("laraq_redis").joinpath("lua")
+    folder = files("laraq_redis.broker").joinpath("lua")
     text = "".join(folder.joinpath(f"{file}.lua").read_text(encoding="utf-8") for file in (*functions, name))
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())

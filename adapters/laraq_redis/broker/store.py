@@ -10,17 +10,17 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from laraq.transport import REMEMBERED, Job, Lease, Posting, Put, QueueCount, Taken, new_put, raw
+from laraq_kombu import REMEMBERED, Job, Lease, Posting, Put, QueueCount, Taken, new_put, raw
 from laraq_redis.broker.connections import connect
 from laraq_redis.broker.keys import Keys
 from laraq_redis.broker.scripts import Script, load
-from laraq_redis.connection import label, store_errors
-from laraq_redis.direct import direct
+from laraq_redis.client.connection import label, store_errors
+from laraq_redis.client.direct import direct
 
 #: Jobs changed in one round trip where any number may be meant: bounds how long other clients wait.
 PAGE = 500
 
-#: The most urgent priority of `laraq.transport`, which is 0 to kombu's Redis lists.
+#: The most urgent priority of `laraq_kombu`, which is 0 to kombu's Redis lists.
 MOST_URGENT = 9
 
 #: Bytes in which one put is remembered.
@@ -52,14 +52,14 @@ class RedisQueues:
         self.keys = keys
         self.retry_after = retry_after
         self.label = label(client)
-        self.step_script = load("broker_step", "broker_attempts")
-        self._put = load("broker_put")
+        self.step_script = load("step", "attempts")
+        self._put = load("put")
         self._registered_put = client.register_script(self._put.text)
-        self._put_when_full = load("broker_put", "broker_even_when_full")
-        self._extend = load("broker_extend")
-        self._release = load("broker_release", "broker_attempts")
-        self._count = load("broker_count")
-        self._drop = load("broker_drop")
+        self._put_when_full = load("put", "even_when_full")
+        self._extend = load("extend")
+        self._release = load("release", "attempts")
+        self._count = load("count")
+        self._drop = load("drop")
 
     # Reservations
 

@@ -18,7 +18,7 @@ from kombu.utils.eventio import ERR, READ
 from redis.exceptions import ResponseError
 
 from laraq.errors import StoreError
-from laraq.transport import Turns, lease_seconds
+from laraq_kombu import Turns, lease_seconds
 from laraq_redis.broker.channel import Channel as _Channel
 from laraq_redis.broker.channel import SentinelChannel
 from laraq_redis.broker.presence import RedisPresence

@@ -15,8 +15,8 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from laraq.errors import StoreError
 from laraq_redis.broker.connections import connect_resp3
 from laraq_redis.broker.keys import QueueKeys
-from laraq_redis.connection import PATIENCE, store_errors
-from laraq_redis.resp import ErrorReply, Push, Reader
+from laraq_redis.client.connection import PATIENCE, store_errors
+from laraq_redis.client.resp import ErrorReply, Push, Reader
 
 
 class Seen(NamedTuple):

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, NullPool, and_, create_engine, delete, func, 
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import StoreError
-from laraq.inspection import QueueState
-from laraq.transport import drain
+from laraq.messages.inspection import QueueState
+from laraq_kombu import drain
 from laraq_sqlalchemy.broker.store import BrokerStore
 from laraq_sqlalchemy.broker.tables import jobs
-from laraq_sqlalchemy.clock import now
-from laraq_sqlalchemy.engine import label
+from laraq_sqlalchemy.database.clock import now
+from laraq_sqlalchemy.database.engine import label
 
 #: Keeps the books of jobs that are dropped when it returns.
 Tell: TypeAlias = Callable[[Sequence[tuple[dict[str, Any], int, float | None]]], object]

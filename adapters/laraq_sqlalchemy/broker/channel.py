@@ -17,7 +17,7 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from laraq.errors import StoreError
-from laraq.transport import UNDECODABLE, DeliveryTag, Feed, Job, Ledger, Posting, Route, put_of, undecodable
+from laraq_kombu import UNDECODABLE, DeliveryTag, Feed, Job, Ledger, Posting, Route, put_of, undecodable
 from laraq_sqlalchemy.broker.browser import TableBrowser
 from laraq_sqlalchemy.broker.envelope import seal, unseal
 from laraq_sqlalchemy.broker.presence import ROUTE_TTL
@@ -89,7 +89,7 @@ class Channel(virtual.Channel):
         return seal(queue, message, priority, native_delay=self.open_transport.native_delay)
 
     def browser(self) -> TableBrowser:
-        """Looks into the queues without taking anything; `laraq_celery.brokers` asks every channel for it."""
+        """Looks into the queues without taking anything; `laraq_celery.stock` asks every channel for it."""
         return TableBrowser(self.open_transport.store)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:

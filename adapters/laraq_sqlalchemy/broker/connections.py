@@ -12,8 +12,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from laraq.errors import StoreError
-from laraq.forks import busy
-from laraq_sqlalchemy.engine import label
+from laraq.process.forks import busy
+from laraq_sqlalchemy.database.engine import label
 
 #: Connections inherited over a fork. Never closed here: closing would end the parent's session, or touch its
 #: locks; dropping the reference would close.

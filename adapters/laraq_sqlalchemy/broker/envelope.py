@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from laraq.transport import Job, Posting, open_body
+from laraq_kombu import Job, Posting, open_body
 
 #: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
 #: own quotes are escaped, so this finds only those of the envelope itself.

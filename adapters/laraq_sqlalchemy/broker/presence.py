@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from laraq.forks import new_lock
-from laraq.transport import Presence as LeasePresence
+from laraq.process.forks import new_lock
+from laraq_kombu import Presence as LeasePresence
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
 
 #: Seconds an expiring route lives without its consumer, unless its queue asks for more.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from laraq.transport import Posting
+from laraq_kombu import Posting
 
 if TYPE_CHECKING:
     from laraq_sqlalchemy.broker.channel import Channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kombu.transport import virtual
 
-from laraq.transport import Deliveries
+from laraq_kombu import Deliveries
 
 
 class LeaseQoS(Deliveries, virtual.QoS):

@@ -16,11 +16,11 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, registry
 
 from laraq.errors import ConfigurationError
-from laraq.transport import Posting
+from laraq_kombu import Posting
 from laraq_sqlalchemy.broker.channel import Channel
 from laraq_sqlalchemy.broker.tables import jobs
 from laraq_sqlalchemy.broker.transport import ALIAS, Transport
-from laraq_sqlalchemy.engine import label
+from laraq_sqlalchemy.database.engine import label
 
 if TYPE_CHECKING:
     from celery import Celery

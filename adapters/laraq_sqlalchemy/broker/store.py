@@ -8,12 +8,12 @@ from typing import Any, Protocol
 from sqlalchemy import URL
 
 from laraq.errors import ConfigurationError
-from laraq.transport import Polling, Queues, Reservations, Routes, lease_seconds
-from laraq_sqlalchemy.broker.mysql import MySqlStore
-from laraq_sqlalchemy.broker.postgresql import PostgresStore
-from laraq_sqlalchemy.broker.sqlite import SqliteStore
-from laraq_sqlalchemy.broker.wakeups import WakeUp
-from laraq_sqlalchemy.engine import open_engine
+from laraq_kombu import Polling, Queues, Reservations, Routes, lease_seconds
+from laraq_sqlalchemy.broker.databases.mysql import MySqlStore
+from laraq_sqlalchemy.broker.databases.postgresql import PostgresStore
+from laraq_sqlalchemy.broker.databases.sqlite import SqliteStore
+from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
+from laraq_sqlalchemy.database.engine import open_engine
 
 #: Seconds a reserved job may stay silent before it is handed out again (Laravel's `retry_after`).
 RETRY_AFTER = 90.0

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Engine
 
 from laraq.errors import ConfigurationError
-from laraq_sqlalchemy.engine import label
+from laraq_sqlalchemy.database.engine import label
 
 metadata = MetaData()
 
@@ -68,7 +68,7 @@ bindings = Table(
     mysql_engine="InnoDB",
 )
 
-#: The last puts of each writer (`laraq.transport.Put`), until it has put nothing for a while.
+#: The last puts of each writer (`laraq_kombu.Put`), until it has put nothing for a while.
 puts = Table(
     "laraq_puts",
     metadata,

@@ -15,14 +15,14 @@ from sqlalchemy import inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError
-from laraq.transport import Turns
+from laraq_kombu import Turns
 from laraq_sqlalchemy.broker.channel import Channel as _Channel
+from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
 from laraq_sqlalchemy.broker.presence import Presence, presence
 from laraq_sqlalchemy.broker.routing import Routing
 from laraq_sqlalchemy.broker.store import BrokerStore, open_store
 from laraq_sqlalchemy.broker.tables import create_tables, metadata
-from laraq_sqlalchemy.broker.wakeups import WakeUp
-from laraq_sqlalchemy.engine import label, open_engine
+from laraq_sqlalchemy.database.engine import label, open_engine
 
 #: The part of the URL before the first `+`.
 ALIAS = "laraq-db"

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from laraq.messages.tally import CLOSED, BatchQuery, BatchRecord
 from laraq.ports import Batches
-from laraq.tally import CLOSED, BatchQuery, BatchRecord
 from laraq.testing.suite.batch_counts import DONE, FAILED, LONG, PENDING, TICK, make, record
 from laraq.testing.suite.forking import eventually
 

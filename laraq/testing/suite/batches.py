@@ -12,8 +12,8 @@ from random import Random, SystemRandom
 
 import pytest
 
+from laraq.messages.tally import FIRST_LOAD, BatchQuery, BatchRecord, MemberState
 from laraq.ports import Batches
-from laraq.tally import FIRST_LOAD, BatchQuery, BatchRecord, MemberState
 from laraq.testing.suite.batch_counts import (
     DONE,
     DROPPED,

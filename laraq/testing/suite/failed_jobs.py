@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from laraq.failure import FailedJob, FailedJobQuery
-from laraq.payload import Payload
+from laraq.messages.failure import FailedJob, FailedJobQuery
+from laraq.messages.payload import Payload
 from laraq.ports import FailedJobs
 from laraq.testing.suite.forking import in_children
 

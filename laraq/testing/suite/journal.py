@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from laraq.delivery import JournalEntry, RunState
+from laraq.messages.delivery import JournalEntry, RunState
 from laraq.ports import Journal
 from laraq.testing.suite.forking import Child, eventually, in_children
 

@@ -1,5 +1,0 @@
-"""What kombu lacks of each broker: looking into its queues."""
-
-from laraq_celery.brokers.inspection import BrokerInspection
-
-__all__ = ["BrokerInspection"]

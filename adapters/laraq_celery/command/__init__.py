@@ -1,0 +1,1 @@
+"""What the command line of laraq asks of Celery: an app, and a worker."""

@@ -1,0 +1,126 @@
+"""work(): `laraq work` as Celery's own worker command, with the options that make it Laravel's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker
+
+from laraq.cli.host import HostOption
+from laraq_celery.command.narrator import Narrator
+from laraq_celery.transports import lease_of, lease_options
+from laraq_celery.worker.steps.stop_when import StopRules
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+    from laraq.cli.host import WorkOptions
+    from laraq_celery.host import CeleryHost
+
+#: By these Celery would overrule what `laraq work <connection>` says.
+_BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+
+
+#: Of Celery's options those that cannot be passed on: it would start itself again, as `celery`.
+_NOT_PASSED_ON = ("--detach", "--executable")
+
+
+def own_options() -> Sequence[HostOption]:
+    """What `celery worker` takes."""
+    return [
+        HostOption(
+            tuple(param.opts),
+            bool(param.is_flag),
+            param.metavar or (" or ".join(param.type.choices) if hasattr(param.type, "choices") else None),
+            param.help or "",
+        )
+        for param in worker.params
+        if not set(param.opts) & set(_NOT_PASSED_ON)
+    ]
+
+
+def work(laraq: Laraq, options: WorkOptions) -> int:
+    """Run the worker; return its exit status."""
+    app = cast("CeleryHost", laraq.host).app
+    if options.connection is not None:
+        _move_to(laraq, app, options)
+    if len(options.queues) > 1:
+        _serve_in_order(app)
+    if options.max_jobs or options.stop_when_empty:
+        app.laraq_stop_when = StopRules(options.max_jobs, options.stop_when_empty)
+    if not options.quiet:
+        app.laraq_narrator = Narrator(laraq, app, options)
+        app.laraq_narrator.listen()
+    known = {param.name for param in worker.params}
+    worker.params.extend(
+        # Done by the program `celery`, which is not always the one around us.
+        option
+        for kind in ("preload", "worker")
+        for option in app.user_options.get(kind, ())
+        if option.name not in known
+    )
+    status = worker.main(
+        _arguments(options),
+        prog_name="laraq work",
+        standalone_mode=False,
+        obj=CLIContext(app=app, no_color=options.no_color, workdir=None, quiet=True),  # no banner
+        auto_envvar_prefix="CELERY_WORKER",
+    )
+    return int(status or 0)
+
+
+def _arguments(options: WorkOptions) -> list[str]:
+    """The command line of `celery worker`."""
+    # Several workers on one machine are the usual case; Celery wants their names to differ.
+    name = options.name or f"laraq-{os.getpid()}"
+    arguments = [
+        "--loglevel", options.loglevel,
+        "--prefetch-multiplier", "1",
+        "--hostname", name if "@" in name else f"{name}@%h",
+    ]  # fmt: skip
+    if options.queues:
+        arguments += ["--queues", ",".join(options.queues)]
+    elif options.connection is not None and options.address.get("queue"):
+        arguments += ["--queues", options.address["queue"]]
+    if options.concurrency is not None:
+        arguments += ["--concurrency", options.concurrency]
+    if options.pool is not None:
+        arguments += ["--pool", options.pool]
+    return [*arguments, *options.passed_on]
+
+
+def _serve_in_order(app: Any) -> None:
+    """Take from the first queue that has a message, instead of from each in turn, where the broker is asked for them.
+
+    RabbitMQ pushes messages of all queues as it likes.
+    """
+    with app.connection_for_read() as connection:
+        is_asked = connection.transport.driver_type == "redis"
+    if is_asked:
+        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "queue_order_strategy": "priority"}
+
+
+def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
+    """Let this process work on a named connection: its messages come from there, and go back there when released.
+
+    What its jobs dispatch goes where it went before: the app's own broker stays, as the default connection.
+    """
+    laraq.ready()  # which finds the store where the app's own broker is
+    conf, settings = app.conf, laraq.settings
+    home = {"url": conf.broker_write_url, "queue": conf.task_default_queue}
+    own: dict[str, Any] = {}
+    for name in (settings.default, *laraq.host.aliases()):
+        said = settings.connections.get(name, {})
+        own[name] = {**home, **said} if isinstance(said, Mapping) else said
+    laraq.settings = settings.model_copy(update={"connections": {**settings.connections, **own}})
+    if url := options.address.get("url"):
+        for variable in _BROKER_VARIABLES:
+            os.environ.pop(variable, None)
+        conf.broker_url = conf.broker_read_url = conf.broker_write_url = url
+        conf.broker_transport_options = lease_options(
+            url, conf.broker_transport_options, lease_of(options.address), settings.retry_after
+        )
+    if queue := options.address.get("queue"):
+        conf.task_default_queue = queue

@@ -1,5 +1,0 @@
-"""Bootsteps: what laraq adds to a Celery worker, one file each."""
-
-from laraq_celery.steps.install import install
-
-__all__ = ["install"]

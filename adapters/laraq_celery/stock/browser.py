@@ -1,0 +1,39 @@
+"""Browser: what one kind of broker can tell about its queues, over a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from laraq.messages.inspection import QueueState
+
+#: A message as kombu's virtual transports write it, how often it was given to a worker, and the epoch seconds at which
+#: it was put into the queue, where the broker knows. A plain tuple: transports of other packages give it as well.
+Found: TypeAlias = tuple[dict[str, Any], int, float | None]
+
+#: Keeps the books of jobs that are dropped when it returns, and only then.
+Tell: TypeAlias = Callable[[Sequence[Found]], object]
+
+
+class Browser(Protocol):
+    """A transport of its own brings one along as `channel.browser()`."""
+
+    def size(self, queue: str) -> int:
+        """Messages in any state that can be counted."""
+
+    def count(self, queue: str, state: QueueState) -> int:
+        """Messages in that state, or NotInspectableError."""
+
+    def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
+        """At most `limit` messages in that state, next one first, or NotInspectableError."""
+
+    def clear(self, queue: str) -> int:
+        """Drop all that can be reached, and tell nobody; say how many."""
+
+
+@runtime_checkable
+class Draining(Protocol):
+    """A browser that can hold on to what it drops until somebody was told; others' messages are taken one by one."""
+
+    def drain(self, queue: str, tell: Tell) -> int:
+        """Drop the delayed and pending messages, some hundred at a time; say how many. What workers have stays."""

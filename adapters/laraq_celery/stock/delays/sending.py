@@ -1,0 +1,113 @@
+"""Delays: which jobs of one broker wait in the store, and how they get there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from celery import Celery
+from celery.utils.quorum_queues import detect_quorum_queues
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from laraq.ports import Delayed, DelayedMessage
+from laraq_celery.stock.delays.address import address_of, knows_no_delay
+from laraq_celery.stock.delays.written import WritingProducer
+
+#: Messages dropped in one step.
+PAGE = 500
+
+
+class Delays:
+    """The delayed jobs of one broker: the app's own, or the one at `url`."""
+
+    def __init__(self, app: Celery, url: str | None, pool: Callable[[], Any]) -> None:
+        self._app = app
+        self._url = url
+        #: Gives kombu's pool of producers of the broker; called at each use, for a fork has pools of its own.
+        self._pool = pool
+        #: Whether this process, a worker, has moved on all that was due when it looked first.
+        self.moved = False
+
+    @property
+    def store(self) -> Delayed | None:
+        """Where they wait; None when the broker knows delays, or the store is not one that all processes share."""
+        if not self._broker_knows_none:
+            return None
+        delayed: Delayed | None = self._app.laraq.delayed
+        return delayed
+
+    @property
+    def lacking(self) -> str:
+        """Why there is no store."""
+        if not self._broker_knows_none:
+            return "Celery has RabbitMQ keep those for quorum queues"
+        return "no store is named that all processes share: set laraq_store"
+
+    @cached_property
+    def broker(self) -> str:
+        """The name of the broker in the store."""
+        return address_of(self._app.connection_for_write(self._url))
+
+    @property
+    def over(self) -> float:
+        """Seconds; shorter delays are left to Celery's timer in a worker."""
+        return float(self._app.laraq.settings.store_delays_over)
+
+    def seconds(self, delay: float, options: Mapping[str, Any] = MappingProxyType({})) -> float:
+        """How long a job waits in the store, whose message would have these options; 0 when it does not wait there."""
+        if not (delay or "eta" in options) or self._app.conf.task_always_eager or self.store is None:
+            return 0
+        if (eta := options.get("eta")) is not None:
+            delay = _seconds_until(eta, self._app)
+        return delay if delay > self.over else 0
+
+    @contextmanager
+    def producer(self) -> Iterator[WritingProducer]:
+        """A producer; what it was told to publish is in the store when the block ends, in one piece.
+
+        Raises StoreError.
+        """
+        with self._pool().acquire(block=True) as pooled:
+            producer = WritingProducer(pooled.connection)
+            yield producer
+        if self.store is not None and (waiting := producer.waiting()):
+            self.store.put(self.broker, waiting)
+
+    # -- what the inspection shows ------------------------------------------------------------------------------
+
+    def count(self, queue: str) -> int:
+        """How many jobs wait in the store for that queue."""
+        return 0 if self.store is None else self.store.count(self.broker, queue)
+
+    def waiting(self, queue: str, limit: int | None) -> Sequence[DelayedMessage]:
+        """The jobs that wait in the store for that queue, next one first."""
+        return () if self.store is None else self.store.waiting(self.broker, queue, limit)
+
+    def clear(self, queue: str, tell: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
+        """Drop those jobs after `tell` was told of them, some hundred at a time; say how many."""
+        dropped = 0
+        while self.store is not None and (waiting := self.store.waiting(self.broker, queue, PAGE)):
+            if tell is not None:
+                tell(waiting)
+            dropped += (gone := self.store.forget(self.broker, [message.id for message in waiting]))
+            if not gone:
+                break  # they were moved on meanwhile
+        return dropped
+
+    @cached_property
+    def _broker_knows_none(self) -> bool:
+        connection = self._app.connection_for_write(self._url)
+        if not knows_no_delay(connection):
+            return False
+        # Celery has RabbitMQ itself keep delayed messages of apps with quorum queues.
+        return not detect_quorum_queues(self._app, connection.transport.driver_type)[0]
+
+
+def _seconds_until(eta: Any, app: Celery) -> float:
+    moment: datetime = maybe_make_aware(maybe_iso8601(eta), app.timezone)
+    return moment.timestamp() - time.time()

@@ -1,0 +1,164 @@
+"""BrokerInspection: the `Inspection` port for whatever broker an app has."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from laraq.errors import ConfigurationError, InspectionError, LaraqError, NotInspectableError
+from laraq.messages.inspection import InspectedJob, QueueState
+from laraq.messages.payload import Payload
+from laraq.ports import DelayedMessage
+from laraq_celery.stock.amqp import DeclaringBrowser
+from laraq_celery.stock.browser import Browser, Draining, Found
+from laraq_celery.stock.delays import Delays
+from laraq_celery.stock.delays.written import read
+from laraq_celery.stock.draining import drain
+from laraq_celery.stock.message import inspected, payload_of
+from laraq_celery.stock.redis import RedisBrowser
+
+
+class BrokerInspection:
+    """Takes a connection out of the pool for each question, since the answer to one may close its channel."""
+
+    def __init__(
+        self,
+        pool: Callable[[], Any],
+        delays: Delays | None = None,
+        discard: Callable[[Sequence[Payload], str, Collection[str]], object] | None = None,
+    ) -> None:
+        #: Gives kombu's ConnectionPool of the broker; called at each use, for a fork has pools of its own.
+        self._pool = pool
+        #: What of its jobs waits in the store.
+        self._delays = delays
+        #: Keeps the books of jobs that are dropped (`Discards.tell`); None where nobody keeps any.
+        self._discard = discard
+
+    def size(self, queue: str) -> int:
+        """Jobs in any state the broker can count."""
+        with self._browser() as browser:
+            return browser.size(queue) + (self._keeps.count(queue) if self._keeps else 0)
+
+    def count(self, queue: str, state: QueueState) -> int:
+        """Jobs in that state."""
+        with self._browser() as browser:
+            if state is not QueueState.DELAYED or not self._keeps:
+                return browser.count(queue, state)
+            with suppress(NotInspectableError):  # about the short delays, which a worker waits for
+                return self._keeps.count(queue) + browser.count(queue, state)
+        return self._keeps.count(queue)
+
+    def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
+        """The jobs in that state, next one first."""
+        with self._browser() as browser:
+            if state is not QueueState.DELAYED or not self._keeps:
+                return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
+            found = _as_found(self._keeps.waiting(queue, limit))
+            with suppress(NotInspectableError):  # as in `count`
+                found += browser.messages(queue, state, None if limit is None else limit - len(found))
+            return [inspected(queue, one) for one in found]
+
+    def clear(self, queue: str) -> int:
+        """Drop what can be dropped: with books, what no worker has, as soon as it was told whom it belonged to."""
+        if self._discard is None:
+            with self._browser() as browser:
+                return browser.clear(queue) + (self._keeps.clear(queue) if self._keeps else 0)
+        try:
+            return self._drain(queue)
+        except _UntoldError as error:
+            raise error.reason from error.reason.__cause__
+
+    def _drain(self, queue: str) -> int:
+        # What comes due meanwhile goes from the first place to the last.
+        dropped = self._keeps.clear(queue, lambda waiting: self._tell(_as_found(waiting))) if self._keeps else 0
+        with self._channel() as channel:
+            driver = channel.connection.client.transport.driver_type
+            browser = browser_of(channel, driver)
+            if isinstance(browser, Draining):
+                return dropped + browser.drain(queue, self._tell)
+            # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+            ready = DeclaringBrowser(channel, driver).size(queue)
+        with self._channel() as channel:  # a refusal has closed the other
+            return dropped + drain(channel, queue, ready, self._tell)
+
+    def _tell(self, found: Sequence[Found]) -> None:
+        assert self._discard is not None
+        known = [job for one in found if (job := payload_of(one)) is not None]
+        begun = frozenset(payload.id for payload, may_have_begun in known if may_have_begun)
+        try:
+            self._discard([payload for payload, _ in known], "was cleared from its queue", begun)
+        except LaraqError as error:
+            raise _UntoldError(error) from error
+
+    def restore(self, queues: Sequence[str] = ()) -> Sequence[tuple[str, int, int]]:
+        """Put the jobs that a broker of ours keeps beside the lists of a stock one on those lists; (queue, delayed,
+        reserved) with how many, for each queue that had some."""
+        with self._channel() as channel:
+            restore = getattr(channel, "restore", None)
+            if restore is None:
+                url = channel.connection.client.as_uri()
+                raise ConfigurationError(
+                    f"The broker at {url} is a stock one: there is nothing to put back. Name the app or connection"
+                    " whose URL is laraq-redis://."
+                )
+            return [tuple(row) for row in restore(queues)]
+
+    @property
+    def _keeps(self) -> Delays | None:
+        """What waits in the store, if jobs of this broker do."""
+        return self._delays if self._delays is not None and self._delays.store is not None else None
+
+    @contextmanager
+    def _browser(self) -> Iterator[Browser]:
+        with self._channel() as channel:
+            yield browser_of(channel, channel.connection.client.transport.driver_type)
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        connection, where = None, "The broker"
+        # Not `with`: in kombu 5.7 an exception would leave the connection in the pool, closed.
+        try:
+            connection = self._pool().acquire(block=True)
+            where = f"The broker at {connection.as_uri()}"
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            with connection.channel() as channel:
+                yield channel
+        except _UntoldError:
+            raise
+        except Exception as error:  # of whatever library is behind the transport
+            if isinstance(error, LaraqError) and not (connection and isinstance(error, connection.connection_errors)):
+                raise
+            if connection is None and isinstance(error, ValueError):
+                # Its text quotes what was taken for a port, which may be a part of the password.
+                raise InspectionError("The broker cannot be asked about its queues: its URL cannot be read.") from None
+            raise InspectionError(
+                f"{where} cannot be asked about its queues ({error}). Check that it runs and that the URL is right."
+            ) from error
+        finally:
+            if connection is not None:
+                connection.release()
+
+
+class _UntoldError(Exception):
+    """The books could not be kept, which has nothing to do with the broker: its own errors are StoreErrors, too."""
+
+    def __init__(self, reason: LaraqError) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+def _as_found(waiting: Sequence[DelayedMessage]) -> list[Found]:
+    return [(read(message), 0, None) for message in waiting]
+
+
+def browser_of(channel: Any, driver: str) -> Browser:
+    """What looks into the queues of the broker behind a channel."""
+    own = getattr(channel, "browser", None)
+    if own is not None:
+        browser: Browser = own()
+        return browser
+    return RedisBrowser(channel) if driver == "redis" else DeclaringBrowser(channel, driver)

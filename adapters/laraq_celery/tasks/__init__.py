@@ -1,0 +1,1 @@
+"""Celery's own tasks and canvas beside laraq's jobs."""

@@ -1,0 +1,206 @@
+"""Ordinary Celery tasks: those that opt in to laraq's options, and those whose failures are only recorded."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from celery import Task, signals
+
+from laraq.errors import JobDefinitionError
+from laraq.jobs import registry
+from laraq.jobs.function import middleware_method
+from laraq.jobs.job import Job
+from laraq.messages.failure import FailedJob, json_ready, traceback_of
+from laraq.messages.options import OPTIONS, nearest
+from laraq.messages.payload import Payload
+from laraq_celery.receivers import while_alive
+from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.task import JobTask, carrier_of, consumed_connection, is_sent_again
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+#: Options that an ordinary task has from Celery already, under the same name.
+_CELERYS_OWN = frozenset({"queue", "connection", "priority", "expires", "ignore_result"})
+
+
+class LaraqTask(JobTask):
+    """`@app.task(base=LaraqTask, tries=3, backoff=[1, 5], middleware=[...])`: an ordinary task that lives like a job.
+
+    It keeps Celery's call verbs, its name, `bind=True`, and its own `self.retry()`.
+    """
+
+    abstract = True
+    typing = True
+    max_retries = Task.max_retries
+    laraq_counts = False
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """A delivery, when the worker calls; the plain function, when anybody else does."""
+        if _is_plain_call(self):
+            return Task.__call__(self, *args, **kwargs)
+        return self._deliver(args, kwargs)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
+        """Celery's own; a task that is unique or debounced passes laraq's door first."""
+        cls: Any = self.job_class
+        sent = is_sent_again(self.app, task_id, options)
+        task_id = None if task_id is None else str(task_id)
+        if sent:
+            options = told_to_workers(self.app, self, options)
+        if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
+            return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
+        return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
+
+    def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        assert self.job_class is not None
+        return self.job_class(tuple(args), dict(kwargs))
+
+    def _deliver_call(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._deliver(args, kwargs)
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Make the Job class under which the runner knows this task."""
+        if cls.run is not JobTask.run and "job_class" not in cls.__dict__:
+            cls.job_class = _task_job(cls)
+            cls._function = inspect.getattr_static(cls, "run")
+            cls.run = _Run()  # type: ignore[assignment,method-assign]
+
+
+class _Run:
+    """`run` of such a task: a delivery, when a worker calls, also out of the `__call__` of somebody's base class; the
+    function inside of that, and for anybody else. Celery's `autoretry_for` puts another function into its place."""
+
+    def __get__(self, task: Any, owner: Any) -> Any:
+        if task is None:
+            return owner._function
+        return task._function if _is_plain_call(task) else task._deliver_call
+
+    def __set__(self, task: Any, function: Any) -> None:
+        task._function = function
+
+
+def _is_plain_call(task: Task) -> bool:
+    request = task.request
+    return bool(request.called_directly or getattr(request, "laraq_delivery", None) is not None)
+
+
+class TaskJob(Job):
+    """An ordinary task as a job: its arguments are the fields, as they came."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    _has_own_task = True
+    _call: ClassVar[Any] = None
+    _app: ClassVar[Any] = None
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """The task's function with its own arguments; nothing is injected."""
+        run = type(self)._call
+        return lambda: run(*self.args, **self.kwargs), {}
+
+    def positional(self) -> tuple[Any, ...]:
+        """The task's positional arguments."""
+        return self.args
+
+
+class TaskFields:
+    """The codec of a TaskJob: its arguments travel as Celery's serializer carries them, and are not looked at."""
+
+    def __init__(self, cls: type[TaskJob]) -> None:
+        self._cls = cls
+
+    def dump(self, job: TaskJob) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(job.kwargs)
+
+    def prove(self, job: TaskJob) -> None:
+        """What another serializer than JSON carries is not for JSON to judge."""
+
+    def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> TaskJob:
+        """An instance that holds the arguments."""
+        load = self._cls._app().laraq.codec.untyped.load
+        return self._cls(tuple(map(load, args)), {name: load(value) for name, value in fields.items()})
+
+
+def _task_job(task_class: type[Task]) -> type[TaskJob]:
+    said: dict[str, Any] = {}
+    for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)]):
+        said |= vars(base)
+    where = _where(task_class)
+    members: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in OPTIONS - _CELERYS_OWN:
+            members[name] = value
+        # Not `hasattr`: `LaraqTask.app` would bind the class itself.
+        elif not any(name in vars(one) for one in LaraqTask.__mro__) and (near := nearest(name)) is not None:
+            raise JobDefinitionError(f"{where}: there is no option {name!r}. Did you mean {near!r}?")
+    if members.get("encrypted"):
+        raise JobDefinitionError(
+            f"{where}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
+            " Make it a Job or a @job function."
+        )
+    members["middleware"] = middleware_method(said.get("middleware", ()), where)
+    members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
+    members["_fields_codec"] = classmethod(TaskFields)
+    # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
+    # `bind=True` functions take it as `self`.
+    own_name = task_class.name
+    app: Callable[[], Any] = weakref.ref(task_class.app)
+    members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[own_name].run(*args, **kwargs))
+    members["_app"] = app
+    try:
+        cls = typing.cast("type[TaskJob]", type(task_class.__name__, (TaskJob,), members))
+    except JobDefinitionError as error:
+        error.add_note(where)
+        raise
+    cls._name = own_name
+    registry.register(cls, own_name)
+    return cls
+
+
+def _where(task_class: type[Task]) -> str:
+    """The task, and where it is written: Celery makes it when the app is first used."""
+    function = vars(task_class).get("run")
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return f"Task {task_class.name}" + (f" ({code.co_filename}:{code.co_firstlineno})" if code else "")
+
+
+def record_failures(laraq: Laraq, app: Any) -> None:
+    """Put ordinary tasks of the app that fail into the failed store, when `laraq_record_failed_tasks` says so."""
+
+    def on_failure(
+        sender: Any = None,
+        task_id: str = "",
+        exception: BaseException | None = None,
+        args: Any = (),
+        kwargs: Any = None,
+        **_: Any,
+    ) -> None:
+        if sender is None or sender.app is not app or isinstance(sender, JobTask):
+            return
+        if not laraq.settings.record_failed_tasks or exception is None:
+            return
+        request = sender.request
+        payload = Payload(str(task_id), sender.name, kwargs or {}, tuple(args or ()), carrier=carrier_of(request))
+        laraq.failed.record(
+            FailedJob(
+                id=payload.id,
+                connection=consumed_connection(laraq),
+                queue=(request.delivery_info or {}).get("routing_key") or str(app.conf.task_default_queue),
+                job=sender.name,
+                payload=json_ready(payload.to_dict()),
+                exception=traceback_of(exception),
+                failed_at=datetime.now(UTC),
+                attempts=(request.retries or 0) + 1,
+            )
+        )
+
+    while_alive(app, signals.task_failure, on_failure)

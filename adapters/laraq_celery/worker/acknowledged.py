@@ -1,0 +1,139 @@
+"""Acknowledged: which runs of a worker have had their messages acknowledged, so that no journal needs to know of them.
+
+The parent of a process pool acknowledges, its children keep the journals. A child begins one run after the other, and
+the parent hears of each begin in that order (`on_accepted`). So one number per child tells enough: when the newest run
+began of which, and of all before which, the acknowledgements are out. Parent and children share it in memory.
+
+In a pool without processes both are one process, and each run is known by itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from laraq.ports import Journal
+    from laraq_celery.worker.request import JobRequest
+
+#: A child's pid and its number, `time.monotonic()`, the same for all processes of a machine.
+_MARK = struct.Struct("=qd")
+
+#: Places for marks. Two children whose pids meet in one place do without.
+_PLACES = 1024
+
+#: Seconds after which an acknowledgement counts as out that Celery could not send, because its connection was lost: the
+#: message has come again by then.
+GIVEN_UP = 3600.0
+
+#: Fewer processes or runs than this are not worth looking through.
+_FEW = 64
+
+
+class Acknowledged:
+    """Of one worker. Made by its parent before the pool forks."""
+
+    def __init__(self) -> None:
+        self._parent = os.getpid()
+        self._token = uuid.uuid4().hex[:12]
+        self._marks = mmap.mmap(-1, _PLACES * _MARK.size)
+        #: Of each child, the time at which a run was accepted, and its request, in that order.
+        self._runs: dict[int, deque[tuple[float, JobRequest]]] = {}
+        #: Of this process's own pool, by id.
+        self._own: dict[str, list[tuple[float, JobRequest]]] = {}
+        #: Whose records nobody has erased yet.
+        self._writers: set[int] = set()
+        self._lock = threading.Lock()
+
+    # -- in a child, or where the parent runs jobs itself ---------------------------------------------------------
+
+    def writer(self) -> str:
+        """The name of this process in the journal."""
+        return self._writer_of(os.getpid())
+
+    def are_out(self, run_key: str, begun_at: float) -> bool:
+        """Whether the broker has the acknowledgement of a run that ended."""
+        pid = os.getpid()
+        if pid != self._parent:
+            owner, mark = _MARK.unpack_from(self._marks, self._place(pid))
+            return bool(owner == pid and mark > begun_at)
+        with self._lock:
+            runs = self._own.get(run_key) or self._own.get(run_key.rpartition("+")[0]) or []
+            return all(_is_out(accepted_at, request) for accepted_at, request in runs)
+
+    # -- in the parent --------------------------------------------------------------------------------------------
+
+    def accepted(self, request: JobRequest, pid: int, accepted_at: float) -> None:
+        """A process of the pool begins the run."""
+        with self._lock:
+            self._writers.add(pid)
+            if pid == self._parent:
+                self._own.setdefault(str(request.id), []).append((accepted_at, request))
+                if len(self._own) > self._sweep_own_at:
+                    self._sweep_own()
+                return
+            runs = self._runs.setdefault(pid, deque())
+            self._advance(pid, runs)
+            runs.append((accepted_at, request))
+
+    def erase_gone(self, journal: Journal, *, all_of_them: bool = False) -> None:
+        """Erase the records of processes that are gone and leave nothing open; at the end of the worker of every one
+        that leaves nothing open. Raises StoreError."""
+        with self._lock:
+            for pid, runs in list(self._runs.items()):
+                self._advance(pid, runs)
+                if not runs:
+                    del self._runs[pid]
+            self._sweep_own()
+            closed = {pid for pid in self._writers if pid not in self._runs and not (pid == self._parent and self._own)}
+        for pid in closed:
+            if all_of_them or (pid != self._parent and not _is_alive(pid)):
+                journal.erase(self._writer_of(pid))
+                with self._lock:
+                    self._writers.discard(pid)
+
+    _sweep_own_at = _FEW
+
+    def _sweep_own(self) -> None:
+        for id, runs in list(self._own.items()):
+            if all(_is_out(accepted_at, request) for accepted_at, request in runs):
+                del self._own[id]
+        self._sweep_own_at = max(2 * len(self._own), _FEW)
+
+    def _advance(self, pid: int, runs: deque[tuple[float, JobRequest]]) -> None:
+        newest = 0.0
+        while runs and _is_out(*runs[0]):
+            newest, _ = runs.popleft()
+        if newest:
+            _MARK.pack_into(self._marks, self._place(pid), pid, newest)
+
+    def _place(self, pid: int) -> int:
+        return pid % _PLACES * _MARK.size
+
+    def _writer_of(self, pid: int) -> str:
+        return f"{socket.gethostname()}:{pid}:{self._token}"
+
+
+def _is_out(accepted_at: float, request: JobRequest) -> bool:
+    message: Any = request.message
+    if message.acknowledged:
+        ledger = getattr(message.channel, "ledger", None)  # of a broker of ours, which sends several at once
+        return ledger is None or not ledger.is_open(message.delivery_tag)
+    return bool(request.acknowledged) and time.monotonic() - accepted_at > GIVEN_UP
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

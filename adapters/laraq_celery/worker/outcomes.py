@@ -1,0 +1,185 @@
+"""Outcomes: the jobs of batches that succeeded in a worker's children, told to their batches a group at a time.
+
+A child that told the store itself would wait for it, and a database would commit, for every single job. The parent sees
+the end of each anyway. It tells the batches of all that ended in the last milliseconds, and acknowledges them then: the
+books first, as ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from laraq.errors import DispatchError, StoreError
+from laraq.events import Events, JobAttempted, JobProcessed
+from laraq.messages.tally import Success
+from laraq.process.forks import busy
+from laraq.running.persistence import persistently
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+    from laraq.running.run import Run
+    from laraq_celery.worker.request import JobRequest
+
+logger = logging.getLogger("laraq.batches")
+
+#: Seconds between the end of one group and the beginning of the next, at least and at most. The first outcome after a
+#: pause is told at once.
+LINGER, LONGEST_LINGER = 0.01, 0.02
+
+#: How many times as long as it took to tell the last group the next one is waited for.
+SPARING = 4
+
+#: Most jobs that linger.
+PLENTY = 16
+
+#: Most jobs told in one step.
+GROUP = 200
+
+
+class Outcomes:
+    """Those of one worker. It works in the parent; a child only asks it what it `takes`."""
+
+    def __init__(self, laraq: Laraq, prefetched: int) -> None:
+        """`prefetched`: jobs the worker holds at most, 0 for no limit."""
+        self._laraq = laraq
+        self._parent = os.getpid()
+        #: That many do not linger: running jobs need their places.
+        self._plenty = min(prefetched // 2 or PLENTY, PLENTY)
+        self._waiting: deque[JobRequest] = deque()
+        self._told: deque[tuple[JobRequest, bool]] = deque()
+        #: Requests by id, from `add` to the acknowledgement.
+        self._held: dict[str, JobRequest] = {}
+        self._news, self._hurry = threading.Event(), threading.Event()
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._thread: threading.Thread | None = None
+        self._registered = self._stopping = False
+
+    def takes(self, run: Run) -> bool:
+        """In a child: whether the parent tells the batch of this run.
+
+        Whoever listens to JobProcessed finds the job counted, so then the child tells the batch first.
+        """
+        return (
+            run.is_only_counted
+            and run.delivery.crash is None
+            and os.getpid() != self._parent
+            and not (Events.heard(JobProcessed) or Events.heard(JobAttempted))
+        )
+
+    def of(self, id: str) -> JobRequest | None:
+        """The request of a job that is not acknowledged yet because its batch is being told."""
+        return self._held.get(id)
+
+    def add(self, request: JobRequest) -> None:
+        """Tell the batch of a job that succeeded, then acknowledge it."""
+        if self._stopping:
+            self._finish(self._tell([request])[0])
+            return
+        self._held[request.id] = request
+        self._waiting.append(request)
+        if len(self._waiting) >= self._plenty:
+            self._hurry.set()
+        if not self._news.is_set():
+            self._news.set()
+        if self._registered and self._thread is None:
+            _ = self._laraq.batches  # made in one thread
+            self._thread = threading.Thread(target=self._work, name="laraq-outcomes", daemon=True)
+            self._thread.start()
+
+    def register(self, hub: Any) -> None:
+        """Acknowledge in this event loop."""
+        if self._ends is None:
+            self._ends = socket.socketpair()
+            for end in self._ends:
+                end.setblocking(False)
+        hub.add_reader(self._ends[0], self._acknowledge)
+        self._registered = True
+
+    def stop(self, patience: float | None = None) -> None:
+        """Tell what is left, for `patience` seconds at most; jobs that end from now on are told by who adds them."""
+        self._stopping = True
+        self._news.set()
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join(patience)
+            self._thread = None
+        self._acknowledge()
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        next_at = 0.0
+        while self._waiting or not self._stopping:
+            self._news.wait()
+            self._hurry.wait(max(next_at - time.monotonic(), 0.0))
+            self._hurry.clear()
+            self._news.clear()
+            began = time.monotonic()
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP))]
+            if self._waiting or self._stopping:
+                self._news.set()
+            if not group:
+                continue
+            self._told.extend(self._tell(group))
+            now = time.monotonic()
+            next_at = now + min(max((now - began) * SPARING, LINGER), LONGEST_LINGER)
+            with suppress(BlockingIOError):  # full of signals
+                assert self._ends is not None
+                self._ends[1].send(b"\0")
+
+    def _tell(self, group: Sequence[JobRequest]) -> list[tuple[JobRequest, bool]]:
+        """The requests, and whether their batches know."""
+        batches: dict[str, list[JobRequest]] = {}
+        for request in group:
+            batches.setdefault(request.batch_id, []).append(request)
+        told = []
+        for id, requests in batches.items():
+            successes = [request.success for request in requests]
+            try:
+                self._tell_batch(id, successes)
+            except Exception:
+                logger.exception("Batch %s was not told of %d job(s), which go back to their queue", id, len(requests))
+                told += [(request, False) for request in requests]
+            else:
+                told += [(request, True) for request in requests]
+        return told
+
+    def _tell_batch(self, id: str, successes: Sequence[Success]) -> None:
+        """Until the store knows: the jobs are not run again because it is away. A worker that stops waits half a
+        minute, as for any outcome."""
+
+        def tell() -> None:
+            with busy:
+                self._laraq.batches.succeeded_together(id, successes)
+
+        while True:
+            try:
+                return persistently(tell, f"{len(successes)} job(s) of batch {id}")
+            except (StoreError, DispatchError):
+                if self._stopping:
+                    raise
+
+    # -- the event loop -----------------------------------------------------------------------------------------
+
+    def _acknowledge(self) -> None:
+        if self._ends is not None:
+            with suppress(BlockingIOError):
+                self._ends[0].recv(4096)
+        while self._told:
+            self._finish(self._told.popleft())
+
+    def _finish(self, told: tuple[JobRequest, bool]) -> None:
+        request, known = told
+        self._held.pop(request.id, None)
+        if known:
+            request.acknowledge()
+        else:
+            request.reject(requeue=True)

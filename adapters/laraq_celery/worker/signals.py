@@ -1,0 +1,183 @@
+"""Celery's signals of a worker's life, as laraq needs them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from celery import signals
+from celery.utils.imports import cwd_in_path
+
+from laraq import events
+from laraq.errors import StoreError
+from laraq.events import Events
+from laraq.process import aio
+from laraq_celery.receivers import while_alive
+from laraq_celery.transports import lease_of, lease_options
+from laraq_celery.worker.acknowledged import Acknowledged
+from laraq_celery.worker.group_signals import GroupSignals
+from laraq_celery.worker.interruption import Interruption
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+    from laraq_celery.host import CeleryHost
+
+logger = logging.getLogger("laraq")
+
+#: Seconds for which it is known that an application's workers were here.
+SHARERS_KEPT = 7 * 24 * 3600.0
+
+
+def connect(laraq: Laraq, app: Any) -> None:
+    """Follow the worker of this app; several apps in one process each have their own Laraq."""
+    interruption: Interruption | None = None
+    group_signals: GroupSignals | None = None
+
+    def import_modules(**_: Any) -> None:
+        with cwd_in_path():  # as Celery imports its own
+            laraq.discover()
+
+    _find_jobs_too(app.loader)
+
+    def worker_init(sender: Any, **_: Any) -> None:
+        nonlocal interruption, group_signals
+        if sender.app is app:
+            # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
+            laraq.ready()
+            interruption = Interruption()
+            group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
+            _host(laraq).acknowledged = Acknowledged()
+            laraq.__dict__.pop("_run_journal", None)
+            app.laraq.host.is_stopping = False
+            _hand_over_retry_after(laraq, app.conf)
+
+    def worker_ready(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            Events.emit(events.WorkerStarting, str(sender.hostname))
+            _say_what_the_pool_cannot(app, sender.pool)
+            _say_that_there_are_no_jobs(app)
+            _say_who_shares(laraq)
+
+    def worker_process_init(**_: Any) -> None:
+        if interruption is not None:
+            interruption.listen()
+        if group_signals is not None:
+            group_signals.listen()
+
+    def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
+        if interruption is None:
+            return  # another app's worker
+        app.laraq.host.tell_stopping(str(sender or ""))
+        if sig in signal.Signals.__members__:
+            interruption.tell(int(signal.Signals[sig]))
+
+    def worker_process_shutdown(**_: Any) -> None:
+        aio.close()
+        if (run_journal := laraq.__dict__.get("_run_journal")) is not None:
+            run_journal.close()
+        if group_signals is not None:
+            group_signals.leave()
+
+    def worker_shutdown(sender: Any, **_: Any) -> None:
+        if sender.app is app:
+            _erase_records(laraq)
+
+    while_alive(app, signals.import_modules, import_modules, sender=app)
+    while_alive(app, signals.worker_init, worker_init)
+    while_alive(app, signals.worker_ready, worker_ready)
+    while_alive(app, signals.worker_process_init, worker_process_init)
+    while_alive(app, signals.worker_shutting_down, worker_shutting_down)
+    while_alive(app, signals.worker_process_shutdown, worker_process_shutdown)
+    while_alive(app, signals.worker_shutdown, worker_shutdown)
+
+
+def _find_jobs_too(loader: Any) -> None:
+    """`app.autodiscover_tasks(["shop"])` also imports `shop.jobs`, whether it was called before or is later."""
+    find = loader.autodiscover_tasks
+
+    def autodiscover_tasks(packages: Any, related_name: str | None = "tasks") -> None:
+        packages = tuple(packages or ())
+        find(packages, related_name)
+        if related_name == "tasks":
+            find(packages, "jobs")
+
+    loader.autodiscover_tasks = autodiscover_tasks
+
+
+def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
+    own = laraq.settings.connections.get(laraq.settings.default)
+    # A default connection with a URL of its own is not the broker this worker consumes.
+    said = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
+    url, options = str(conf.broker_read_url or conf.broker_url or ""), conf.broker_transport_options
+    if (leased := lease_options(url, options, said, laraq.settings.retry_after)) != options:
+        conf.broker_transport_options = leased
+
+
+def _host(laraq: Laraq) -> CeleryHost:
+    return cast("CeleryHost", laraq.host)
+
+
+def _erase_records(laraq: Laraq) -> None:
+    """Of the processes of this worker, which all have ended, and whose messages are acknowledged."""
+    try:
+        if (acknowledged := _host(laraq).acknowledged) is not None:
+            acknowledged.erase_gone(laraq.store.journal, all_of_them=True)
+    except StoreError as error:
+        logger.warning("What this worker noted in the run journal stays there for a week: %s", error)
+
+
+def _say_who_shares(laraq: Laraq) -> None:
+    """Two applications without a prefix of their own share what they keep, which only one of them may know."""
+    store, own = laraq.store, laraq.host.label
+    try:
+        if getattr(store, "strays", bool)():
+            logger.warning(
+                "%s holds records without the prefix of %s. If they are its own, stop its processes and run"
+                " `laraq migrate --adopt`.",
+                store.label,
+                own,
+            )
+        known = store.cache.get("apps")
+        names = set(json.loads(known.value)) if known is not None else set()
+        if others := sorted(names - {own}):
+            logger.warning(
+                "%s also keeps the records of %s: failed jobs, locks and limits are common. If it is another"
+                " application, give each a laraq_prefix, or a database of its own.",
+                store.label,
+                ", ".join(others),
+            )
+        store.cache.put("apps", json.dumps(sorted(names | {own})), SHARERS_KEPT)
+    except StoreError as error:
+        logger.warning("It is not known who else keeps records in %s: %s", store.label, error)
+
+
+def _say_that_there_are_no_jobs(app: Any) -> None:
+    """Their module was not imported, as a rule. An app may want nothing of laraq but its limits and locks, though."""
+    own = [task for name, task in app.tasks.items() if not name.startswith(("celery.", "laraq."))]
+    if any(hasattr(task, "job_class") for task in own):
+        return
+    expected = getattr(app, "laraq_narrator", None) is not None or not own
+    logger.log(
+        logging.WARNING if expected else logging.INFO,
+        "This worker found no jobs. It knows those of the modules that it imports: name theirs with -A, in imports or"
+        " include of the app, or in Laraq(app, discover=[...]).",
+    )
+
+
+def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:
+    if (
+        getattr(pool, "signal_safe", True)
+        and hasattr(pool, "terminate_job")
+        and type(pool).__module__.endswith("prefork")
+    ):
+        return
+    timed = [name for name, task in app.tasks.items() if getattr(getattr(task, "job_class", None), "timeout", None)]
+    if timed:
+        logger.warning(
+            "The pool %s cannot stop a running job: the timeout of %s has no effect. Use --pool prefork.",
+            type(pool).__module__.rpartition(".")[2],
+            ", ".join(sorted(timed)),
+        )

@@ -1,0 +1,5 @@
+"""Bootsteps: what laraq adds to a Celery worker, one file each."""
+
+from laraq_celery.worker.steps.install import install
+
+__all__ = ["install"]

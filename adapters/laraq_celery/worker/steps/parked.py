@@ -1,0 +1,69 @@
+"""ParkedJobs: sends the parked jobs that nobody else would call.
+
+A job that ends calls the next one itself. This is for windows that open, leases that end because their holder died, and
+callers that died.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+
+from laraq.errors import LaraqError
+from laraq_kombu import Heartbeat
+
+logger = logging.getLogger("laraq.parking")
+
+#: Seconds after which a worker looks although it knows of nothing that would be due: other workers park, too, and die.
+LOOK, NOBODY_WAITS = 10.0, 30.0
+
+#: Seconds after which a worker looks again when the store did not answer.
+STORE_DOWN = 5.0
+
+#: Seconds in which many jobs that are parked have it look once.
+BREATH = 0.05
+
+
+class ParkedJobs(StartStopStep):
+    """Not in the event loop: a store that is down must not stop it."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._laraq = parent.app.laraq
+        self._heartbeat = Heartbeat(self._look, lambda: self._wait, quick=False)
+        self._started = False
+        self._wait = 0.0
+        self._said = ""
+
+    def start(self, consumer: Any) -> None:
+        """Look now, and then when something is due; a new connection begins anew."""
+        self._laraq.parking.changed = partial(self._heartbeat.hurry, BREATH)
+        self._started, self._wait = True, 0.0
+        self._heartbeat.attach()
+
+    def stop(self, consumer: Any) -> None:
+        """End with the connection."""
+        if self._started:
+            self._started = False
+            self._heartbeat.detach()
+
+    shutdown = stop
+
+    def _look(self) -> bool:
+        if not self._started:
+            return False
+        try:
+            left = self._laraq.parking.send_due()
+            self._said = ""
+        except LaraqError as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                logger.warning("Parked jobs wait longer: %s", error)
+            left = STORE_DOWN
+        self._wait = NOBODY_WAITS if left is None else min(left, LOOK)
+        return False

@@ -1,0 +1,81 @@
+"""The strategy: what the consumer does with a message of a job before it becomes a request."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from celery.concurrency.solo import TaskPool as SoloPool
+from celery.worker import state
+from celery.worker.strategy import default
+
+from laraq.errors import PayloadError
+from laraq.messages.failure import text_of
+from laraq.messages.payload import LONGEST_ID, is_job_id
+from laraq_celery.worker.arrival import UNKNOWN, job_fault, notice, with_headers
+from laraq_celery.worker.request import JobRequest
+from laraq_kombu.running import awaited_requests
+
+logger = logging.getLogger("laraq.strategy")
+
+
+def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Celery's default strategy, made safe: no message of a job is dropped, none is run beside itself."""
+    task.Request = type("JobRequest", (JobRequest,), {"consumer": weakref.proxy(consumer)})
+    receive = default(task, app, consumer, **options)
+    # Celery 5.7 defers acknowledgements to the next turn of the loop, which the solo pool's next job blocks:
+    # a job that kills the process would take the finished ones with it.
+    direct = isinstance(consumer.pool, SoloPool)
+
+    def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **rest: Any) -> Any:
+        if direct:
+            ack, reject = message.ack_log_error, message.reject_log_error
+        if message.delivery_info.get("redelivered") and _adopt(app, message, ack, reject):
+            return None
+        try:
+            message = _with_text_id(message)
+            if body is None and (why := _fault(message)) is not None:
+                raise PayloadError(why)
+            return receive(message, body, ack, reject, callbacks, **rest)
+        except Exception as error:
+            why = f"{type(error).__name__}: {text_of(error)}"
+        logger.error("A message of %s cannot be read: %s", task.name, why)
+        unreadable = notice(message, message.headers, why)
+        return consumer.strategies[UNKNOWN](unreadable, None, ack, reject, callbacks, **rest)
+
+    return handler
+
+
+def _fault(message: Any) -> str | None:
+    id, payload = message.headers["id"], message.payload
+    if not is_job_id(id):
+        return f"its id is not 1 to {LONGEST_ID} characters that can be stored"
+    if isinstance(payload, dict) and "args" in payload:
+        return None  # Celery reads this form, too (worker.strategy: hybrid_to_proto2)
+    return job_fault(payload)
+
+
+def _with_text_id(message: Any) -> Any:
+    """Ids of jobs are text, whatever type their sender gave them."""
+    id = message.headers["id"]
+    return message if isinstance(id, str) else with_headers(message, {**message.headers, "id": str(id)})
+
+
+def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
+    """A connection was cut while the job runs here and the broker sends its message again: it belongs to that run.
+
+    The run acknowledges the new copy; the old delivery tag is void.
+    """
+    id = str(message.headers.get("id"))
+    under_way = (*state.active_requests, *awaited_requests())
+    running = next((request for request in under_way if request.id == id), None)
+    outcomes = app.laraq.host.outcomes
+    if running is None and outcomes is not None:
+        running = outcomes.of(id)
+    if running is None or not isinstance(running, JobRequest) or running.acknowledged:
+        return False
+    logger.info("Job %s[%s] still runs here; its message came again and is kept for it", running.name, id)
+    running._message, running._on_ack, running._on_reject = message, ack, reject
+    return True

@@ -1,0 +1,142 @@
+"""Heartbeat: what a process does from time to time, whatever its event loop is doing; one thread does all of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from laraq.errors import StoreError
+from laraq.process.forks import busy
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Calls `beat` every `interval` seconds, which a function may say anew each time, while somebody is attached.
+
+    Not in the event loop, since a solo pool runs the job inside of it, where no timer fires. `beat` says whether there
+    is still something to renew: what nobody is attached to ends once there is not, so a job that outlives its
+    connection stays leased. A forked child beats nothing until somebody attaches there.
+
+    One that is not `quick` may have to wait for somebody: it is called in a thread of its own for as long as it takes,
+    so that no lease ends meanwhile.
+    """
+
+    def __init__(self, beat: Callable[[], bool], interval: float | Callable[[], float], *, quick: bool = True) -> None:
+        self._beat = beat
+        self._interval = interval
+        self.quick = quick
+        self._timer = _timer
+        self._attached = 0
+        #: While it beats: when it was asked to beat again, in monotonic seconds.
+        self._again: float | None = None
+        self._beating = False
+
+    def attach(self) -> None:
+        """Beat from now on."""
+        self._start_over_after_fork()
+        with self._timer.lock:
+            self._attached += 1
+            if not (self._beating or self in self._timer.due):
+                self._timer.call(self, time.monotonic() + self._wait())
+
+    def detach(self) -> None:
+        """Undo one `attach`; the next beat, at once, says whether there is something left to do."""
+        self._start_over_after_fork()
+        with self._timer.lock:
+            self._attached = max(self._attached - 1, 0)
+        self.hurry()
+
+    def hurry(self, within: float = 0.0) -> None:
+        """Beat in so many seconds, if that is sooner; not when it has ended."""
+        when = time.monotonic() + within
+        with self._timer.lock:
+            if self._beating:
+                self._again = when if self._again is None else min(self._again, when)
+            elif self in self._timer.due:
+                self._timer.call(self, min(self._timer.due[self], when))
+
+    def run(self) -> None:
+        """Beat once, and plan the next time."""
+        try:
+            with busy:
+                more = self._beat()
+        except StoreError as error:
+            more = True
+            logger.warning("Leases could not be renewed, trying again: %s", error)
+        except Exception:  # the thread must live, for all the others
+            more = True
+            logger.exception("What is done from time to time has failed, trying again")
+        timer = self._timer
+        with timer.lock:
+            self._beating, again, self._again = False, self._again, None
+            if self._attached or more:
+                when = time.monotonic() + self._wait()
+                timer.call(self, when if again is None else min(again, when))
+
+    def begin(self) -> None:
+        """It is not due any more, but under way; called with the lock."""
+        self._beating = True
+
+    def _wait(self) -> float:
+        return self._interval() if callable(self._interval) else self._interval
+
+    def _start_over_after_fork(self) -> None:
+        if self._timer is not _timer:
+            self._timer, self._attached, self._beating, self._again = _timer, 0, False, None
+
+
+class _Timer:
+    """The thread of this process, there while any heartbeat is due."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        #: Monotonic seconds.
+        self.due: dict[Heartbeat, float] = {}
+        self._changed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def call(self, heartbeat: Heartbeat, when: float) -> None:
+        """Have it beat then; called with the lock."""
+        self.due[heartbeat] = when
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="laraq-heartbeat", daemon=True)
+            self._thread.start()
+        self._changed.set()
+
+    def _run(self) -> None:
+        while True:
+            with self.lock:
+                if not self.due:
+                    self._thread = None
+                    return
+                self._changed.clear()
+                heartbeat = min(self.due, key=self.due.__getitem__)
+                wait = self.due[heartbeat] - time.monotonic()
+                if wait <= 0:
+                    del self.due[heartbeat]
+                    heartbeat.begin()
+            if wait > 0:
+                self._changed.wait(wait)
+            elif heartbeat.quick:
+                heartbeat.run()
+            else:
+                try:
+                    threading.Thread(target=heartbeat.run, name="laraq-beat", daemon=True).start()
+                except RuntimeError:
+                    return  # the interpreter is about to end
+
+
+_timer = _Timer()
+
+
+def _start_over() -> None:
+    global _timer
+    _timer = _Timer()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

@@ -1,0 +1,230 @@
+"""What a Celery worker of this process does with its deliveries, and what becomes of them when their channel closes.
+
+Read from Celery's own books without importing it: a transport also serves processes that have no Celery, and where
+its worker runs, the module is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
+from functools import partial
+from typing import Any
+
+from laraq_kombu.fate import Fate, Place, fate
+
+#: By delivery tag, what Celery made of each delivery that is not settled: its request, None before there is one.
+_requests: dict[str, Any] = {}
+
+#: Those whose channel is closed, and whose end is still to come.
+_kept: set[str] = set()
+
+#: Results of a process pool that were under way when a connection was lost.
+_awaited: list[Any] = []
+
+#: Results of a pool whose worker was told to stop: they tell what was written to a process. Once the pool is flushed
+#: nobody else has them.
+_last: list[Any] = []
+
+
+def _forget() -> None:
+    """In a forked child: the deliveries are its parent's."""
+    _requests.clear()
+    _kept.clear()
+    _awaited.clear()
+    _last.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class _LeftAlone:
+    """Stands for the request that is never made of a delivery."""
+
+    time_start = None
+    acknowledged = False
+    _apply_result = None
+
+
+class _Ending(Enum):
+    WARM = auto()
+    #: Its pool may go on for a moment.
+    COLD = auto()
+
+
+def worker_is_here() -> bool:
+    """Whether this process runs a Celery worker (and not some other consumer)."""
+    return "celery.worker.state" in sys.modules
+
+
+def follow() -> None:
+    """Learn of each request that Celery makes of a delivery; may be called again."""
+    if worker_is_here():
+        signals = sys.modules["celery.signals"]
+        for signal, receiver in ((signals.task_received, _on_received), (signals.worker_shutting_down, _on_stopping)):
+            signal.connect(receiver, weak=False, dispatch_uid="laraq_kombu.running")
+
+
+def delivered(tag: str) -> None:
+    """A delivery is on its way to Celery."""
+    _requests[tag] = None
+
+
+def left_alone(tag: str) -> None:
+    """Its worker does not take it, and will not."""
+    if tag in _requests:
+        _requests[tag] = _LeftAlone
+
+
+def settled(tag: str) -> None:
+    """It was acknowledged or given back."""
+    _requests.pop(tag, None)
+    _kept.discard(tag)
+
+
+def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, Fate]]:
+    """What becomes of these deliveries, whose channel closes. What is kept is looked at again by `fates_of_kept`.
+
+    `flushed`: whether the pool has dropped already what it will not run.
+    """
+    ending = _ending()
+    state = sys.modules["celery.worker.state"]
+    # A lost child's request is followed by another one for the same message, which settles it (`JobRequest`).
+    newest = {
+        request.message.delivery_tag: request
+        for request in (*_now(state.reserved_requests), *_now(state.active_requests))
+    }
+    for tag in tags:
+        first = _requests.get(tag)
+        last = newest.get(tag, first)
+        begun = any(request is not None and request.time_start is not None for request in (first, last))
+        found = fate(_place(last, ending, flushed), begun=begun, ending=ending is not None)
+        if found is Fate.KEPT:
+            _kept.add(tag)
+        else:
+            settled(tag)
+        yield tag, found
+
+
+def fates_of_kept() -> Iterator[tuple[str, Fate]]:
+    """The same of those that were kept, now that Celery has drawn its own consequences from a lost connection."""
+    return fates(tuple(_kept), flushed=True) if _kept else iter(())
+
+
+def hold_results(pool: Any = None) -> None:
+    """A connection is lost: see to it that the pool's results of all that its processes were given outlive that.
+
+    `pool` is billiard's, where it is known: Celery's books of what the pool has not begun may be empty by now.
+    """
+    found = [*_results_of_requests(), *tuple(getattr(pool, "_cache", {}).values())]
+    written = [result for result in found if getattr(result, "_write_to", None) is not None]
+    _awaited[:] = {id(result): result for result in (*_awaited, *written)}.values()
+    if worker_is_here() and _ending() is not None:
+        _last.extend(found)
+
+
+def await_results() -> None:
+    """There is a new connection: have the pool wait for them.
+
+    Celery has forgotten them (`asynpool: AsynPool.flush`), before 5.6 all, since then those whose start was not
+    reported yet. The processes run them all the same. Their end would go unseen: neither would they be acknowledged,
+    nor their leases end.
+    """
+    _awaited[:] = [result for result in _awaited if not result.ready() and _reports(result)]
+    for result in _awaited:
+        result._cache.setdefault(result._job, result)
+
+
+def awaited_requests() -> list[Any]:
+    """Requests that run, or will, though Celery's books may not have them: see `await_results`."""
+    found = [getattr(result._accept_callback, "__self__", None) for result in _awaited if not result.ready()]
+    return [request for request in found if request is not None and not _is_cancelled(request)]
+
+
+def _on_received(request: Any = None, **_: Any) -> None:
+    tag = request.message.delivery_tag
+    if tag in _requests:  # and not another transport's
+        _requests[tag] = request
+
+
+def _on_stopping(**_: Any) -> None:
+    """Before Celery's loop hears of it: when a job ends in between, the next one comes to the pool, to be dropped."""
+    state = sys.modules["celery.worker.state"]
+    _last.extend(_results_of_requests())
+    for request in _now(state.reserved_requests):
+        if request._apply_result is None:
+            request.execute_using_pool = partial(_execute, request.execute_using_pool)
+
+
+def _execute(execute_using_pool: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    result = execute_using_pool(*arguments, **options)
+    _last.append(result)
+    return result
+
+
+def _results_of_requests() -> list[Any]:
+    state = sys.modules.get("celery.worker.state")
+    requests = () if state is None else (*_now(state.active_requests), *_now(state.reserved_requests))
+    return [result for request in requests if (result := _result(request)) is not None]
+
+
+def _place(request: Any, ending: _Ending | None, flushed: bool) -> Place:
+    if request is None or _is_cancelled(request):
+        return Place.UNSEEN
+    if request.time_start is not None or request.acknowledged:
+        return Place.REPORTS
+    reference = request._apply_result
+    if reference is None:
+        return Place.DROPPED  # waits for its time or for room in the pool
+    result = reference()
+    if hasattr(result, "_write_to"):
+        # A process will run what has been written to it; the rest is dropped (`AsynPool.flush`).
+        if result._write_to is None:
+            return Place.DROPPED
+        return Place.REPORTS if _reports(result) or not flushed else Place.UNSEEN
+    if ending is None:
+        # Threads and greenlets run what they were given. The results of processes are there until the pool is flushed.
+        return Place.REPORTS
+    if ending is _Ending.WARM and (result is not None or "celery.concurrency.asynpool" not in sys.modules):
+        return Place.DROPPED  # that pool has come to its end
+    return Place.UNSEEN
+
+
+def _ending() -> _Ending | None:
+    """Whether the worker of this process was told to stop, so that nothing it holds will be acknowledged any more."""
+    state = sys.modules["celery.worker.state"]
+    stopped, terminated = (
+        flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate)
+    )
+    if terminated:
+        return _Ending.COLD
+    return _Ending.WARM if stopped else None
+
+
+def _is_cancelled(request: Any) -> bool:
+    """Whether Celery ends its run and leaves the message unacknowledged, to have it sent again."""
+    return bool(getattr(request, "_already_cancelled", False))
+
+
+def _reports(result: Any) -> bool:
+    """Whether a pool that has the result in its cache learns of its end: it looks for the processes of those that were
+    accepted, but not for one that died, with what was written to it, while the pool was flushed."""
+    return bool(result._accepted or result._write_to._is_alive())
+
+
+def _now(requests: Iterable[Any]) -> tuple[Any, ...]:
+    """Those of the moment: the threads of a pool change Celery's sets meanwhile."""
+    while True:
+        try:
+            return tuple(requests)
+        except RuntimeError:
+            continue
+
+
+def _result(request: Any) -> Any:
+    """The pool's result that will tell of the request's end, if it has one."""
+    reference = getattr(request, "_apply_result", None)
+    return None if reference is None else reference()

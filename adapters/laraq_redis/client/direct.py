@@ -1,0 +1,125 @@
+"""Direct: a connection over which scripts are asked without what redis-py does around each command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary, WeakMethod, ref
+
+from redis import RedisCluster
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from laraq_redis.client.connection import Client
+from laraq_redis.client.resp import ErrorReply, Reader
+
+
+class Direct:
+    """One connection of a client's server, for one caller at a time.
+
+    redis-py's bookkeeping around a command (pool, retries, observers, parsing) costs several times what the command
+    itself does. Whatever goes wrong here, or would have to wait, is left to redis-py, which reconnects, follows a
+    cluster, and says what the matter is: so a script may be asked twice.
+    """
+
+    _lock: threading.Lock
+    _connection: Any
+    _reader: Reader
+
+    def __init__(self, client: Client) -> None:
+        self._client = ref(client)
+        self._start()
+        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
+
+    def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """What the script answers; text as bytes. Raises redis-py's errors."""
+        if self._lock.acquire(blocking=False):
+            try:
+                return self._ask(packed("EVALSHA", script.sha, len(keys), *keys, *arguments), keys[0])
+            except (OSError, RedisError) as error:
+                if not isinstance(error, NoScriptError):  # of which redis-py sends the whole
+                    self._hang_up()
+            except BaseException:
+                self._hang_up()  # a signal may have come in the middle of the command
+                raise
+            finally:
+                self._lock.release()
+        return script(keys, arguments)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        with self._lock:
+            self._hang_up()
+
+    def _ask(self, command: bytes, key: str) -> Any:
+        if self._connection is None:
+            client = self._client()
+            assert client is not None, "who asks has it"
+            self._connection = connection_for(client, key)
+            self._connection.connect()
+            self._reader = Reader()
+        # redis-py connects (TLS, ACL, database, Sentinel). `_sock` is no public name, but kombu's transport has relied
+        # on it for as long.
+        sock: socket.socket = self._connection._sock
+        sock.sendall(command)
+        while True:
+            got = sock.recv(65536)
+            if not got:
+                raise ConnectionResetError("Redis closed the connection")
+            for answer in self._reader.feed(got):
+                if isinstance(answer, ErrorReply):
+                    raise NoScriptError(answer) if answer.startswith("NOSCRIPT") else RedisError(answer)
+                return answer
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.disconnect()
+
+    def _start(self) -> None:
+        """Also in a forked child: a thread of the parent may hold the lock, and the connection is the parent's."""
+        self._lock = threading.Lock()
+        self._connection = None
+        self._reader = Reader()
+
+
+#: A Direct refers to its client weakly, or neither would ever go.
+_directs: WeakKeyDictionary[Client, Direct] = WeakKeyDictionary()
+
+
+def direct(client: Client) -> Direct:
+    """The one of a client."""
+    found = _directs.get(client)
+    if found is None:
+        found = _directs[client] = Direct(client)
+    return found
+
+
+def packed(*command: Any) -> bytes:
+    """A command as it goes to the server."""
+    values = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b"*%d\r\n" % len(values) + b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+
+
+def connection_for(client: Client, key: str) -> Any:
+    """A connection, not yet made, to the server that has the key."""
+    node: Any = client
+    if isinstance(client, RedisCluster):
+        cluster: Any = client
+        node = cluster.get_redis_connection(cluster.get_node_from_key(key))
+    pool = node.connection_pool
+    # RESP2 and no `maint_notifications_*`: a pushed message could come between the answers. Tried once: whoever it
+    # fails has the client to try again. Made without the pool, whose `max_connections` are for those who return them.
+    settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
+    return pool.connection_class(**{**settings, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
+
+
+def _call(method: WeakMethod[Any]) -> None:
+    if call := method():
+        call()

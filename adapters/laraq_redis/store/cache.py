@@ -1,0 +1,58 @@
+"""RedisCache: texts and counts as Redis strings."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from laraq.ports import Cached
+from laraq_redis.client import script
+from laraq_redis.client.connection import Client, sized, store_errors
+
+
+class RedisCache:
+    """A cache in Redis, one round trip each.
+
+    A call that redis-py sends twice, because the first answer was lost, may count twice, and `add` is then told False.
+    """
+
+    def __init__(self, client: Client, label: str, prefix: str) -> None:
+        self._client = client
+        self._label = label
+        self._prefix = f"{prefix}cache:"
+        self._get = script.load(client, "get")
+        self._increment = script.load(client, "increment")
+        self._forget_value = script.load(client, "forget_value")
+
+    def get(self, key: str) -> Cached | None:
+        """The live value, or None."""
+        with store_errors(self._label):
+            answer: Any = self._get([self._prefix + key])
+        value, left = answer
+        if value is None:
+            return None
+        return Cached(value.decode() if isinstance(value, bytes) else value, left / 1000)
+
+    def put(self, key: str, value: str, seconds: float) -> None:
+        """Set the value, whatever was there, to live for `seconds`."""
+        with store_errors(self._label), sized(self._client, [value]):
+            self._client.set(self._prefix + key, value, px=ceil(seconds * 1000))
+
+    def add(self, key: str, value: str, seconds: float) -> bool:
+        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        with store_errors(self._label), sized(self._client, [value]):
+            return bool(self._client.set(self._prefix + key, value, px=ceil(seconds * 1000), nx=True))
+
+    def increment(self, key: str, amount: int, seconds: float) -> Cached:
+        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        with store_errors(self._label):
+            answer: Any = self._increment([self._prefix + key], [amount, ceil(seconds * 1000)])
+        count, left = answer
+        return Cached(str(count), left / 1000)
+
+    def forget(self, key: str, value: str | None = None) -> bool:
+        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        with store_errors(self._label):
+            if value is None:
+                return bool(self._client.delete(self._prefix + key))
+            return bool(self._forget_value([self._prefix + key], [value]))

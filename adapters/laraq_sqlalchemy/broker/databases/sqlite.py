@@ -1,0 +1,302 @@
+"""SqliteStore: the broker in a file. One writer at a time, so every step is one short transaction."""
+
+# ruff: noqa: S608 - the SQL is put together from the constants of this file and placeholders, never from values
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Engine
+
+from laraq.errors import ConfigurationError
+from laraq_kombu import REMEMBERED, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken
+from laraq_sqlalchemy.broker.connections import Connections
+from laraq_sqlalchemy.broker.databases.datagrams import DatagramListener, DatagramSender, mailboxes
+from laraq_sqlalchemy.broker.databases.turnstile import Turnstile
+from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
+from laraq_sqlalchemy.broker.tables import create_tables, missing_tables
+
+_INSERT = "INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at, attempts) VALUES (?,?,?,?,?,0)"
+_DUE = (
+    "SELECT id, attempts, payload FROM laraq_jobs WHERE queue=? AND priority=? AND available_at<=?"
+    " ORDER BY available_at, id LIMIT ?"
+)
+_RESERVE = "UPDATE laraq_jobs SET attempts=attempts+1, reserved_at=?, available_at=? WHERE id IN ({})"
+_OURS = " WHERE id=? AND attempts=? AND reserved_at=?"
+
+
+class SqliteStore:
+    """The worker's connection runs with synchronous=NORMAL: a power cut may undo its last steps, which repeats
+    jobs; a producer's runs with FULL, so that a job that was accepted is never lost."""
+
+    acks_ride_along = True
+
+    def __init__(self, engine: Engine, retry_after: float, poll: float | None = None) -> None:
+        database = engine.url.database
+        assert database  # open_engine refuses URLs without a file
+        self.url = engine.url
+        self.retry_after = retry_after
+        self.polling = Polling(first=poll or 1.0, most=poll or 1.0)
+        self._engine = engine
+        self._connections = Connections(
+            engine,
+            _prepare,
+            "Check that the file is writable, on a local disk, and not held by a long write. Past a transaction of your"
+            " own that writes to it nothing can be sent: make the job part of it, or let it wait (after_commit).",
+        )
+        self._turnstile = Turnstile(database)
+        self._mailboxes = mailboxes(database)
+        self._sender = DatagramSender(self._mailboxes)
+
+    def connect(self) -> None:
+        """Open the file and create the tables when they are missing."""
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise ConfigurationError(f"The database broker needs SQLite 3.35, this is {sqlite3.sqlite_version}.")
+        with self._connections.errors("worker"):
+            if missing_tables(self._engine):  # a look first: making them waits for whoever writes to the file
+                with self._turnstile.turn():
+                    create_tables(self._engine)
+
+    def listen(self) -> WakeUp:
+        """A mailbox for this process."""
+        with self._connections.errors("worker"):
+            return DatagramListener(self._mailboxes)
+
+    def hint(self, queues: Sequence[str]) -> None:
+        """Tell listening workers about the queues."""
+        with contextlib.suppress(OSError):  # only a hint: the poll finds the job as well
+            self._sender.send(dict.fromkeys(queues))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connections.close()
+        self._turnstile.close()
+        self._sender.close()
+
+    # Reservations
+
+    def step(self, acks: Sequence[Lease], queues: Sequence[str], limit: int) -> Taken:
+        if not acks and not (limit and self._any_due(queues)):
+            return Taken((), self._next_due(queues) if limit else None)
+        jobs: list[Job] = []
+        with self._write("worker") as cursor:
+            if acks:
+                cursor.execute(f"DELETE FROM laraq_jobs WHERE id IN ({_marks(acks)})", [a.id for a in acks])
+            now = _now()
+            until = now + int(self.retry_after * 1000)
+            for queue, rows in self._due(cursor, queues, limit, now):
+                ids = [row[0] for row in rows]
+                cursor.execute(_RESERVE.format(_marks(ids)), [now, until, *ids])
+                jobs.extend(Job(Lease(id, queue, attempts + 1, now), payload) for id, attempts, payload in rows)
+        return Taken(jobs, None if len(jobs) >= limit else self._next_due(queues))
+
+    def extend(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        with self._write("worker") as cursor:
+            until = _now() + int(self.retry_after * 1000)
+            return [lease for lease in leases if not self._move(cursor, "available_at=?", [until], lease)]
+
+    def release(self, leases: Sequence[Lease], delay: float = 0, *, counted: bool = True) -> Sequence[Lease]:
+        with self._write("worker") as cursor:
+            due = _now() + int(delay * 1000)
+            what = f"available_at=?, reserved_at=NULL, attempts=attempts-{0 if counted else 1}"
+            refused = [lease for lease in leases if not self._move(cursor, what, [due], lease)]
+        self.hint([lease.queue for lease in leases])
+        return refused
+
+    # Queues
+
+    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
+        with self._write("producer") as cursor:
+            now = _now()
+            if put is not None and not self._is_new(cursor, put, now):
+                return
+            cursor.executemany(
+                _INSERT, [(p.queue, p.priority, p.payload, now + int(p.delay * 1000), now) for p in postings]
+            )
+        self.hint([posting.queue for posting in postings])
+
+    def take(self, queues: Sequence[str], limit: int) -> Taken:
+        if not self._any_due(queues):
+            return Taken((), self._next_due(queues))
+        jobs: list[Job] = []
+        with self._write("worker") as cursor:
+            now = _now()
+            for queue, rows in self._due(cursor, queues, limit, now):
+                ids = [row[0] for row in rows]
+                cursor.execute(f"DELETE FROM laraq_jobs WHERE id IN ({_marks(ids)})", ids)
+                jobs.extend(Job(Lease(id, queue, count + 1, now), payload) for id, count, payload in rows)
+        return Taken(jobs, None if len(jobs) >= limit else self._next_due(queues))
+
+    def count(self, queue: str) -> QueueCount:
+        with self._read() as cursor:
+            row = cursor.execute(
+                "SELECT count(*) FILTER (WHERE reserved_at IS NULL AND available_at<=:now),"
+                " count(*) FILTER (WHERE reserved_at IS NULL AND available_at>:now),"
+                " count(*) FILTER (WHERE reserved_at IS NOT NULL) FROM laraq_jobs WHERE queue=:queue",
+                {"now": _now(), "queue": queue},
+            ).fetchone()
+        return QueueCount(*row)
+
+    def purge(self, queue: str) -> int:
+        with self._write("worker") as cursor:
+            cursor.execute("DELETE FROM laraq_jobs WHERE queue=? AND reserved_at IS NULL", (queue,))
+            return cursor.rowcount
+
+    # Routes
+
+    def bind(self, route: Route, expires_in: float | None) -> None:
+        with self._write("worker") as cursor:
+            cursor.execute(
+                "INSERT INTO laraq_bindings (exchange, routing_key, pattern, queue, expires_at)"
+                " VALUES (?,?,?,?,?) ON CONFLICT (exchange, routing_key, queue)"
+                " DO UPDATE SET expires_at=excluded.expires_at, pattern=excluded.pattern",
+                (*route, None if expires_in is None else _now() + int(expires_in * 1000)),
+            )
+
+    def unbind(self, queue: str) -> None:
+        with self._write("worker") as cursor:
+            cursor.execute("DELETE FROM laraq_bindings WHERE queue=?", (queue,))
+            cursor.execute("DELETE FROM laraq_jobs WHERE queue=?", (queue,))
+
+    def routes(self, exchange: str) -> Sequence[Route]:
+        with self._read() as cursor:
+            rows = cursor.execute(
+                "SELECT exchange, routing_key, pattern, queue FROM laraq_bindings"
+                " WHERE exchange=? AND (expires_at IS NULL OR expires_at>?)",
+                (exchange, _now()),
+            ).fetchall()
+        return [Route(*row) for row in rows]
+
+    def renew(self, queues: Sequence[str], expires_in: float) -> None:
+        with self._write("worker") as cursor:
+            cursor.execute(
+                f"UPDATE laraq_bindings SET expires_at=? WHERE expires_at IS NOT NULL AND queue IN ({_marks(queues)})",
+                [_now() + int(expires_in * 1000), *queues],
+            )
+
+    def sweep(self) -> int:
+        expired = "FROM laraq_bindings WHERE expires_at<=?"
+        now = _now()
+        with self._read() as cursor:
+            if not cursor.execute(f"SELECT 1 {expired} LIMIT 1", (now,)).fetchone():
+                return 0
+        with self._write("worker") as cursor:
+            cursor.execute(f"DELETE FROM laraq_jobs WHERE queue IN (SELECT queue {expired})", (now,))
+            cursor.execute(f"DELETE {expired}", (now,))
+            return cursor.rowcount
+
+    # Inside
+
+    @contextmanager
+    def _write(self, role: str) -> Iterator[sqlite3.Cursor]:
+        with self._connections.errors(role):
+            cursor: sqlite3.Cursor = self._connections.get(role).cursor()
+            with self._turnstile.turn():
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield cursor
+                except BaseException:
+                    cursor.execute("ROLLBACK")
+                    raise
+                cursor.execute("COMMIT")
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Cursor]:
+        with self._connections.errors("worker"):
+            yield self._connections.get("worker").cursor()
+
+    @staticmethod
+    def _levels(cursor: sqlite3.Cursor, queue: str) -> list[int]:
+        """The priorities to look at, highest first: one index probe for each above 0 that is in use, and one.
+
+        Upwards, since above the highest there is nothing to step over.
+        """
+        levels = [0]
+        while True:
+            row = cursor.execute(
+                "SELECT min(priority) FROM laraq_jobs WHERE queue=? AND priority>?", (queue, levels[-1])
+            ).fetchone()
+            if row[0] is None:
+                return levels[::-1]
+            levels.append(row[0])
+
+    def _due(
+        self, cursor: sqlite3.Cursor, queues: Sequence[str], limit: int, now: int
+    ) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
+        for queue in queues:
+            if limit <= 0:
+                return
+            for level in self._levels(cursor, queue):
+                rows = cursor.execute(_DUE, (queue, level, now, limit)).fetchall()
+                if rows:
+                    limit -= len(rows)
+                    yield queue, rows
+                if limit <= 0:
+                    return
+
+    def _earliest(self, cursor: sqlite3.Cursor, queues: Sequence[str]) -> int | None:
+        times = [
+            cursor.execute(
+                "SELECT min(available_at) FROM laraq_jobs WHERE queue=? AND priority=?", (queue, level)
+            ).fetchone()[0]
+            for queue in queues
+            for level in self._levels(cursor, queue)
+        ]
+        return min((due for due in times if due is not None), default=None)
+
+    def _any_due(self, queues: Sequence[str]) -> bool:
+        # A read first: an idle worker that looks must not queue up for the write lock.
+        with self._read() as cursor:
+            earliest = self._earliest(cursor, queues)
+        return earliest is not None and earliest <= _now()
+
+    def _next_due(self, queues: Sequence[str]) -> float | None:
+        with self._read() as cursor:
+            earliest = self._earliest(cursor, queues)
+        return None if earliest is None else max(earliest - _now(), 0) / 1000
+
+    @staticmethod
+    def _is_new(cursor: sqlite3.Cursor, put: Put, now: int) -> bool:
+        if put.slot == 1:
+            cursor.execute("DELETE FROM laraq_puts WHERE put_at<?", (now - REMEMBERED * 1000,))
+        cursor.execute(
+            "INSERT INTO laraq_puts (writer, slot, number, put_at) VALUES (?,?,?,?) ON CONFLICT (writer, slot)"
+            " DO UPDATE SET number=excluded.number, put_at=excluded.put_at WHERE number<>excluded.number",
+            (put.writer, put.slot, put.number, now),
+        )
+        return cursor.rowcount == 1
+
+    @staticmethod
+    def _move(cursor: sqlite3.Cursor, what: str, values: list[int], lease: Lease) -> bool:
+        cursor.execute(
+            f"UPDATE laraq_jobs SET {what}{_OURS}",
+            [*values, lease.id, lease.attempts, lease.reserved_at],
+        )
+        return cursor.rowcount == 1
+
+
+def _prepare(connection: sqlite3.Connection, role: str) -> None:
+    # The driver would open transactions on its own, deferred ones, which fail instead of waiting.
+    connection.isolation_level = None
+    connection.text_factory = _text
+    connection.execute(f"PRAGMA synchronous={'FULL' if role == 'producer' else 'NORMAL'}")
+
+
+def _text(raw: bytes) -> str | bytes:
+    """SQLite keeps what it is given; by default the driver would refuse to read the rows beside it, too."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

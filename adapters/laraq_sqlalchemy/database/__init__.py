@@ -1,0 +1,1 @@
+"""An SQL database: engines, dialects, errors."""

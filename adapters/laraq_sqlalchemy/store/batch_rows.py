@@ -1,0 +1,139 @@
+"""Rows of the table `laraq_job_batches`, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import BindParameter, Column, ColumnElement, Row
+
+from laraq.messages.tally import CLOSED, BatchQuery, BatchRecord, MemberState, Tally
+from laraq_sqlalchemy.schema.tables import batches
+
+_columns = batches.c
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: A member's state is stored as its place here; 1, 2 and 3 also stand in `sql/settle_*.sql`.
+STATES = (MemberState.PENDING, MemberState.DONE, MemberState.FAILED, MemberState.DROPPED)
+
+
+class Phase(IntEnum):
+    """What is left to do for a batch."""
+
+    OPEN = 0
+    #: Marked CLOSED.
+    CLOSED = 1
+    #: Gone for everybody, but its members are still being deleted.
+    DELETED = 2
+
+
+#: The columns of a Tally. Without the options, which may be long.
+TALLY: tuple[Column[Any], ...] = (
+    *(_columns.id, _columns.total, _columns.done, _columns.failed, _columns.dropped, _columns.loads),
+    *(_columns.allow_failures, _columns.wants, _columns.sent, _columns.phase),
+    *(_columns.cancelled_at, _columns.finished_at),
+)
+
+
+def is_there(id: str | BindParameter[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The batch, unless it is deleted."""
+    return _columns.id == id, _columns.phase < Phase.DELETED
+
+
+def matching(query: BatchQuery) -> list[ColumnElement[bool]]:
+    """What the query asks for."""
+    conditions = [_columns.phase < Phase.DELETED]
+    if query.ids is not None:
+        conditions.append(_columns.id.in_(query.ids))
+    for column, wanted in ((_columns.finished_at, query.finished), (_columns.cancelled_at, query.cancelled)):
+        if wanted is not None:
+            conditions.append(column.is_not(None) if wanted else column.is_(None))
+    for column, limit in ((_columns.created_at, query.created_before), (_columns.finished_at, query.finished_before)):
+        if limit is not None:
+            conditions.append(column <= _milliseconds(limit))
+    return conditions
+
+
+def new_row(batch: BatchRecord, members: int) -> dict[str, Any]:
+    """The row of a new batch in its first load, all but `created_at`."""
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        **dict.fromkeys(("done", "failed", "dropped"), 0),
+        "total": members,
+        "places": members,
+        "loads": 1,
+        "allow_failures": batch.allow_failures,
+        "wants": events(sorted(batch.wants)),
+        "sent": events(sorted(batch.sent)),
+        "options": json.dumps(dict(batch.options)),
+        "phase": Phase.OPEN,
+    }
+
+
+def events(names: Iterable[str]) -> str:
+    """Names of events as one text: a JSON list whose brackets are missing, so that SQL can add to it and look into it.
+
+    Each begins with its comma: what stands for one event is no part of what stands for another.
+    """
+    return "".join(f",{json.dumps(name)}" for name in names)
+
+
+def tally(row: Row[Any]) -> Tally:
+    """The counts of a row that has the columns TALLY."""
+    return Tally(**_counts(row))
+
+
+def changed(before: Tally, now: int, *, cancel: bool = False, **more: int) -> Tally:
+    """What the batch counts when there are so many more of each count, and what follows from that."""
+    after = replace(
+        before,
+        **{name: getattr(before, name) + number for name, number in more.items()},
+        sent=before.sent - {CLOSED},
+        cancelled_at=before.cancelled_at or (_moment(now) if cancel else None),
+    )
+    return replace(after, finished_at=(after.finished_at or _moment(now)) if after.complete else None)
+
+
+def changes(after: Tally) -> dict[str, Any]:
+    """What any change may have changed of a row."""
+    return {
+        **{name: getattr(after, name) for name in ("total", "done", "failed", "dropped", "loads")},
+        "phase": Phase.OPEN,
+        "cancelled_at": _milliseconds(after.cancelled_at),
+        "finished_at": _milliseconds(after.finished_at),
+    }
+
+
+def record(row: Row[Any]) -> BatchRecord:
+    """All of a row."""
+    options = json.loads(row.options)
+    return BatchRecord(**_counts(row), name=row.name, options=options, created_at=_moment(row.created_at))
+
+
+def _counts(row: Row[Any]) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in ("id", "total", "done", "failed", "dropped", "loads")},
+        "allow_failures": bool(row.allow_failures),
+        "wants": frozenset(_names(row.wants)),
+        "sent": frozenset(_names(row.sent)) | ({CLOSED} if row.phase == Phase.CLOSED else set()),
+        "cancelled_at": _moment(row.cancelled_at),
+        "finished_at": _moment(row.finished_at),
+    }
+
+
+def _names(events: str) -> list[str]:
+    names: list[str] = json.loads(f"[{events[1:]}]")
+    return names
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)

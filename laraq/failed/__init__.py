@@ -1,0 +1,1 @@
+"""Failed jobs: kept, shown and sent again."""

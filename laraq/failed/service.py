@@ -1,0 +1,134 @@
+"""Failed: the service around the failed store: retry, forget, flush, prune."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from laraq import events
+from laraq.errors import PayloadError, StoreRefusedError
+from laraq.events import Events
+from laraq.jobs import registry
+from laraq.messages.failure import SHORTENED, FailedJob, FailedJobQuery
+from laraq.messages.options import epoch, read
+from laraq.messages.payload import Payload
+from laraq.ports import FailedJobs
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.failed")
+
+
+class FailedService:
+    """What `laraq failed|retry|forget|flush|prune-failed` do, as methods."""
+
+    def __init__(self, laraq: Laraq, jobs: FailedJobs) -> None:
+        self._laraq = laraq
+        self.jobs = jobs
+
+    def record(self, failed: FailedJob) -> None:
+        """Keep a failure: shortened where it is long, without its message where the store does not take the whole.
+
+        Raises StoreError while the store is away.
+        """
+        try:
+            self.jobs.record(failed.shortened())
+        except (StoreRefusedError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            logger.error("The record of job %s is kept without its message: %s", failed.id, error)
+            self.jobs.record(failed.without_message(error))
+
+    def all(self, queue: str | None = None, **which: Any) -> Sequence[FailedJob]:
+        """The failed jobs, newest first; keywords as in FailedJobQuery."""
+        return self.jobs.all(FailedJobQuery(queue=queue, **which))
+
+    def find(self, id: str) -> FailedJob | None:
+        """One failed job, or None."""
+        return self.jobs.find(id)
+
+    def retry(self, ids: str | Iterable[str], queue: str | None = None, **which: Any) -> list[str]:
+        """Send failed jobs again under their old uuid, attempts 0, a new `retry_until`; say which were sent.
+
+        `ids` is one id, several, or "all". The record goes only after the broker has the job, and only if the job
+        did not fail again meanwhile: a crash in between leaves both, never none.
+        """
+        if ids == "all":
+            chosen: Iterable[FailedJob | None] = self.all(queue, **which)
+        else:
+            chosen = (self.jobs.find(id) for id in ([ids] if isinstance(ids, str) else ids))
+        sent = []
+        for failed in chosen:
+            if failed is None or (queue is not None and failed.queue != queue):
+                continue
+            if ids == "all" and (lacking := _lacking(failed)):
+                logger.warning("%s", lacking)
+                continue
+            self._retry(failed)
+            sent.append(failed.id)
+        return sent
+
+    def forget(self, id: str) -> bool:
+        """Drop one record; say whether it was there."""
+        return self.jobs.forget(id)
+
+    def flush(self, hours: float | None = None, queue: str | None = None) -> int:
+        """Drop all records, or those older than `hours`; say how many."""
+        return self.jobs.flush(FailedJobQuery(queue=queue, before=_ago(hours)))
+
+    def prune(self, hours: float = 24) -> int:
+        """Drop records older than `hours`; say how many."""
+        return self.jobs.flush(FailedJobQuery(before=_ago(hours)))
+
+    def _retry(self, failed: FailedJob) -> None:
+        if lacking := _lacking(failed):
+            raise PayloadError(lacking)
+        payload = Payload.from_dict(failed.payload)
+        payload = payload.with_(
+            unique=self._claim_again(payload),
+            returns=0,
+            attempts=0,
+            uncounted=0,
+            exceptions=0,
+            last_error=None,
+            retried=payload.retried + 1,
+            retry_until=self._retry_until(payload),
+            queue=failed.queue,
+            connection=None if failed.connection == self._laraq.settings.default else failed.connection,
+        )
+        Events.emit(events.JobRetryRequested, payload)
+        self._laraq.batches.reopen(payload)
+        self._laraq.dispatcher.resend(payload)
+        self.jobs.forget(failed.id, failed.failed_at)
+
+    def _claim_again(self, payload: Payload) -> Mapping[str, Any]:
+        """The unique lock it had, when nobody else holds it meanwhile; the retry is somebody's explicit wish."""
+        return self._laraq.unique.claim_again(payload.unique, registry.get(payload.job))
+
+    def _retry_until(self, payload: Payload) -> float | None:
+        """Computed anew by the job's own rule; without it, the same length of time from now."""
+        if payload.retry_until is None:
+            return None
+        now = time.time()
+        try:
+            until = read(self._laraq.codec.load(registry.find(payload.job), payload), "retry_until")
+        except Exception:  # a class or row that is gone must not stop the retry: the worker will say so
+            until = None
+        if until is not None:
+            return epoch(until, now)
+        return now + (payload.retry_until - (payload.created_at or payload.retry_until))
+
+
+def _lacking(failed: FailedJob) -> str:
+    """Why a job cannot be retried; empty when it can."""
+    if "raw" in failed.payload:
+        return f"Job {failed.id} cannot be retried: its message could never be read."
+    if SHORTENED in failed.payload:
+        return f"Job {failed.id} cannot be retried: its store did not take its message ({failed.payload[SHORTENED]})."
+    return ""
+
+
+def _ago(hours: float | None) -> datetime | None:
+    return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)

@@ -1,0 +1,1 @@
+"""What people write: a class or a function that becomes a job."""

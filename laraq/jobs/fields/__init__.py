@@ -1,0 +1,1 @@
+"""The fields of a job: as JSON, proven to arrive as they were sent."""

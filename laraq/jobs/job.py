@@ -1,0 +1,456 @@
+"""Job: fields, options, verbs.
+
+class ProcessPodcast(Job):
+    podcast: Podcast
+    bitrate: int = 128
+
+    tries = 5
+
+    def handle(self, audio: AudioProcessor) -> None: ...
+
+ProcessPodcast.dispatch(podcast)
+ProcessPodcast(podcast, bitrate=64).on_queue("high").with_delay(600).dispatch()
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
+
+from typing_extensions import dataclass_transform
+
+from laraq.current import current
+from laraq.errors import NotInQueueError
+from laraq.jobs.definition import define
+from laraq.jobs.interactions import Interactions
+from laraq.jobs.pipeline import listed
+from laraq.jobs.verbs import SETTERS, ConditionalVerb, DelayVerb, HostVerb, Verb, configures
+from laraq.messages.delivery import Delivery
+from laraq.messages.options import Delay, Text, checked_of
+
+if TYPE_CHECKING:
+    from laraq.jobs.dispatched import Dispatched
+    from laraq.workflow.batch import Batch
+    from laraq.workflow.chains import PendingChain
+
+P = ParamSpec("P")
+J = TypeVar("J")
+
+#: mypy takes this for true whatever its value; it reads a class's constructor out of a classmethod only,
+#: pyright out of a descriptor as well, which alone can tell `X.dispatch(fields)` from `X(fields).dispatch()`.
+MYPY = False
+
+_running: ContextVar[Any] = ContextVar("laraq_job", default=None)
+
+
+class ChainVerb:
+    """`with_chain`: takes what follows the job, and gives back the instance or, on the class, a PendingChain."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Callable[[Iterable[Any]], PendingChain]: ...
+    @overload
+    def __get__(self, instance: J, owner: type[J]) -> Callable[[Iterable[Any]], J]: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        chains = current().chains
+        return chains.pending(owner) if instance is None else chains.pending_of(instance)
+
+
+@dataclass_transform()
+class Job:
+    """The base of all jobs. Annotated names are fields (dataclass rules), the options below are options.
+
+    Options may be class attributes, `@job(...)` keywords, or set on an instance; those marked () may be methods.
+    """
+
+    #: Named connection (`connections={...}`); None: the app's own broker.
+    connection: Any = None
+    #: Queue name; None: what `Queue.route`, the connection, or Celery's routes say.
+    queue: Any = None
+    #: () Starts at most; 0 is unlimited. None: the worker's `--tries`, else 1.
+    tries: Any = None
+    #: Unhandled exceptions and timeouts at most, over all starts; None: no limit.
+    max_exceptions: Any = None
+    #: () Seconds to wait after an exception: number, timedelta, list by start, or `Backoff.exponential()`.
+    backoff: Any = None
+    #: Seconds a run may take; 0: no limit. None: the worker's `--timeout`, else Celery's own limits.
+    timeout: Any = None
+    #: Whether a timeout fails the job at once instead of releasing it.
+    fail_on_timeout: Any = None
+    #: () Moment (datetime, timedelta from dispatch) after which it is not started again; makes `tries` irrelevant.
+    retry_until: Any = None
+    #: Seconds, timedelta or moment before which the job does not start.
+    countdown: Any = None
+    #: Whether only one such job may be queued or running.
+    unique: Any = False
+    #: Whether only one such job may be queued; the lock is freed right before `handle`.
+    unique_until_processing: Any = False
+    #: () Seconds the unique lock is held at most; None: 24 hours.
+    unique_for: Any = None
+    #: () What makes two jobs of the class the same; None: the class alone.
+    unique_id: Any = None
+    #: () The store that holds the lock; None: the default one.
+    unique_via: Any = None
+    #: Seconds in which a later dispatch of the same job (`unique_id`) replaces this one; the last one runs.
+    debounce_for: Any = None
+    #: Seconds after the first of such dispatches by which one runs at last.
+    debounce_max_wait: Any = None
+    #: Whether the fields travel encrypted with `laraq_keys`.
+    encrypted: Any = False
+    #: Whether the job quietly ends when a row it refers to is gone; else it fails.
+    delete_when_missing_models: Any = False
+    #: () The name shown by Celery's logs, events and tools; None: the class's dotted path.
+    display_name: Any = None
+    #: () Labels to find it by.
+    tags: Any = None
+    #: Whether completed runs are left out of the dashboard.
+    silenced: Any = False
+    #: Celery's option: whether to keep no result; None: as the app says.
+    ignore_result: Any = None
+    #: Celery's option; what it means is the broker's to say.
+    priority: Any = None
+    #: Celery's option: seconds or moment after which a waiting job is dropped.
+    expires: Any = None
+    #: Whether mapped instances travel without the names of their loaded relationships.
+    without_relations: Any = False
+
+    # `after_commit` is an option and a setter; the option's value lives beside it.
+    _after_commit: Any = None
+    _interactions: Interactions | None = None
+    _through: tuple[Any, ...] = ()
+    #: What follows it, a `laraq.workflow.chains.Rest`.
+    _rest: Any = None
+    _name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        define(cls, _VERBS)
+
+    # -- what a job may say -------------------------------------------------------------------------------------
+
+    def middleware(self) -> Sequence[Any]:
+        """The middleware around `handle`, outermost first."""
+        return ()
+
+    def failed(self, error: BaseException | None) -> None:
+        """Called once when the job is over without success, on a fresh instance."""
+
+    def prepare_for_dispatch(self) -> bool | None:
+        """Called before the job is sent; False cancels the dispatch silently."""
+        return None
+
+    def interrupted(self, signal: int) -> None:
+        """Called in the running process when the worker is told to stop while this job runs, which goes on.
+
+        In pools of processes and in the solo pool. (Laravel 13.7: Illuminate/Contracts/Queue/Interruptible.php)
+        """
+
+    # -- inside handle ------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The uuid of the running job.
+
+        Raises NotInQueueError outside of a run.
+        """
+        return self._in_queue("id").delivery.payload.id
+
+    @property
+    def attempts(self) -> int:
+        """Which start this is; 1 without a worker."""
+        return self._interactions.delivery.attempt if self._interactions else 1
+
+    def release(self, delay: Delay = 0, *, counted: bool = True) -> None:
+        """Put the job back on its queue after this run, to start again after `delay`. It records, it sends nothing.
+
+        `counted=False`: this start uses no attempt. Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("release()").release(delay, counted=counted)
+
+    def fail(self, error: BaseException | str | None = None) -> None:
+        """Fail the job after this run, whatever tries are left.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("fail()").fail(error)
+
+    def delete(self) -> None:
+        """End the job after this run: an exception that follows changes nothing.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("delete()").delete()
+
+    def batch(self) -> Batch | None:
+        """The batch it belongs to, as it is now; None outside of one, or when the batch is deleted. Asks the store.
+
+        In a callback for `progress`, a failure or `catch` its counts are those of that event.
+        """
+        payload = self._interactions.delivery.payload if self._interactions else None
+        if payload is None or payload.batch_id is None:
+            return None
+        return current().batches.find(payload.batch_id, payload.counts)
+
+    def prepend_to_chain(self, *jobs: Any) -> None:
+        """Have these run right after this job, in their order, if this attempt succeeds; lists are spread out.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("prepend_to_chain()").prepend(jobs)
+
+    def append_to_chain(self, *jobs: Any) -> None:
+        """Have these run at the end of the chain, if this attempt succeeds.
+
+        Raises NotInQueueError outside of a run.
+        """
+        self._in_queue("append_to_chain()").append(jobs)
+
+    def _in_queue(self, verb: str) -> Interactions:
+        if self._interactions is None:
+            raise NotInQueueError(f"{verb} of {self.job_name()} needs a running job: this one was not sent.")
+        return self._interactions
+
+    # -- configured, on the instance ----------------------------------------------------------------------------
+
+    def _say(self, name: str, value: Any) -> Self:
+        setattr(self, name, checked_of(self, name, value))
+        return self
+
+    @configures
+    def on_queue(self, queue: Text) -> Self:
+        """Send it to that queue."""
+        return self._say("queue", queue)
+
+    @configures
+    def on_connection(self, connection: Text) -> Self:
+        """Send it through that connection."""
+        return self._say("connection", connection)
+
+    @configures
+    def with_delay(self, delay: Delay) -> Self:
+        """Start it no earlier than this; seconds, timedelta, or an aware datetime."""
+        return self._say("countdown", delay)
+
+    @configures
+    def without_delay(self) -> Self:
+        """Start it as soon as possible, whatever the class says."""
+        return self._say("countdown", 0)
+
+    @configures
+    def after_commit(self) -> Self:
+        """Send it when the open transaction commits, never when it rolls back."""
+        self._after_commit = True
+        return self
+
+    @configures
+    def before_commit(self) -> Self:
+        """Send it now, whatever the class or connection says."""
+        self._after_commit = False
+        return self
+
+    @configures
+    def through(self, middleware: Sequence[Any]) -> Self:
+        """Run it inside of this middleware too, outside of its own; what cannot travel is refused at the dispatch."""
+        self._through = tuple(listed(self, middleware, "through(): it was given"))
+        return self
+
+    @configures
+    def with_tags(self, *tags: Text) -> Self:
+        """Other tags."""
+        return self._say("tags", list(tags))
+
+    @configures
+    def with_priority(self, priority: int) -> Self:
+        """Celery's message priority."""
+        return self._say("priority", priority)
+
+    @configures
+    def expires_at(self, expires: float | datetime) -> Self:
+        """Drop it when it has not started by then; seconds or an aware datetime."""
+        return self._say("expires", expires)
+
+    #: On an instance: these start one after the other once it has succeeded. On the class: the same for the job that
+    #: `dispatch(...)` of the PendingChain makes from its fields.
+    with_chain: ClassVar[ChainVerb] = ChainVerb()
+
+    @configures
+    def all_on_queue(self, queue: Text) -> Self:
+        """Send it to that queue, and the links of its chain that name none."""
+        current().chains.rest_of(self).queue = self.on_queue(queue).queue
+        return self
+
+    @configures
+    def all_on_connection(self, connection: Text) -> Self:
+        """Send it through that connection, and the links of its chain that name none."""
+        current().chains.rest_of(self).connection = self.on_connection(connection).connection
+        return self
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    if MYPY:
+
+        @classmethod
+        def dispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            raise AssertionError
+
+        @classmethod
+        def dispatch_sync(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+        @classmethod
+        async def adispatch(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            raise AssertionError
+
+        @classmethod
+        def dispatch_after_response(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Dispatched:
+            raise AssertionError
+
+        @classmethod
+        def dispatch_if(
+            cls: Callable[P, Any], condition: object, *args: P.args, **kwargs: P.kwargs
+        ) -> Dispatched | None: ...
+
+        @classmethod
+        def dispatch_unless(
+            cls: Callable[P, Any], condition: object, *args: P.args, **kwargs: P.kwargs
+        ) -> Dispatched | None: ...
+
+        @overload
+        @classmethod
+        def delay(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+        @overload
+        @classmethod
+        def delay(cls: object, delay: Delay, /) -> Any: ...
+        @classmethod
+        def delay(cls: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+        @classmethod
+        def si(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    else:
+        dispatch: ClassVar[Verb[Dispatched]] = Verb(
+            lambda job: current().dispatcher.dispatch(job),
+            "Send the job; when this returns the broker has it. Raises DispatchError, InvalidJobError.",
+        )
+        dispatch_sync: ClassVar[Verb[Any]] = Verb(
+            lambda job: current().dispatcher.dispatch_sync(job),
+            "Run the job here and now and return what `handle` returned; its exceptions reach the caller.",
+        )
+        adispatch: ClassVar[Verb[Coroutine[Any, Any, Dispatched]]] = Verb(
+            lambda job: current().dispatcher.adispatch(job), "`dispatch` without blocking the event loop."
+        )
+        dispatch_after_response: ClassVar[Verb[Dispatched]] = Verb(
+            lambda job: current().dispatcher.dispatch_after_response(job),
+            "Run it in this process once the response is out (the `deferred` connection).",
+        )
+        dispatch_if: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
+            lambda job: current().dispatcher.dispatch(job),
+            "`dispatch` when the condition holds; a callable is asked, with the job if it takes a parameter.",
+        )
+        dispatch_unless: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
+            lambda job: current().dispatcher.dispatch(job), "`dispatch` unless the condition holds.", wanted=False
+        )
+
+        # Celery's own verbs, through the same door.
+        delay: ClassVar[DelayVerb] = DelayVerb(
+            lambda cls, *args, **fields: current().host.task(cls).delay(*args, **fields),
+            lambda job, delay: job.with_delay(delay),
+            "On the class Celery's `delay(fields)`, which sends and returns Celery's AsyncResult; on an instance"
+            " Laravel's: start it no earlier than this, as `with_delay`.",
+        )
+        si: ClassVar[HostVerb] = HostVerb(
+            lambda cls, *args, **fields: current().host.task(cls).si(*args, **fields),
+            lambda job: current().host.task(type(job)).signature_of(job),
+            "Celery's immutable signature: it takes no result of the task before it.",
+        )
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def apply_async(
+            cls, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        ) -> Any: ...
+
+        @classmethod
+        def s(cls: Callable[P, Any], *args: Any, **kwargs: Any) -> Any: ...
+    else:
+        apply_async = HostVerb(
+            lambda cls, args=(), kwargs=None, **options: (
+                current().host.task(cls).apply_async(tuple(args), dict(kwargs or {}), **options)
+            ),
+            lambda job, **options: current().host.task(type(job)).send(job, **options),
+            "Celery's `apply_async` with its options; returns Celery's AsyncResult.",
+            options=True,
+        )
+        s = HostVerb(
+            lambda cls, *args, **fields: current().host.task(cls).s(*args, **fields),
+            lambda job: current().host.task(type(job)).signature_of(job),
+            "Celery's signature, for its `chain`, `group` and `chord`. That of an instance is immutable, for it has its"
+            " fields.",
+        )
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def job_name(cls) -> str:
+        """The dotted path it travels under; also the name of its Celery task."""
+        return cls._name
+
+    @classmethod
+    def _written_as(cls) -> str:
+        """How one makes an instance of it."""
+        return cls.__name__
+
+    def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """What a run calls, and the arguments that are not injected."""
+        handle: Callable[..., Any] = self.handle  # type: ignore[attr-defined] # a Job without one is not registered
+        return handle, {}
+
+    def positional(self) -> tuple[Any, ...]:
+        """Fields that travel by position; those of an ordinary Celery task do."""
+        return ()
+
+    def __repr__(self) -> str:
+        if self.encrypted:
+            return f"<{self.job_name()}: encrypted>"
+        fields = ", ".join(f"{field.name}={getattr(self, field.name, None)!r}" for field in dataclasses.fields(self))  # type: ignore[arg-type] # _define made it one
+        return f"{type(self).__name__}({fields})"
+
+
+# Options are not fields, and some of their types exist for type checkers only: nobody may resolve them.
+Job.__annotations__ = {}
+
+
+def current_job() -> Any:
+    """The job that runs here, for function jobs and code they call.
+
+    Raises NotInQueueError outside of a run.
+    """
+    job = _running.get()
+    if job is None:
+        raise NotInQueueError("current_job() needs a running job.")
+    return job
+
+
+def running() -> Any:
+    """The job that runs here, or None."""
+    return _running.get()
+
+
+def enter(job: Any, delivery: Delivery) -> Interactions:
+    """Make the instance a running one."""
+    job._interactions = interactions = Interactions(delivery)
+    if delivery.queue and not delivery.last and not callable(job.queue):
+        job.queue = delivery.queue
+    _running.set(job)
+    return interactions
+
+
+def leave(outer: Any) -> None:
+    """Make `outer` the running job again: the one that runs this one inside itself (`dispatch_sync`), or None."""
+    _running.set(outer)
+
+
+#: Names of Job that a field must not take, because code inside and outside of the job relies on them.
+_VERBS = frozenset(name for name in vars(Job) if not name.startswith("_")) | {"handle", "batch", "chain"}
+SETTERS.update(("with_chain", "delay"))

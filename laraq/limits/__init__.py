@@ -1,0 +1,1 @@
+"""Locks and limits that all machines share."""

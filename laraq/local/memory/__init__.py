@@ -1,0 +1,1 @@
+"""Everything laraq keeps, in the memory of one process."""

@@ -1,0 +1,56 @@
+"""MemoryCache: a cache for the threads of one process."""
+
+from __future__ import annotations
+
+import time
+
+from laraq.local.memory.expiring import Expiring
+from laraq.ports import Cached
+from laraq.process.forks import new_lock
+
+
+class MemoryCache:
+    """Values in a dict. A forked child has its own copy."""
+
+    def __init__(self) -> None:
+        self._values: Expiring[str] = Expiring()
+        self._lock = new_lock()
+
+    def get(self, key: str) -> Cached | None:
+        """The live value, or None."""
+        with self._lock:
+            return self._get(key)
+
+    def put(self, key: str, value: str, seconds: float) -> None:
+        """Set the value, whatever was there, to live for `seconds`."""
+        with self._lock:
+            self._values.put(key, value, time.time() + seconds)
+
+    def add(self, key: str, value: str, seconds: float) -> bool:
+        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        with self._lock:
+            if self._values.get(key) is not None:
+                return False
+            self._values.put(key, value, time.time() + seconds)
+            return True
+
+    def increment(self, key: str, amount: int, seconds: float) -> Cached:
+        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        with self._lock:
+            value, ends_at = self._values.get(key) or ("0", time.time() + seconds)
+            value = str(int(value) + amount)
+            self._values.put(key, value, ends_at)
+            return Cached(value, ends_at - time.time())
+
+    def forget(self, key: str, value: str | None = None) -> bool:
+        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        with self._lock:
+            entry = self._get(key)
+            if entry is None or (value is not None and entry.value != value):
+                return False
+            self._values.pop(key)
+            return True
+
+    def _get(self, key: str) -> Cached | None:
+        entry = self._values.get(key)
+        return None if entry is None else Cached(entry[0], entry[1] - time.time())

@@ -1,0 +1,132 @@
+"""MemoryParking: parked jobs of the threads of one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from laraq.local.memory.limits import MemoryLimits, window_end
+from laraq.local.memory.locks import MemoryLocks
+from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob
+from laraq.process.forks import new_lock
+
+
+@dataclass(slots=True)
+class _Jobs:
+    """Who is in one line."""
+
+    waiting: dict[str, ParkedJob] = field(default_factory=dict)
+    #: With the moment to call them again.
+    called: dict[str, tuple[ParkedJob, float]] = field(default_factory=dict)
+    due_at: float = 0.0
+    #: Place of who came last, in microseconds of the clock.
+    last: int = 0
+
+
+class MemoryParking:
+    """Lines in a dict, over the locks and limits of the same store. A forked child has its own copy."""
+
+    call_again = CALL_AGAIN
+    look = LOOK
+
+    def __init__(self, locks: MemoryLocks, limits: MemoryLimits) -> None:
+        self._locks = locks
+        self._limits = limits
+        self._lines: dict[Line, _Jobs] = {}
+        self._lock = new_lock()
+
+    def park(self, job: ParkedJob) -> Sequence[ParkedJob]:
+        """Keep the job in its place, or at the end; then `call`."""
+        with self._lock:
+            jobs = self._lines.setdefault(job.line, _Jobs())
+            known = jobs.waiting.get(job.owner)
+            jobs.last = max(jobs.last + 1, int(time.time() * 1_000_000))
+            jobs.called.pop(job.owner, None)
+            jobs.waiting[job.owner] = replace(job, since=known.since if known else job.since or jobs.last)
+            return self._call(job.line, jobs)
+
+    def call(self, line: Line) -> Sequence[ParkedJob]:
+        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        with self._lock:
+            jobs = self._lines.get(line)
+            return self._call(line, jobs) if jobs else []
+
+    def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
+        """End the owner's lease and its place in line, and hand the lock over to the first in line."""
+        assert line.lock is not None
+        with self._lock:
+            jobs = self._lines.get(line, _Jobs())
+            jobs.waiting.pop(owner, None)
+            jobs.called.pop(owner, None)
+            held = self._locks.release(line.lock, owner)
+            first = min(jobs.waiting.values(), key=_place, default=None)
+            if not held or first is None or not self._locks.acquire(line.lock, first.owner, HAND_OVER):
+                return held, []
+            self._take(jobs, first)
+            jobs.due_at = time.time() + min(self.look, self.call_again)
+            return held, [first]
+
+    def sent(self, jobs: Sequence[ParkedJob]) -> None:
+        """Forget jobs that were called, but not those that were parked anew since."""
+        with self._lock:
+            for job in jobs:
+                if line := self._lines.get(job.line):
+                    line.called.pop(job.owner, None)
+                    self._drop_empty(job.line, line)
+
+    def due(self, home: str) -> tuple[Sequence[Line], float | None]:
+        """The lines that are due, and the seconds until the next one is."""
+        with self._lock:
+            now = time.time()
+            times = {line: jobs.due_at - now for line, jobs in self._lines.items() if line.home == home}
+        lines = sorted((line for line, left in times.items() if left <= 0), key=times.__getitem__)[:100]
+        return lines, min((left for left in times.values() if left > 0), default=None)
+
+    def count(self, line: Line) -> int:
+        """How many jobs wait to be called."""
+        with self._lock:
+            return len(jobs.waiting) if (jobs := self._lines.get(line)) else 0
+
+    def _call(self, line: Line, jobs: _Jobs) -> Sequence[ParkedJob]:
+        now = time.time()
+        if jobs.due_at > now:
+            return []
+        called = [job for job, again_at in jobs.called.values() if again_at <= now]
+        next_look = self.look
+        in_order = sorted(jobs.waiting.values(), key=_place)
+        if line.lock is not None:
+            lease = self._locks.ends_in(line.lock)
+            next_look = self.look if lease is None else min(self.look, lease)
+            called += in_order[:1] if lease is None else []
+        else:
+            usages = [self._limits.usage(key) for key in line.limits]
+            used = [usage.used for usage in usages]
+            for job in in_order:
+                full = [place for place, demand in enumerate(job.demands) if used[place] + demand.cost > demand.maximum]
+                if full:
+                    ends = [
+                        usages[place].ends_in or window_end(now, job.demands[place].milliseconds) - now
+                        for place in full
+                    ]
+                    next_look = max(ends)
+                    break
+                used = [already + demand.cost for already, demand in zip(used, job.demands, strict=True)]
+                called.append(job)
+        for job in called:
+            self._take(jobs, job)
+        jobs.due_at = now + min([next_look, *(again_at - now for _, again_at in jobs.called.values())])
+        self._drop_empty(line, jobs)
+        return called
+
+    def _take(self, jobs: _Jobs, job: ParkedJob) -> None:
+        jobs.waiting.pop(job.owner, None)
+        jobs.called[job.owner] = (job, time.time() + self.call_again)
+
+    def _drop_empty(self, line: Line, jobs: _Jobs) -> None:
+        if not jobs.waiting and not jobs.called:
+            self._lines.pop(line, None)
+
+
+def _place(job: ParkedJob) -> int:
+    return job.since

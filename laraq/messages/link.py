@@ -1,0 +1,44 @@
+"""Link: one job of a chain or batch, packed to be sent by somebody else than its author."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from laraq.messages.payload import Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One job of a chain or batch, ready to travel inside of another one's message or in a batch's row."""
+
+    payload: Payload
+    #: Seconds it waits once it is its turn.
+    delay: float = 0
+    #: Whether it must be the only one of its kind (unique, debounced) when it is sent.
+    claims: bool = False
+    #: A task of the host that wants what happened as its first arguments (a Celery signature that is not immutable).
+    takes_result: bool = False
+    #: It was added by a running job, so its batch does not know it yet.
+    joins: bool = False
+
+    @property
+    def id(self) -> str:
+        """The uuid it runs under."""
+        return self.payload.id
+
+    def with_(self, **changes: Any) -> Link:
+        """The same with another payload."""
+        return replace(self, payload=self.payload.with_(**changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        extra = {"delay": self.delay, "claims": self.claims, "takes_result": self.takes_result, "joins": self.joins}
+        return {**self.payload.to_dict(), **{name: value for name, value in extra.items() if value}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Link:
+        """The inverse of `to_dict`."""
+        known = {name: data[name] for name in ("delay", "claims", "takes_result", "joins") if name in data}
+        return cls(Payload.from_dict(data), **known)

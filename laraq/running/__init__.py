@@ -1,0 +1,1 @@
+"""One delivery: load the job, run it, judge the outcome, keep the books."""

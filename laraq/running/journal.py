@@ -1,0 +1,191 @@
+"""The run journal of one worker process: what it runs and what it finished last.
+
+A broker only says that a message was delivered before, not whether its job was started: prefetched messages carry
+the same flag. So each process notes every start before it and every end after it, in one record of the store that it
+overwrites. Only a redelivered message is ever looked up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from laraq.messages.delivery import JournalEntry, RunState
+from laraq.messages.run_key import stored
+from laraq.ports import Journal
+from laraq.process.forks import new_lock
+
+#: Ended runs a process keeps in its record where nobody tells it which are acknowledged.
+KEPT = 16
+
+#: Ended runs it keeps at most where somebody does: a broker that is away for long must not make every write huge.
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run it; this is that start."""
+
+    number: int
+    #: Whether the start before this one died without settling.
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Its bookkeeping is done; only the acknowledgement was lost."""
+
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The job succeeded, and its worker died while it told what follows."""
+
+    entry: JournalEntry
+
+
+class Acknowledgements(Protocol):
+    """Who knows which messages this process need not fear to see again."""
+
+    def writer(self) -> str:
+        """The name under which this process notes; whoever made it erases that record in the end."""
+
+    def are_out(self, run_key: str, begun_at: float) -> bool:
+        """Whether the broker has the acknowledgement of a run that has ended. `begun_at`: `time.monotonic()`."""
+
+
+class _Note(NamedTuple):
+    entry: JournalEntry
+    #: The key as its message has it.
+    run_key: str
+    begun_at: float
+    #: Whether this process has done with it.
+    over: bool = False
+
+
+Judgement: TypeAlias = Start | Settled | Finished
+
+
+def judge(starts: int, entry: JournalEntry | None, succeeded: Callable[[], bool] = lambda: False) -> Judgement:
+    """What a redelivered message means, whose payload tells of that many earlier starts, counted or not.
+
+    `succeeded` is asked of a run that did not end: whether somebody else, its batch, knows that the job succeeded.
+    """
+    if entry is None or entry.attempt <= starts:
+        return Start(starts + 1)
+    if entry.ended:
+        return Settled(entry)
+    if entry.state is RunState.FINISHED or succeeded():
+        return Finished(entry)
+    return Start(entry.attempt + 1, died=True)
+
+
+class RunJournal:
+    """Notes starts and ends under a name of its own; safe in threads, a new one after a fork.
+
+    An ended run is noted until its message is acknowledged for certain (`Acknowledgements`): before, it may come again.
+    What a write could not say is not remembered either: one bad entry must not spoil those after it.
+    """
+
+    def __init__(self, journal: Journal, acknowledgements: Acknowledgements | None = None) -> None:
+        self._journal = journal
+        self._lock = new_lock()
+        self._acknowledgements = acknowledgements
+        #: By `stored` run key, oldest first.
+        self._notes: dict[str, _Note] = {}
+        self._reset()
+
+    def begin(self, run_key: str, attempt: int) -> None:
+        """Note a start; when this returns, a kill of this process does not undo it."""
+        self._note(run_key, attempt, RunState.RUNNING)
+
+    def finish(self, run_key: str, attempt: int) -> None:
+        """Note that the job of that start succeeded, before what follows it is told."""
+        self._note(run_key, attempt, RunState.FINISHED)
+
+    def hand_over(self, run_key: str, attempt: int) -> None:
+        """`finish` of a start whose end another process tells, within milliseconds. It goes along with the next note,
+        which saves a write: who is killed before that, and before the other has told, died in the run.
+        """
+        self._note(run_key, attempt, RunState.FINISHED, over=True, write=False)
+
+    def end(self, run_key: str, attempt: int, state: RunState, *, known: bool = False) -> None:
+        """Note that the bookkeeping of that start is done.
+
+        When that is `known` without this journal, it is told with the next note: that saves a write.
+        """
+        self._note(run_key, attempt, state, over=True, write=not known)
+
+    def claim(self, run_key: str, attempt: int) -> bool:
+        """Make this process the only one to make that start, after `begin`; when it is not, the start is unsaid.
+
+        Two messages of one job can exist: a crash between "sent again" and "acknowledged" leaves both. They must not
+        become two lives of the job with a count of tries each.
+        """
+        if self._journal.claim(stored(run_key), attempt):
+            return True
+        with self._lock:
+            notes = {key: note for key, note in self._notes.items() if key != stored(run_key)}
+            self._write(notes)
+        return False
+
+    def find(self, run_key: str) -> JournalEntry | None:
+        """What any process noted about a job."""
+        return self._journal.find(stored(run_key))
+
+    def close(self) -> None:
+        """Forget this process; for one that ends with nothing running. Not while its messages may come again."""
+        with self._lock:
+            mine = self._acknowledgements is None and self._pid == os.getpid()
+            if mine and self._notes and all(note.over for note in self._notes.values()):
+                self._journal.erase(self._writer)
+                self._notes = {}
+
+    def _note(self, run_key: str, attempt: int, state: RunState, *, over: bool = False, write: bool = True) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._reset()
+            key = stored(run_key)
+            begun = self._notes.get(key)
+            begun_at = time.monotonic() if begun is None or state is RunState.RUNNING else begun.begun_at
+            notes = self._still_needed()
+            notes.pop(key, None)
+            notes[key] = _Note(JournalEntry(key, attempt, state), run_key, begun_at, over)
+            if len(notes) > (KEPT if self._acknowledgements is None else MOST):
+                oldest = next((key for key, note in notes.items() if note.over), None)
+                if oldest is not None:
+                    del notes[oldest]
+            if write:
+                self._write(notes)
+            else:
+                self._notes = notes
+
+    def _still_needed(self) -> dict[str, _Note]:
+        """The notes without those that nobody will ask for."""
+        known = self._acknowledgements
+        if known is None:
+            return dict(self._notes)
+        return {
+            key: note
+            for key, note in self._notes.items()
+            if not (note.over and known.are_out(note.run_key, note.begun_at))
+        }
+
+    def _write(self, notes: dict[str, _Note]) -> None:
+        """Say this; only then is it so."""
+        self._journal.write(self._writer, [note.entry for note in notes.values()])
+        self._notes = notes
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        if self._acknowledgements is not None:
+            self._writer = self._acknowledgements.writer()
+        else:
+            self._writer = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:12]}"
+        self._notes = {}

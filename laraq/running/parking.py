@@ -1,0 +1,91 @@
+"""Parking: refused jobs wait in the store instead of going round through their queue.
+
+A job is parked before its message is acknowledged, and sent before it is forgotten. In between a crash can only send it
+twice: both messages are the same start of the job, which the journal lets happen once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from laraq.errors import DispatchError, LaraqError
+from laraq.messages.delivery import Obstacle
+from laraq.messages.payload import Payload
+from laraq.ports import Line, ParkedJob
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.parking")
+
+
+class ParkingLot:
+    """The parked jobs of one Laraq, in its store."""
+
+    def __init__(self, laraq: Laraq) -> None:
+        self._laraq = laraq
+        #: Called when a job was parked from this process: somebody may have to be called earlier than was thought.
+        self.changed: Callable[[], None] = lambda: None
+
+    def park(self, obstacle: Obstacle, payload: Payload) -> None:
+        """Keep the job until the obstacle is gone. Raises StoreError, or ValueError for one that is no JSON."""
+        line = self._line(obstacle)
+        try:
+            message = json.dumps(payload.to_dict(), separators=(",", ":"), allow_nan=False)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        since = payload.parked.get(line.text, 0)
+        self._send(self._laraq.store.parking.park(ParkedJob(line, payload.run_key, message, since, obstacle.demands)))
+
+    def free(self, lock: str, owner: str) -> bool:
+        """Free the lock, if `owner` still holds it, and send the job it is handed to; say whether it did.
+
+        Raises StoreError.
+        """
+        held, called = self._laraq.store.parking.free(Line(self._laraq.host.label, lock), owner)
+        self._send(called)
+        return held
+
+    def is_behind(self, obstacle: Obstacle, payload: Payload) -> bool:
+        """Whether others wait already for what this job has not waited for. Raises StoreError."""
+        line = self._line(obstacle)
+        return line.text not in payload.parked and self._laraq.store.parking.count(line) > 0
+
+    def send_due(self) -> float | None:
+        """Send every job that nothing stands in the way of; seconds until there may be others, None when none wait.
+
+        Raises StoreError.
+        """
+        parking = self._laraq.store.parking
+        lines, left = parking.due(self._laraq.host.label)
+        for line in lines:
+            self._send(parking.call(line))
+        return 0.0 if lines else left
+
+    def _line(self, obstacle: Obstacle) -> Line:
+        return Line(self._laraq.host.label, obstacle.lock, tuple(demand.key for demand in obstacle.demands))
+
+    def _send(self, called: Sequence[ParkedJob]) -> None:
+        """A job that cannot be sent is called again later."""
+        sent = []
+        try:
+            for job in called:
+                payload = Payload.from_dict(json.loads(job.message))
+                place = {**payload.parked, job.line.text: job.since}
+                self._laraq.dispatcher.resend(payload.with_(parked=place))
+                sent.append(job)
+        except DispatchError as error:
+            logger.error("A parked job is called again later: %s", error)
+        finally:
+            if sent:
+                self._forget(sent)
+
+    def _forget(self, sent: Sequence[ParkedJob]) -> None:
+        try:
+            self._laraq.store.parking.sent(sent)
+        except LaraqError as error:
+            # Called again, they are sent twice, and start once.
+            logger.warning("Parked jobs were sent and could not be forgotten: %s", error)

@@ -1,0 +1,99 @@
+"""Retry policy: may it start, and what does an error mean. Pure: `now` comes in, a verdict goes out.
+
+Rules: Illuminate/Queue/Worker.php: markJobAsFailedIfAlreadyExceedsMaxAttempts(), handleJobException().
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from laraq.errors import JobLostError, JobTimedOutError
+from laraq.messages.delivery import Fail, Release
+from laraq.messages.options import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """What a job and its worker say about starting again."""
+
+    #: 0 is unlimited; without meaning when `retry_until` is set.
+    tries: int = 1
+    #: None is unlimited.
+    max_exceptions: int | None = None
+    #: Epoch seconds.
+    retry_until: float | None = None
+    backoff: Any = 0
+    fail_on_timeout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A wait that grows: base, base*2, base*4, ... seconds, at most `cap`."""
+
+    base: float
+    cap: float
+    #: Share of the wait that is random, 0 to 1.
+    jitter: float
+
+    @classmethod
+    def exponential(cls, base: float | timedelta = 1, cap: float | timedelta = 3600, jitter: float = 0) -> Backoff:
+        """`Backoff.exponential(2, cap=600, jitter=0.1)`: 2, 4, 8, ... 600 s, each up to 10 % shorter or longer."""
+        return cls(seconds(base), seconds(cap), jitter)
+
+    def after(self, attempt: int) -> float:
+        """Seconds to wait after that start."""
+        wait: float = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
+        return max(0.0, wait * (1.0 + self.jitter * random.uniform(-1, 1)))  # noqa: S311 - spreads load, guards nothing
+
+
+def which(policy: RetryPolicy, attempt: int) -> str:
+    """`attempt 1 of 3`, for people; without the number of all where there is none."""
+    limited = policy.retry_until is None and policy.tries > 0
+    return f"attempt {attempt} of {policy.tries}" if limited else f"attempt {attempt}"
+
+
+def exhausted(policy: RetryPolicy, attempt: int, now: float) -> bool:
+    """Whether this start is one too many; at `now == retry_until` the job still runs."""
+    if policy.retry_until is not None:
+        return now > policy.retry_until
+    return policy.tries > 0 and attempt > policy.tries
+
+
+def used_up(policy: RetryPolicy, attempt: int, now: float) -> bool:
+    """Whether no further start may follow this one."""
+    if policy.retry_until is not None:
+        return policy.retry_until <= now
+    return policy.tries > 0 and attempt >= policy.tries
+
+
+def judge(policy: RetryPolicy, attempt: int, exceptions: int, error: BaseException, now: float) -> Release | Fail:
+    """What becomes of a job that raised, timed out or died; `exceptions` includes this one."""
+    if isinstance(error, JobTimedOutError) and policy.fail_on_timeout:
+        return Fail(error)
+    if used_up(policy, attempt, now):
+        return Fail(error)
+    if policy.max_exceptions is not None and exceptions >= policy.max_exceptions and counts(error):
+        return Fail(error)
+    return Release(backoff_after(policy.backoff, attempt), error)
+
+
+def counts(error: BaseException) -> bool:
+    """Whether an error counts towards `max_exceptions`: a job that died did not raise."""
+    return not isinstance(error, JobLostError)
+
+
+def backoff_after(backoff: Any, attempt: int) -> float:
+    """Seconds to wait after a start: a number, a timedelta, a list whose last value repeats, or a Backoff."""
+    if backoff is None:
+        return 0.0
+    if isinstance(backoff, Mapping):
+        backoff = Backoff(**backoff)  # it travelled with the message
+    if isinstance(backoff, Backoff):
+        return backoff.after(attempt)
+    if isinstance(backoff, Sequence) and not isinstance(backoff, str):
+        return backoff_after(backoff[min(attempt, len(backoff)) - 1], attempt) if backoff else 0.0
+    return max(0.0, seconds(backoff))

@@ -1,0 +1,1 @@
+"""What comes after a job: chains and batches."""

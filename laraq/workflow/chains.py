@@ -1,0 +1,346 @@
+"""Chains: jobs of which each starts when the one before it succeeded.
+
+(Illuminate/Bus/Queueable.php: chain(), dispatchNextJobInChain(); Illuminate/Foundation/Bus/PendingChain.php.)
+
+The rest of a chain travels in the message of its current link, each link with the uuid it will run under. So whoever
+sends the next link twice, after a crash, sends the same job, and its first start is claimed in the run journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from laraq.context import Context
+from laraq.current import current
+from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
+from laraq.jobs import registry
+from laraq.jobs.closures import as_job
+from laraq.jobs.conditionable import Condition, Conditionable, holds
+from laraq.jobs.dispatched import Dispatched
+from laraq.jobs.interactions import flat
+from laraq.jobs.job import Job
+from laraq.messages.link import Link
+from laraq.messages.options import Delay, Text, checked
+from laraq.messages.payload import Payload
+from laraq.sending.dispatcher import delay_of
+from laraq.workflow.callbacks import derived_id, describe, pack_callback, send_callback
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
+
+logger = logging.getLogger("laraq.chain")
+
+
+@dataclass(slots=True)
+class Rest:
+    """What follows a job, as its sender says it."""
+
+    jobs: list[Any] = field(default_factory=list)
+    #: For links that name none themselves.
+    queue: str | None = None
+    connection: str | None = None
+    catchers: list[Any] = field(default_factory=list)
+
+
+class PendingChain(Conditionable):
+    """A chain that is being put together: `Bus.chain([...])`, or what follows `SomeJob.with_chain([...])`."""
+
+    def __init__(self, jobs: Any, head: Callable[..., Any] | None = None) -> None:
+        self._rest = Rest(flat(jobs if isinstance(jobs, Iterable) and not callable(jobs) else [jobs]))
+        #: Makes the first job from what `dispatch` is given.
+        self._head = head
+        self._all = False
+        self._delay: Delay | None = None
+        self._after_commit: bool | None = None
+
+    def on_queue(self, queue: Text) -> Self:
+        """The queue of every link that names none."""
+        self._rest.queue = checked("queue", queue)
+        return self
+
+    def on_connection(self, connection: Text) -> Self:
+        """The connection of every link that names none."""
+        self._rest.connection = checked("connection", connection)
+        return self
+
+    def all_on_queue(self, queue: Text) -> Self:
+        """The same, also for a first job that names another."""
+        self._all = True
+        return self.on_queue(queue)
+
+    def all_on_connection(self, connection: Text) -> Self:
+        """The same, also for a first job that names another."""
+        self._all = True
+        return self.on_connection(connection)
+
+    def with_delay(self, delay: Delay) -> Self:
+        """Start the first job no earlier than this, if it says nothing itself."""
+        self._delay = checked("countdown", delay)
+        return self
+
+    delay = with_delay
+
+    def after_commit(self) -> Self:
+        """Send the first job when the open transaction commits."""
+        self._after_commit = True
+        return self
+
+    def catch(self, callback: Any) -> Self:
+        """Call it with the error, in a queued job, when a link failed for good; may be said several times."""
+        self._rest.catchers.append(callback)
+        return self
+
+    def prepend(self, jobs: Any) -> Self:
+        """Put one job, or several in their order, before those that are there."""
+        self._rest.jobs[:0] = flat([jobs])
+        return self
+
+    def append(self, jobs: Any) -> Self:
+        """Put one job, or several, behind."""
+        self._rest.jobs += flat([jobs])
+        return self
+
+    def dispatch(self, *args: Any, **fields: Any) -> Dispatched:
+        """Send the first job, which carries the others. The arguments are the fields of a `with_chain` job.
+
+        Raises InvalidJobError for any job of the chain, and DispatchError; nothing is in any queue then.
+        """
+        return current().chains.dispatch(self.jobs(*args, **fields), self)
+
+    async def adispatch(self, *args: Any, **fields: Any) -> Dispatched:
+        """`dispatch` without blocking the event loop."""
+        return await asyncio.to_thread(self.dispatch, *args, **fields)
+
+    def dispatch_if(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
+        """`dispatch` when the condition holds; a callable is asked, with the chain if it takes a parameter."""
+        return self.dispatch(*args, **fields) if holds(condition, lambda: self) else None
+
+    def dispatch_unless(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
+        """`dispatch` unless the condition holds."""
+        return None if holds(condition, lambda: self) else self.dispatch(*args, **fields)
+
+    def jobs(self, *args: Any, **fields: Any) -> list[Any]:
+        """Every job, in order.
+
+        Raises JobDefinitionError for a chain without any.
+        """
+        jobs = [*([] if self._head is None else [self._head(*args, **fields)]), *self._rest.jobs]
+        if not jobs:
+            raise JobDefinitionError("Bus.chain([]) has no job: give it at least one.")
+        return jobs
+
+    def head(self, job: Any) -> Job:
+        """The first job as it is sent; the one given stays as it is."""
+        head = _placed(job, self._rest.queue, self._rest.connection, force=self._all)
+        if self._delay is not None and head.countdown is None:
+            head.countdown = self._delay
+        if self._after_commit is not None:
+            head._after_commit = self._after_commit
+        return head
+
+    def rest(self, jobs: Sequence[Any]) -> Rest:
+        """What follows the first of them."""
+        return replace(self._rest, jobs=list(jobs[1:]))
+
+
+class Chains:
+    """Packs chains, and sends the next link when one is done."""
+
+    def __init__(self, laraq: Laraq) -> None:
+        self._laraq = laraq
+
+    @staticmethod
+    def pending(head: Callable[..., Any]) -> Callable[[Iterable[Any]], PendingChain]:
+        """`SomeJob.with_chain`."""
+        return lambda jobs: PendingChain(jobs, head)
+
+    @classmethod
+    def pending_of(cls, job: Any) -> Callable[[Iterable[Any]], Any]:
+        """`job.with_chain`."""
+
+        def with_chain(jobs: Iterable[Any]) -> Any:
+            cls.rest_of(job).jobs = flat(jobs)
+            return job
+
+        return with_chain
+
+    @staticmethod
+    def rest_of(job: Any) -> Rest:
+        """What follows the job, to be added to."""
+        if job._rest is None:
+            job._rest = Rest()
+        rest: Rest = job._rest
+        return rest
+
+    def dispatch(self, jobs: Sequence[Any], chain: PendingChain) -> Dispatched:
+        """Send the first of the jobs with the others behind it."""
+        rest = chain.rest(jobs)
+        foreign = self._foreign(jobs[0])
+        if foreign is None:
+            head = chain.head(as_job(jobs[0]))
+            head._rest = rest
+            return self._laraq.dispatcher.dispatch(head)
+        link = self._sent_to(foreign, rest.queue, rest.connection).with_(chain=self.tail(rest))
+        self.send(link)
+        return Dispatched(link.id)
+
+    def head(self, chain: PendingChain, *, queue: str | None, connection: str | None, batch_id: str) -> Link:
+        """The first link of a chain that is part of a batch, with the others behind it; a place it names beats ours."""
+        jobs = chain.jobs()
+        first = jobs[0] if self._foreign(jobs[0]) else chain.head(as_job(jobs[0]))
+        rest = chain.rest(jobs)
+        rest.queue, rest.connection = rest.queue or queue, rest.connection or connection
+        link = self.link(first, queue=rest.queue, connection=rest.connection, batch_id=batch_id)
+        return link.with_(chain=self.tail(rest, batch_id))
+
+    def tail(self, rest: Rest, batch_id: str | None = None) -> dict[str, Any]:
+        """What follows a job, as it travels with it."""
+        place: dict[str, Any] = {"queue": rest.queue, "connection": rest.connection}
+        links = [self.link(job, **place, batch_id=batch_id).to_dict() for job in wanted(rest.jobs)]
+        catch = [pack_callback(catcher) for catcher in rest.catchers]
+        return {name: value for name, value in {"rest": links, "catch": catch, **place}.items() if value}
+
+    def link(
+        self,
+        thing: Any,
+        *,
+        queue: str | None = None,
+        connection: str | None = None,
+        batch_id: str | None = None,
+        id: str | None = None,
+        later: bool = True,
+    ) -> Link:
+        """A job, a function, a batch, or a task of the host, as a link that is sent `later` or now.
+
+        Raises InvalidJobError, JobDefinitionError.
+        """
+        id = id or str(uuid.uuid4())
+        link = self._foreign(thing, id)
+        if link is not None:
+            claims = link.claims and batch_id is None
+            return replace(self._sent_to(link, queue, connection).with_(batch_id=batch_id), claims=claims)
+        job = _placed(as_job(thing), queue, connection)
+        payload = self._laraq.dispatcher.payload(job, id)
+        changes: dict[str, Any] = {"batch_id": batch_id, "created_at": None, "context": {}}
+        if later and "retry_until" not in vars(job):  # the class's rule counts from the link's own first start
+            changes["retry_until"] = None
+        if batch_id is not None and job._rest is not None:  # what follows a member is a member
+            changes["chain"] = self.tail(job._rest, batch_id)
+        claims = bool(job.unique or job.unique_until_processing or job.debounce_for is not None)
+        return Link(payload.with_(**changes), delay_of(job), claims and batch_id is None)
+
+    def extended(self, payload: Payload, prepended: Sequence[Any], appended: Sequence[Any]) -> Payload:
+        """The payload with the links a run has added; a repeated run adds them under the same ids."""
+        chain = payload.chain
+        place: dict[str, Any] = {name: chain.get(name) for name in ("queue", "connection")}
+        place["batch_id"] = payload.batch_id
+
+        def links(jobs: Sequence[Any], where: str) -> list[dict[str, Any]]:
+            made = [
+                self.link(job, **place, id=derived_id(payload.run_key, where, n)) for n, job in enumerate(wanted(jobs))
+            ]
+            return [replace(link, joins=payload.batch_id is not None).to_dict() for link in made]
+
+        rest = [*links(prepended, "prepended"), *chain.get("rest", ()), *links(appended, "appended")]
+        return payload.with_(chain={**chain, "rest": rest})
+
+    def proceed(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
+        """Send what comes after a job that succeeded; a unique link whose lock is held is passed over.
+
+        `follow` takes a link of a connection that runs jobs at once. Raises DispatchError, StoreError.
+        """
+        rest = list(payload.chain.get("rest", ()))
+        while rest:
+            link = Link.from_dict(rest.pop(0))
+            root = payload.carrier.get("root_id") or payload.id
+            link = link.with_(
+                chain={**payload.chain, "rest": rest} if rest or "catch" in payload.chain else {},
+                carrier={**link.payload.carrier, "root_id": root, "parent_id": payload.id},
+                once=1,
+            )
+            if link.joins and link.payload.batch_id is not None:
+                self._laraq.batches.join(link.payload.batch_id, [link.id])
+            if self.send(link, follow):
+                return
+
+    def stop(self, payload: Payload, error: BaseException, *, discreet: bool = False) -> None:
+        """Queue the `catch` callbacks of a chain whose link failed."""
+        for number, packed in enumerate(payload.chain.get("catch", ())):
+            send_callback(
+                packed,
+                derived_id(payload.run_key, "catch", number),
+                about=f"catch of {payload.job}",
+                error=describe(error, discreet=discreet),
+                queue=payload.chain.get("queue"),
+                connection=payload.chain.get("connection"),
+            )
+
+    @staticmethod
+    def dropped(payload: Payload) -> list[str]:
+        """Ids of the links that will not run because this job failed, as far as its batch knows them."""
+        return [link["id"] for link in payload.chain.get("rest", ()) if not link.get("joins")]
+
+    def send(self, link: Link, follow: Callable[[Payload], None] | None = None) -> bool:
+        """Send a link whose turn it is; False when it is unique and another one is there already."""
+        dispatcher, delay = self._laraq.dispatcher, link.delay
+        payload = link.payload.with_(created_at=time.time(), context=Context.all())
+        job = None
+        if link.claims and (job := self._instance(payload)) is not None:
+            try:
+                payload, holder = dispatcher.claim(payload, job)
+            except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
+                logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
+                holder = None
+            if holder is not None:
+                return False
+            delay = max(delay, dispatcher.wait(job))  # a debounced one
+        if follow is not None and self._laraq.connection(payload.connection).immediate:
+            follow(payload)
+        else:
+            dispatcher.send(payload, job, delay)
+        return True
+
+    def _instance(self, payload: Payload) -> Any:
+        """The job itself, for its lock; None where its class is not at hand: then the link goes without."""
+        try:
+            return self._laraq.codec.load(registry.find(payload.job), payload)
+        except LaraqError as error:
+            logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
+            return None
+
+    def _foreign(self, thing: Any, id: str | None = None) -> Link | None:
+        """A task of the host as a link."""
+        return self._laraq.host.foreign(thing, id or str(uuid.uuid4()))
+
+    def _sent_to(self, link: Link, queue: str | None, connection: str | None) -> Link:
+        payload = link.payload
+        if payload.queue is None and queue is not None:
+            payload = payload.with_(queue=self._laraq.routes.forwarded(queue))
+        if payload.connection is None and connection is not None:
+            payload = payload.with_(connection=connection)
+        return replace(link, payload=payload)
+
+
+def wanted(things: Iterable[Any]) -> Iterator[Any]:
+    """Those that are sent at all: a job may cancel its own dispatch (`prepare_for_dispatch`), silently."""
+    for thing in things:
+        job = thing() if isinstance(thing, type) and issubclass(thing, Job) else thing
+        if not isinstance(job, Job) or job.prepare_for_dispatch() is not False:
+            yield job
+
+
+def _placed(job: Any, queue: str | None, connection: str | None, *, force: bool = False) -> Job:
+    """A copy of the job that goes there if it says nothing itself, or is forced to."""
+    job = copy.copy(job)
+    if queue is not None and (force or job.queue is None):
+        job.queue = queue
+    if connection is not None and (force or job.connection is None):
+        job.connection = connection
+    return job  # type: ignore[no-any-return] # copy.copy of a Job
