@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from laraq.limits.limits import Limit, RateLimiter
     from laraq.limits.locks import lock
     from laraq.local.queues import deferring
+    from laraq.messages.backoff import Backoff
     from laraq.middleware import (
         FailOnException,
         RateLimited,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         ThrottlesExceptionsWithRedis,
         WithoutOverlapping,
     )
-    from laraq.running.retries import Backoff
     from laraq.workflow.batch import Batch
 
 __all__ = [
@@ -107,7 +107,7 @@ _PLACES = {
         "WithoutOverlapping",
     ),
     "laraq.jobs.registered": ("register",),
-    "laraq.running.retries": ("Backoff",),
+    "laraq.messages.backoff": ("Backoff",),
     "laraq_celery": ("LaraqTask",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}

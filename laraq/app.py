@@ -6,14 +6,14 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from laraq.container import Container
-from laraq.current import enter, leave, set_default
+from laraq.current import Surroundings, enter, leave, set_default
 from laraq.errors import ConfigurationError, StoreNotFoundError
 from laraq.failed.file import FileFailedJobs
 from laraq.failed.null import NullFailedJobs
@@ -25,16 +25,23 @@ from laraq.messages.keys import Keys
 from laraq.messages.options import WorkerOptions
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.process.plugins import plugins
+from laraq.running.books import Books
 from laraq.running.discarding import Discards
+from laraq.running.journal import Acknowledgements, RunJournal
+from laraq.running.loading import Loader
 from laraq.running.parking import ParkingLot
 from laraq.running.runner import Runner
+from laraq.running.workplace import Workplace
 from laraq.sending.after_commit import AfterCommit
 from laraq.sending.connections import Connections
 from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.packing import Packer
 from laraq.sending.routes import Routes
 from laraq.sending.unique import UniqueLocks
 from laraq.workflow.batch_service import BatchService
+from laraq.workflow.callbacks import Callbacks
 from laraq.workflow.chains import Chains
+from laraq.workflow.held import HeldJobs
 
 if TYPE_CHECKING:  # both are imported when they are needed, and pydantic with them
     from laraq.config import Settings
@@ -95,8 +102,6 @@ class Laraq:
         self.routes = Routes()
         #: What `laraq work` says for jobs that do not say it themselves.
         self.worker = WorkerOptions()
-        self.dispatcher = Dispatcher(self)
-        self.runner = Runner(self)
         self.host: Host = _host_of(app)(self, app)
         set_default(self)
 
@@ -165,7 +170,9 @@ class Laraq:
     @cached_property
     def failed(self) -> FailedService:
         """The failed jobs."""
-        return FailedService(self, self._failed_jobs())
+        return FailedService(
+            self._failed_jobs(), self.dispatcher, self.codec, self.unique, lambda: self.batches, self.settings.default
+        )
 
     @cached_property
     def injectables(self) -> Mapping[Any, Any]:
@@ -182,9 +189,9 @@ class Laraq:
             {
                 settings.default: self._own_broker,
                 **dict.fromkeys(self.host.aliases(), self._own_broker),
-                "sync": lambda: SyncConnection(self),
+                "sync": partial(self._runs_here, "sync"),
                 "null": NullConnection,
-                "deferred": lambda: DeferredConnection(self),
+                "deferred": lambda: DeferredConnection(self._runs_here("deferred")),
             },
         )
 
@@ -196,22 +203,87 @@ class Laraq:
     @cached_property
     def discards(self) -> Discards:
         """The books of jobs that are dropped without a run."""
-        return Discards(self)
+        return Discards(self._workplace, self.runner, self.unique, self.chains, lambda: self.batches, self.parking)
 
     @cached_property
     def parking(self) -> ParkingLot:
         """The jobs that wait for a lock or for limits."""
-        return ParkingLot(self)
+        return ParkingLot(lambda: self.store, self.host, self.dispatcher)
 
     @cached_property
     def chains(self) -> Chains:
         """What follows a job."""
-        return Chains(self)
+        return Chains(self.packer, self.dispatcher, self._callbacks, lambda: self._store_of_batches.batches)
 
     @cached_property
     def batches(self) -> BatchService:
         """The batches."""
-        return BatchService(self, self._store_of_batches.batches)
+        return BatchService(
+            self._store_of_batches.batches,
+            self.packer,
+            self.dispatcher,
+            self._callbacks,
+            self.chains,
+            HeldJobs(lambda: self.store, self.packer, self.dispatcher),
+            self._around,
+        )
+
+    @cached_property
+    def packer(self) -> Packer:
+        """Jobs as what travels."""
+        return Packer(self.codec, self.routes, self.keys, self.host)
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Jobs on their way to a queue."""
+        return Dispatcher(
+            self.packer, self.codec, self.unique, self._connections, self.after_commit, self.settings.after_commit
+        )
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Deliveries, run and judged."""
+        return Runner(
+            self._workplace,
+            self._loader,
+            self.host,
+            lambda: self.worker,
+            self.unique,
+            lambda: self.batches,
+            self.chains.extended,
+        )
+
+    @cached_property
+    def books(self) -> Books:
+        """What is told and stored of verdicts."""
+        return Books(self._workplace, self._loader, self.unique, self.chains, lambda: self.batches, lambda: self.failed)
+
+    @cached_property
+    def run_journal(self) -> RunJournal:
+        """What this process runs and finished last."""
+        return RunJournal(self.store.journal)
+
+    def follow(self, acknowledgements: Acknowledgements) -> None:
+        """A worker begins in this process: an ended run is noted until its message is acknowledged for certain."""
+        self.run_journal = RunJournal(self.store.journal, acknowledgements)
+
+    @cached_property
+    def _callbacks(self) -> Callbacks:
+        return Callbacks(self.packer, self.dispatcher, self.codec, self.keys)
+
+    @cached_property
+    def _loader(self) -> Loader:
+        return Loader(self.codec, self.keys, lambda: self.worker)
+
+    @cached_property
+    def _workplace(self) -> Workplace:
+        return Workplace(self._around, lambda: self._models, self.container, lambda: self.injectables)
+
+    def _around(self, context: Mapping[str, Any]) -> Surroundings:
+        return Surroundings(self, context)
+
+    def _runs_here(self, name: str) -> SyncConnection:
+        return SyncConnection(lambda: self.runner, lambda: self.books, name)
 
     def store_of(self, via: str | Store | None) -> Store:
         """The store an option names by URL or object, None for the default one."""
@@ -234,6 +306,12 @@ class Laraq:
         """Every name `connection` knows."""
         return self._connections.names()
 
+    def configure_connections(self, connections: Mapping[str, Any]) -> None:
+        """More named connections, or others in their places, for this process."""
+        known = self.settings.connections
+        self.settings = self.settings.model_copy(update={"connections": {**known, **connections}})
+        self._connections.configure(connections)
+
     def connection(self, name: str | None = None) -> QueueConnection:
         """The connection of that name, None for the default one."""
         return self._connections.get(name)
@@ -249,16 +327,6 @@ class Laraq:
     def ready(self) -> None:
         """Read the settings and make what every run needs, without connecting anywhere."""
         _ = self.store, self.failed, self.codec, self.injectables
-
-    def begin_job(self) -> None:
-        """Make ready what a job is given for itself."""
-        for models in self._models:
-            models.open()
-
-    def end_job(self) -> None:
-        """Let go of what a job was given for itself."""
-        for models in self._models:
-            models.close()
 
     def adopt(self) -> int:
         """Take over what was kept without a prefix before there was one; say how many keys.
@@ -299,13 +367,13 @@ class Laraq:
             case None | "celery":
                 return self.host.connect(name, config)
             case "sync":
-                return SyncConnection(self, name)
+                return self._runs_here(name)
             case "null":
                 return NullConnection(name)
             case "deferred":
-                return DeferredConnection(self, name)
+                return DeferredConnection(self._runs_here(name))
             case "failover":
-                return FailoverConnection(self, name, config.get("connections", ()))
+                return FailoverConnection(self.connection, name, config.get("connections", ()))
             case driver:
                 raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from laraq.errors import ConfigurationError, UnknownSettingError, did_you_mean
+from laraq.messages.keys import Accepted
 
 #: Where everything lives when nothing is configured.
 EMBEDDED_URL = "sqlite:///laraq.db"
-
-#: What earlier versions of laraq wrote and is still read while there are keys: `tokens`, which are bound to no message;
-#: `all`, that is unsigned `through` and names of functions as well; `none`.
-Accepted: TypeAlias = Literal["tokens", "all", "none"]
 
 
 #: Settings to which None is something to say.

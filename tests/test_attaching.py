@@ -143,7 +143,9 @@ def test_attaching_imports_neither_pydantic_nor_a_store_nor_what_only_workers_ne
     assert steps <= {"laraq_celery.worker.steps.install"}
 
 
-@pytest.mark.parametrize("first", ["import laraq.jobs.job, laraq.current", "from laraq import Job", "import laraq"])
+@pytest.mark.parametrize(
+    "first", ["import laraq.jobs.function, laraq.current", "from laraq import Job", "import laraq"]
+)
 def test_every_name_is_what_it_was_whatever_was_imported_before(first: str) -> None:
     code = f"""
 {first}
@@ -151,7 +153,7 @@ import laraq, types
 from laraq import *
 modules = [name for name in laraq.__all__ if isinstance(getattr(laraq, name), types.ModuleType)]
 assert modules == ["verdicts"]
-assert laraq.jobs.job is job and laraq.current is current and current.__module__ == "laraq.current"
+assert laraq.job is job and laraq.current is current and current.__module__ == "laraq.current"
 assert laraq.LaraqTask.__name__ == "LaraqTask" and set(laraq.__all__) <= set(dir(laraq))
 try:
     laraq.nothing

@@ -48,7 +48,7 @@ def queue() -> Iterator[Laraq]:
 
 
 def arrived(queue: Laraq, job: Job) -> Delivery:
-    payload = Payload.from_dict(json.loads(json.dumps(queue.dispatcher.payload(job, "1").to_dict())))
+    payload = Payload.from_dict(json.loads(json.dumps(queue.packer.payload(job, "1").to_dict())))
     return Delivery(payload, 1, "default", "default")
 
 
@@ -81,7 +81,7 @@ def test_a_job_sees_what_was_there_when_it_was_dispatched_and_nothing_else(queue
 
 def test_what_a_job_adds_stays_in_it(queue: Laraq) -> None:
     delivery = arrived(queue, Sees())
-    queue.runner.settle(queue.runner.run(delivery))
+    queue.books.settle(queue.runner.run(delivery))
     assert Context.all() == {}
     assert delivery.payload.context == {}
 
@@ -99,7 +99,7 @@ def test_hooks_and_listeners_see_the_context_of_the_job(queue: Laraq) -> None:
     delivery = arrived(queue, Fails())
     Context.forget("request")
     with Events.listening(events.RunEvent, lambda event: told.append(Context.get("request"))):
-        queue.runner.settle(queue.runner.run(delivery))
+        queue.books.settle(queue.runner.run(delivery))
     assert set(told) == {"r-1"}
 
 

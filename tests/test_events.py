@@ -61,7 +61,7 @@ def heard() -> Iterator[list[Any]]:
 
 
 def delivery(queue: Laraq, step: str, attempt: int = 1, crash: Crash | None = None) -> Delivery:
-    return Delivery(queue.dispatcher.payload(Script(step), str(uuid4())), attempt, "orders", "redis", crash)
+    return Delivery(queue.packer.payload(Script(step), str(uuid4())), attempt, "orders", "redis", crash)
 
 
 @pytest.mark.usefixtures("heard")
@@ -95,14 +95,14 @@ def test_a_run_is_told_in_order_and_ends_with_job_attempted(
     queue: Laraq, step: str, attempt: int, crash: Crash | None, expected: list[str]
 ) -> None:
     run = queue.runner.run(delivery(queue, step, attempt, crash))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     assert order == [*expected, "JobAttempted"]
 
 
 def test_a_failed_job_is_in_the_store_when_it_is_told(queue: Laraq) -> None:
     found = []
     with Events.listening(events.JobFailed, lambda event: found.append(queue.failed.find(event.id))):
-        queue.runner.settle(queue.runner.run(delivery(queue, "fail")))
+        queue.books.settle(queue.runner.run(delivery(queue, "fail")))
     assert found != [None]
 
 
@@ -110,13 +110,13 @@ def test_a_failed_job_is_in_the_store_when_it_is_told(queue: Laraq) -> None:
     ("step", "verdict"), [("return", Done), ("release", Release), ("raise", Release), ("fail", Fail)]
 )
 def test_job_attempted_says_how_the_run_ended(queue: Laraq, heard: list[Any], step: str, verdict: type[Any]) -> None:
-    queue.runner.settle(queue.runner.run(delivery(queue, step)))
+    queue.books.settle(queue.runner.run(delivery(queue, step)))
     assert isinstance(heard[-1].verdict, verdict)
 
 
 def test_an_event_says_which_job_where_and_which_start(queue: Laraq, heard: list[Any]) -> None:
     arrives = delivery(queue, "raise", 1)
-    queue.runner.settle(queue.runner.run(arrives))
+    queue.books.settle(queue.runner.run(arrives))
     for event in heard:
         assert (event.id, event.name) == (arrives.payload.id, Script.job_name())
         assert (event.queue, event.connection, event.attempts) == ("orders", "redis", 1)
@@ -148,7 +148,7 @@ def test_a_listener_that_raises_is_reported_and_stops_nothing(queue: Laraq, capl
         raise RuntimeError("broken listener")
 
     with Events.listening(events.JobProcessed, breaks), Events.listening(events.JobProcessed, heard.append):
-        queue.runner.settle(queue.runner.run(delivery(queue, "return")))
+        queue.books.settle(queue.runner.run(delivery(queue, "return")))
     assert "broken listener" in caplog.text
     assert len(heard) == 1
 
@@ -226,7 +226,7 @@ def test_a_listener_decides_about_a_job_before_its_handler_runs(
 ) -> None:
     with Events.listening(events.JobProcessing, lambda event: decide(event.job)):
         run = queue.runner.run(delivery(queue, "raise"))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     assert type(run.verdict) is verdict
     assert order == [*told, "JobAttempted"]
 

@@ -114,7 +114,7 @@ def run(job: Ship) -> None:
 def test_failed_is_about_the_current_laraq(queue: Laraq) -> None:
     for id in "123":
         payload = Payload(id, Breaks.job_name(), connection="null")
-        queue.runner.settle(queue.runner.run(Delivery(payload, 1, "orders", "null")))
+        queue.books.settle(queue.runner.run(Delivery(payload, 1, "orders", "null")))
     assert [failed.id for failed in Failed.all()] == ["3", "2", "1"]
     assert [failed.id for failed in Failed.all("orders", limit=1)] == ["3"]
     found = Failed.find("2")

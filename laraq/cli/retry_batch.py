@@ -25,7 +25,7 @@ def retry_batch(context: click.Context, ids: tuple[str, ...]) -> None:
         problems: list[str] = []
         for id in dict.fromkeys(ids):
             try:
-                sent, lost = laraq.batches.retry(id)
+                sent, lost = laraq.failed.retry_batch(id)
             except BatchNotFoundError as error:
                 problems.append(str(error))
                 continue

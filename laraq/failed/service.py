@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from laraq import events
-from laraq.errors import PayloadError, StoreRefusedError
+from laraq.errors import BatchNotFoundError, PayloadError, StoreRefusedError
 from laraq.events import Events
 from laraq.jobs import registry
 from laraq.messages.failure import SHORTENED, FailedJob, FailedJobQuery
 from laraq.messages.options import epoch, read
 from laraq.messages.payload import Payload
+from laraq.messages.tally import MemberState
 from laraq.ports import FailedJobs
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.unique import UniqueLocks
+from laraq.workflow.batch_service import BatchService
 
-if TYPE_CHECKING:
-    from laraq.app import Laraq
+if TYPE_CHECKING:  # it brings pydantic along
+    from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq.failed")
 
@@ -26,9 +30,22 @@ logger = logging.getLogger("laraq.failed")
 class FailedService:
     """What `laraq failed|retry|forget|flush|prune-failed` do, as methods."""
 
-    def __init__(self, laraq: Laraq, jobs: FailedJobs) -> None:
-        self._laraq = laraq
+    def __init__(
+        self,
+        jobs: FailedJobs,
+        dispatcher: Dispatcher,
+        codec: Codec,
+        unique: UniqueLocks,
+        batches: Callable[[], BatchService],
+        default: str,
+    ) -> None:
+        """`default` is the name of the default connection."""
         self.jobs = jobs
+        self._dispatcher = dispatcher
+        self._codec = codec
+        self._unique = unique
+        self._batches = batches
+        self._default = default
 
     def record(self, failed: FailedJob) -> None:
         """Keep a failure: shortened where it is long, without its message where the store does not take the whole.
@@ -70,6 +87,18 @@ class FailedService:
             sent.append(failed.id)
         return sent
 
+    def retry_batch(self, id: str) -> tuple[list[str], list[str]]:
+        """Send the failed jobs of a batch again; the ids of those sent, and of those that have no failed record.
+
+        Raises BatchNotFoundError, DispatchError.
+        """
+        store = self._batches().store
+        if store.find(id) is None:
+            raise BatchNotFoundError(id)
+        failed = store.jobs(id, MemberState.FAILED)
+        recorded = [job.id for job in self.all(batch_id=id) if "event" not in job.payload.get("laraq", {})]
+        return self.retry(recorded), sorted(set(failed) - set(recorded))
+
     def forget(self, id: str) -> bool:
         """Drop one record; say whether it was there."""
         return self.jobs.forget(id)
@@ -96,16 +125,16 @@ class FailedService:
             retried=payload.retried + 1,
             retry_until=self._retry_until(payload),
             queue=failed.queue,
-            connection=None if failed.connection == self._laraq.settings.default else failed.connection,
+            connection=None if failed.connection == self._default else failed.connection,
         )
         Events.emit(events.JobRetryRequested, payload)
-        self._laraq.batches.reopen(payload)
-        self._laraq.dispatcher.resend(payload)
+        self._batches().reopen(payload)
+        self._dispatcher.resend(payload)
         self.jobs.forget(failed.id, failed.failed_at)
 
     def _claim_again(self, payload: Payload) -> Mapping[str, Any]:
         """The unique lock it had, when nobody else holds it meanwhile; the retry is somebody's explicit wish."""
-        return self._laraq.unique.claim_again(payload.unique, registry.get(payload.job))
+        return self._unique.claim_again(payload.unique, registry.get(payload.job))
 
     def _retry_until(self, payload: Payload) -> float | None:
         """Computed anew by the job's own rule; without it, the same length of time from now."""
@@ -113,7 +142,7 @@ class FailedService:
             return None
         now = time.time()
         try:
-            until = read(self._laraq.codec.load(registry.find(payload.job), payload), "retry_until")
+            until = read(self._codec.load(registry.find(payload.job), payload), "retry_until")
         except Exception:  # a class or row that is gone must not stop the retry: the worker will say so
             until = None
         if until is not None:

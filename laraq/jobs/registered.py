@@ -39,7 +39,7 @@ def is_registered(thing: Any) -> bool:
     if registry.name_of(thing.__module__, thing.__qualname__) in _names:
         return True
     module = _as_imported(thing.__module__)
-    ours = module.partition(".")[0] == __package__
+    ours = module.partition(".")[0] == "laraq"
     return not ours and (
         any(_as_imported(cls.__module__) == module for cls in registry.classes())
         or current().host.defines_tasks(thing.__module__)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from laraq import events
 from laraq.errors import ConfigurationError, DispatchError, InvalidJobError
 from laraq.events import Events
 from laraq.messages.payload import Payload
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
+from laraq.ports import QueueConnection
 
 
 class FailoverConnection:
@@ -22,11 +20,11 @@ class FailoverConnection:
 
     immediate = False
 
-    def __init__(self, laraq: Laraq, name: str, connections: Sequence[str]) -> None:
+    def __init__(self, connection: Callable[[str], QueueConnection], name: str, connections: Sequence[str]) -> None:
         if not connections:
             raise ConfigurationError(f"Connection {name!r}: 'connections' names no connection to try.")
         self.name = name
-        self._laraq = laraq
+        self._connection = connection
         self._connections = tuple(connections)
         #: Connections whose failure was told already, until one push succeeds there again.
         self._down: set[str] = set()
@@ -52,14 +50,14 @@ class FailoverConnection:
 
     def joined(self, session: Any) -> Any | None:
         """The first connection as part of the session's transaction, which can fail with it and not otherwise."""
-        join = getattr(self._laraq.connection(self._connections[0]), "joined", None)
+        join = getattr(self._connection(self._connections[0]), "joined", None)
         return None if join is None else join(session)
 
     def default_queue(self) -> str:
         """That of the first connection."""
-        return self._laraq.connection(self._connections[0]).default_queue()
+        return self._connection(self._connections[0]).default_queue()
 
     def _push(self, name: str, payload: Payload, delay: float) -> Any:
-        sent = self._laraq.connection(name).push(payload.with_(connection=name), delay)
+        sent = self._connection(name).push(payload.with_(connection=name), delay)
         self._down.discard(name)
         return sent

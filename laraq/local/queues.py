@@ -7,15 +7,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laraq.errors import ReleasedInSyncError
 from laraq.messages.delivery import Delivery, Done, Fail, Release
 from laraq.messages.payload import Payload
 from laraq.process.hooks import reported
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
+from laraq.running.books import Books
+from laraq.running.runner import Runner
 
 logger = logging.getLogger("laraq.local")
 
@@ -29,9 +28,10 @@ class SyncConnection:
     #: Nothing is queued: there is no JobQueueing and no JobQueued (Laravel fires none either).
     immediate = True
 
-    def __init__(self, laraq: Laraq, name: str = "sync") -> None:
+    def __init__(self, runner: Callable[[], Runner], books: Callable[[], Books], name: str = "sync") -> None:
         self.name = name
-        self._laraq = laraq
+        self._runner = runner
+        self._books = books
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Run the job and return what its handler returned; raises what it failed with."""
@@ -59,15 +59,16 @@ class SyncConnection:
     def _run(self, payload: Payload, follow: Callable[[Payload], None]) -> Any:
         queue = payload.queue or self.default_queue()
         delivery = Delivery(payload, attempt=1, queue=queue, connection=self.name, last=True)
-        runner = self._laraq.runner
-        run = runner.run(delivery)
-        runner.settle(run, record=False, follow=follow)
+        run = self._runner().run(delivery)
+        self._books().settle(run, record=False, follow=follow)
         match run.verdict:
             case Done(result):
                 return result
             case Release(delay):
                 error = ReleasedInSyncError(payload.job, delay)
-                runner.failed(run.payload, error)  # nothing will start it again: its lock, chain and batch learn of it
+                self._books().failed(
+                    run.payload, error
+                )  # nothing will start it again: its lock, chain and batch learn of it
                 raise error
             case Fail(reason):
                 raise reason
@@ -103,9 +104,9 @@ class DeferredConnection:
 
     immediate = False
 
-    def __init__(self, laraq: Laraq, name: str = "deferred") -> None:
-        self.name = name
-        self._sync = SyncConnection(laraq, name)
+    def __init__(self, sync: SyncConnection) -> None:
+        self.name = sync.name
+        self._sync = sync
         self._at_exit: list[tuple[SyncConnection, Payload]] = []
 
     def push(self, payload: Payload, delay: float = 0) -> None:

@@ -1,45 +1,29 @@
-"""Delivery: what arrives. Done | Release | Fail: what goes back. JournalEntry: what is noted in between."""
+"""Delivery: what arrives. Done | Release | Fail: what goes back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from laraq.messages.payload import Payload
 
-if TYPE_CHECKING:
-    from laraq.ports import Demand
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one limit is asked for."""
 
-class RunState(StrEnum):
-    """How far a run got, as the journal notes it."""
-
-    RUNNING = "running"
-    #: The job succeeded; what follows it in its chain or batch is being told.
-    FINISHED = "finished"
-    DONE = "done"
-    RELEASED = "released"
-    FAILED = "failed"
-
-
-class JournalEntry(NamedTuple):
-    """One run of one job in the journal of the process that ran it."""
-
-    #: `Payload.run_key`: the uuid, with the number of `laraq retry` calls behind it.
-    run_key: str
-    #: `Delivery.start`.
-    attempt: int
-    state: RunState
+    key: str
+    #: What the limit allows in one window.
+    maximum: int
+    #: Length of its windows. They are aligned: window n goes from n * seconds to (n + 1) * seconds after the epoch.
+    seconds: float
+    #: What is taken out of it.
+    cost: int = 1
 
     @property
-    def ended(self) -> bool:
-        """Whether the bookkeeping of this run was finished."""
-        return self.state not in (RunState.RUNNING, RunState.FINISHED)
-
-    def rank(self) -> tuple[int, bool]:
-        """Orders entries about one job by how far it got."""
-        return (self.attempt, self.ended)
+    def milliseconds(self) -> int:
+        """The length in the unit stores count in, at least 1."""
+        return max(round(self.seconds * 1000), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,16 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from laraq.errors import ConfigurationError, MissingExtraError, TamperedPayloadError
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-    from laraq.config import Accepted
+#: What earlier versions of laraq wrote and is still read while there are keys: `tokens`, which are bound to no message;
+#: `all`, that is unsigned `through` and names of functions as well; `none`.
+Accepted: TypeAlias = Literal["tokens", "all", "none"]
 
 
 class Keys:

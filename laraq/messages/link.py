@@ -42,3 +42,8 @@ class Link:
         """The inverse of `to_dict`."""
         known = {name: data[name] for name in ("delay", "claims", "takes_result", "joins") if name in data}
         return cls(Payload.from_dict(data), **known)
+
+
+def dropped_with(payload: Payload) -> list[str]:
+    """Ids of the links that will not run when this job fails, as far as its batch knows them."""
+    return [link["id"] for link in payload.chain.get("rest", ()) if not link.get("joins")]

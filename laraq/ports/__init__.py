@@ -1,5 +1,6 @@
 """The Protocols that adapters implement. Each docstring is the guarantee the core relies on."""
 
+from laraq.messages.delivery import Demand
 from laraq.ports.batches import BatchCounts, Batches, BatchRecords
 from laraq.ports.cache import Cache, Cached
 from laraq.ports.connection import QueueConnection
@@ -7,8 +8,8 @@ from laraq.ports.delayed import Delayed, DelayedMessage, Due
 from laraq.ports.failed import FailedJobs
 from laraq.ports.host import Host
 from laraq.ports.inspection import Inspection
-from laraq.ports.journal import Journal
-from laraq.ports.limits import Demand, Grant, Limits, Usage
+from laraq.ports.journal import Journal, JournalEntry, RunState
+from laraq.ports.limits import Grant, Limits, Usage
 from laraq.ports.locks import Locks
 from laraq.ports.models import Models
 from laraq.ports.parking import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob, Parking
@@ -33,6 +34,7 @@ __all__ = [
     "Host",
     "Inspection",
     "Journal",
+    "JournalEntry",
     "Limits",
     "Line",
     "Locks",
@@ -40,6 +42,7 @@ __all__ = [
     "ParkedJob",
     "Parking",
     "QueueConnection",
+    "RunState",
     "Store",
     "Transactions",
     "Usage",

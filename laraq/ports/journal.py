@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
-from laraq.messages.delivery import JournalEntry
+
+class RunState(StrEnum):
+    """How far a run got, as the journal notes it."""
+
+    RUNNING = "running"
+    #: The job succeeded; what follows it in its chain or batch is being told.
+    FINISHED = "finished"
+    DONE = "done"
+    RELEASED = "released"
+    FAILED = "failed"
+
+
+class JournalEntry(NamedTuple):
+    """One run of one job in the journal of the process that ran it."""
+
+    #: `Payload.run_key`: the uuid, with the number of `laraq retry` calls behind it.
+    run_key: str
+    #: `Delivery.start`.
+    attempt: int
+    state: RunState
+
+    @property
+    def ended(self) -> bool:
+        """Whether the bookkeeping of this run was finished."""
+        return self.state not in (RunState.RUNNING, RunState.FINISHED)
+
+    def rank(self) -> tuple[int, bool]:
+        """Orders entries about one job by how far it got."""
+        return (self.attempt, self.ended)
 
 
 class Journal(Protocol):

@@ -6,23 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one limit is asked for."""
-
-    key: str
-    #: What the limit allows in one window.
-    maximum: int
-    #: Length of its windows. They are aligned: window n goes from n * seconds to (n + 1) * seconds after the epoch.
-    seconds: float
-    #: What is taken out of it.
-    cost: int = 1
-
-    @property
-    def milliseconds(self) -> int:
-        """The length in the unit stores count in, at least 1."""
-        return max(round(self.seconds * 1000), 1)
+from laraq.messages.delivery import Demand
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from laraq.ports.limits import Demand
+from laraq.messages.delivery import Demand
 
 #: Seconds for which a lock that is freed is kept for the parked job it was handed to. Longer than a message takes to an
 #: idle worker; when the queue is longer, others may run meanwhile.

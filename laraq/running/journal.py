@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-from laraq.messages.delivery import JournalEntry, RunState
 from laraq.messages.run_key import stored
 from laraq.ports import Journal
+from laraq.ports.journal import JournalEntry, RunState
 from laraq.process.forks import new_lock
 
 #: Ended runs a process keeps in its record where nobody tells it which are acknowledged.

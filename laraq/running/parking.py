@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from laraq.errors import DispatchError, LaraqError
 from laraq.messages.delivery import Obstacle
 from laraq.messages.payload import Payload
-from laraq.ports import Line, ParkedJob
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
+from laraq.ports import Host, Line, ParkedJob, Store
+from laraq.sending.dispatcher import Dispatcher
 
 logger = logging.getLogger("laraq.parking")
 
@@ -25,8 +22,10 @@ logger = logging.getLogger("laraq.parking")
 class ParkingLot:
     """The parked jobs of one Laraq, in its store."""
 
-    def __init__(self, laraq: Laraq) -> None:
-        self._laraq = laraq
+    def __init__(self, store: Callable[[], Store], host: Host, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._host = host
+        self._dispatcher = dispatcher
         #: Called when a job was parked from this process: somebody may have to be called earlier than was thought.
         self.changed: Callable[[], None] = lambda: None
 
@@ -38,35 +37,35 @@ class ParkingLot:
         except TypeError as error:
             raise ValueError(str(error)) from error
         since = payload.parked.get(line.text, 0)
-        self._send(self._laraq.store.parking.park(ParkedJob(line, payload.run_key, message, since, obstacle.demands)))
+        self._send(self._store().parking.park(ParkedJob(line, payload.run_key, message, since, obstacle.demands)))
 
     def free(self, lock: str, owner: str) -> bool:
         """Free the lock, if `owner` still holds it, and send the job it is handed to; say whether it did.
 
         Raises StoreError.
         """
-        held, called = self._laraq.store.parking.free(Line(self._laraq.host.label, lock), owner)
+        held, called = self._store().parking.free(Line(self._host.label, lock), owner)
         self._send(called)
         return held
 
     def is_behind(self, obstacle: Obstacle, payload: Payload) -> bool:
         """Whether others wait already for what this job has not waited for. Raises StoreError."""
         line = self._line(obstacle)
-        return line.text not in payload.parked and self._laraq.store.parking.count(line) > 0
+        return line.text not in payload.parked and self._store().parking.count(line) > 0
 
     def send_due(self) -> float | None:
         """Send every job that nothing stands in the way of; seconds until there may be others, None when none wait.
 
         Raises StoreError.
         """
-        parking = self._laraq.store.parking
-        lines, left = parking.due(self._laraq.host.label)
+        parking = self._store().parking
+        lines, left = parking.due(self._host.label)
         for line in lines:
             self._send(parking.call(line))
         return 0.0 if lines else left
 
     def _line(self, obstacle: Obstacle) -> Line:
-        return Line(self._laraq.host.label, obstacle.lock, tuple(demand.key for demand in obstacle.demands))
+        return Line(self._host.label, obstacle.lock, tuple(demand.key for demand in obstacle.demands))
 
     def _send(self, called: Sequence[ParkedJob]) -> None:
         """A job that cannot be sent is called again later."""
@@ -75,7 +74,7 @@ class ParkingLot:
             for job in called:
                 payload = Payload.from_dict(json.loads(job.message))
                 place = {**payload.parked, job.line.text: job.since}
-                self._laraq.dispatcher.resend(payload.with_(parked=place))
+                self._dispatcher.resend(payload.with_(parked=place))
                 sent.append(job)
         except DispatchError as error:
             logger.error("A parked job is called again later: %s", error)
@@ -85,7 +84,7 @@ class ParkingLot:
 
     def _forget(self, sent: Sequence[ParkedJob]) -> None:
         try:
-            self._laraq.store.parking.sent(sent)
+            self._store().parking.sent(sent)
         except LaraqError as error:
             # Called again, they are sent twice, and start once.
             logger.warning("Parked jobs were sent and could not be forgotten: %s", error)

@@ -1,7 +1,4 @@
-"""The life of one delivered job: `run` decides a verdict, `settle` keeps the books, the adapter then acknowledges.
-
-Every step of `settle` may happen twice: its adapter repeats it when the process died in between.
-"""
+"""Runner: a delivered job is run and judged; `books.py` keeps the books of the verdict, then the host acknowledges."""
 
 from __future__ import annotations
 
@@ -9,15 +6,12 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laraq import events
 from laraq.context import Context
-from laraq.current import Surroundings
 from laraq.errors import (
     DispatchError,
     JobDroppedError,
@@ -35,21 +29,22 @@ from laraq.errors import (
 )
 from laraq.events import Events
 from laraq.jobs import pipeline, registry
-from laraq.jobs.job import Job, enter, leave, running
+from laraq.jobs.job import enter, leave, running
+from laraq.messages.backoff import Backoff
 from laraq.messages.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, Superseded, Verdict
-from laraq.messages.failure import FailedJob, json_ready, text_of, traceback_of
-from laraq.messages.options import apply, checked, epoch, misfit, read
-from laraq.messages.payload import CIPHER, Payload
-from laraq.middleware.travelling import unpack
+from laraq.messages.failure import text_of
+from laraq.messages.options import WorkerOptions, checked, read
+from laraq.messages.payload import Payload
+from laraq.ports import Host
 from laraq.process import aio
 from laraq.process.hooks import ends_process, reported
 from laraq.running import retries
-from laraq.running.persistence import is_outage, persistently
-from laraq.running.retries import Backoff, RetryPolicy
+from laraq.running.loading import Loader
+from laraq.running.persistence import is_outage
 from laraq.running.run import Run
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
+from laraq.running.workplace import Workplace
+from laraq.sending.unique import UniqueLocks
+from laraq.workflow.batch_service import BatchService
 
 logger = logging.getLogger("laraq.runner")
 
@@ -62,10 +57,26 @@ BEFORE_PAUSE = 1.0
 
 
 class Runner:
-    """Runs and settles deliveries for one Laraq."""
+    """Runs and judges deliveries for one Laraq."""
 
-    def __init__(self, laraq: Laraq) -> None:
-        self._laraq = laraq
+    def __init__(
+        self,
+        workplace: Workplace,
+        loader: Loader,
+        host: Host,
+        worker: Callable[[], WorkerOptions],
+        unique: UniqueLocks,
+        batches: Callable[[], BatchService],
+        extend: Callable[[Payload, Sequence[Any], Sequence[Any]], Payload],
+    ) -> None:
+        """`extend` puts jobs into the chain of a payload, in front and behind (`Chains.extended`)."""
+        self._workplace = workplace
+        self._loader = loader
+        self._host = host
+        self._worker = worker
+        self._unique = unique
+        self._batches = batches
+        self._extend = extend
 
     def run(self, delivery: Delivery) -> Run:
         """Run the job, or judge how its last run died; nothing is sent or stored yet.
@@ -75,10 +86,10 @@ class Runner:
         """
         run = Run(delivery)
         outer = running()
-        with Surroundings(self._laraq, delivery.payload.context):
+        with self._workplace.around(delivery.payload.context):
             try:
                 try:
-                    self._laraq.begin_job()
+                    self._workplace.open()
                     if self._must_wait(delivery):
                         run.verdict = Release(
                             BEFORE_PAUSE, counted=False, obstacle=Obstacle(batch=run.payload.batch_id)
@@ -89,7 +100,7 @@ class Runner:
                 finally:
                     leave(outer)
                     with reported(logger, "What job %s used could not be closed", run.payload):
-                        self._laraq.end_job()
+                        self._workplace.close()
             except BaseException as error:
                 if ends_process(error) or error is run.steering:
                     raise
@@ -101,88 +112,14 @@ class Runner:
     def call(self, job: Any) -> Any:
         """Call a job's handler as the plain function it is, with what it asks for by type: no middleware, no books."""
         function, given = job.entry()
-        with Surroundings(self._laraq, Context.all()):
-            self._laraq.begin_job()
+        with self._workplace.around(Context.all()):
+            self._workplace.open()
             try:
-                with self._laraq.container.scope({Job: job, type(job): job, **self._laraq.injectables}) as scope:
+                with self._workplace.container.scope(self._workplace.offers(job)) as scope:
                     result = scope.call(function, **given)
                     return aio.run(result) if inspect.iscoroutine(result) else result
             finally:
-                self._laraq.end_job()
-
-    def must_note_success(self, run: Run) -> bool:
-        """Whether the journal has to know that the job succeeded before what follows is told.
-
-        Not where its batch is what follows, and takes it in at once: that is as good a note.
-        """
-        if not run.is_followed:
-            return False
-        return not run.is_counted or bool(run.payload.chain) or not self._laraq.batches.store.settles_at_once
-
-    def settle(
-        self,
-        run: Run,
-        *,
-        record: bool = True,
-        follow: Callable[[Payload], None] | None = None,
-        park: Callable[[Run, Obstacle], bool] | None = None,
-    ) -> None:
-        """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
-
-        `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
-        run inside of this call (sync). `park` keeps a job until an obstacle is gone, and says whether it could; without
-        it the job goes back to its queue. Raises StoreError or DispatchError when the books cannot be kept.
-        """
-        with Surroundings(self._laraq, run.payload.context):
-            if run.payload.unique and not isinstance(run.verdict, Release):
-                self._unlock(run)
-            if isinstance(run.verdict, Done):
-                try:
-                    self._go_on(run, follow)
-                except Exception as refusal:
-                    if is_outage(refusal):
-                        raise
-                    # What follows can never be sent. Then what is behind it must hear that it will not run.
-                    logger.exception("What follows job %s cannot be sent, so the job is failed", run.payload)
-                    run.verdict = Fail(refusal)
-            match run.verdict:
-                case Superseded():
-                    pass
-                case Done(result):
-                    Events.emit(events.JobProcessed, run.delivery, run.job, result)
-                case Release(delay, obstacle=Obstacle() as obstacle):
-                    run.parked = park is not None and park(run, obstacle)
-                    if run.parked:
-                        Events.emit(events.JobParked, run.delivery, run.job)
-                    else:
-                        Events.emit(events.JobReleased, run.delivery, run.job, delay)
-                case Release(delay, None):
-                    Events.emit(events.JobReleased, run.delivery, run.job, delay)
-                case Release(delay, error):
-                    Events.emit(events.JobReleasedAfterException, run.delivery, run.job, delay, error)
-                case Fail(error):
-                    self._break_off(run.payload, error)
-                    self._call_failed(run, error)
-                    if record:
-                        self._record(run, error)
-                    Events.emit(events.JobFailed, run.delivery, run.job, error)
-            Events.emit(events.JobAttempted, run.delivery, run.job, run.verdict)
-
-    def succeeded(self, payload: Payload) -> None:
-        """A task of the host that is a link of a chain or a job of a batch has succeeded.
-
-        Raises StoreError, DispatchError; may be repeated.
-        """
-        with Surroundings(self._laraq, payload.context):
-            self._proceed(payload)
-            self._count(payload)
-
-    def failed(self, payload: Payload, error: BaseException) -> None:
-        """The same, it has failed; or a message of a job was dropped without a run, by its expiry or by hand."""
-        with Surroundings(self._laraq, payload.context):
-            if payload.unique:
-                self._laraq.unique.give_up(payload.unique, registry.get(payload.job))
-            self._break_off(payload, error)
+                self._workplace.close()
 
     def give_back(self, payload: Payload) -> None:
         """Give back what an earlier run may still hold through its middleware, of a job that is dropped by hand.
@@ -191,17 +128,17 @@ class Runner:
         """
         run = Run(Delivery(payload, payload.attempts, payload.queue or "", payload.connection or ""))
         outer = running()
-        self._laraq.begin_job()
+        self._workplace.open()
         try:
-            run.job = self._instance(registry.find(payload.job), payload)
+            run.job = self._loader.instance(registry.find(payload.job), payload)
             enter(run.job, run.delivery)
-            run.job._through = unpack(payload.through, self._laraq.keys, str(payload))
+            run.job._through = self._loader.through(payload)
             self._tell_middleware(run)
         except Exception as error:
             logger.warning("What %s may hold through its middleware ends by itself: %s", payload, error)
         finally:
             leave(outer)
-            self._laraq.end_job()
+            self._workplace.close()
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -210,54 +147,20 @@ class Runner:
         payload = delivery.payload
         if not payload.waits or payload.batch_id is None or delivery.crash is not None or delivery.error is not None:
             return False
-        return self._laraq.batches.is_before(payload.batch_id)
+        return self._batches().is_before(payload.batch_id)
 
     def _load(self, run: Run) -> None:
         try:
-            self._make(run)
+            self._loader.load(run)
         finally:
             Events.emit(events.JobProcessing, run.delivery, run.job)
-
-    def _make(self, run: Run) -> None:
-        payload, worker = run.payload, self._laraq.worker
-        if run.delivery.error is not None:
-            raise run.delivery.error
-        if run.delivery.crash is not None and run.delivery.crash.kind == "broken":
-            raise PayloadError(run.delivery.crash.detail)
-        cls = registry.find(payload.job)
-        if payload.retry_until is None:
-            run.job = self._instance(cls, payload)
-            if (until := read(run.job, "retry_until")) is not None:
-                # A stranger's message: nobody computed it when it was sent.
-                run.payload = payload = payload.with_(retry_until=epoch(until, time.time()))
-        else:
-            run.job = self._instance(cls, payload)
-        job = run.job
-        enter(job, run.delivery)
-        tries, backoff = read(job, "tries"), job.backoff
-        run.policy = RetryPolicy(
-            tries=worker.tries if tries is None else tries,
-            max_exceptions=read(job, "max_exceptions"),
-            retry_until=payload.retry_until,
-            backoff=worker.backoff if backoff is None else backoff,
-            fail_on_timeout=bool(read(job, "fail_on_timeout")),
-        )
-        job._through = unpack(payload.through, self._laraq.keys, str(payload))
-
-    def _instance(self, cls: type[Any], payload: Payload) -> Any:
-        job = self._laraq.codec.load(cls, payload)
-        if payload.options:
-            if (why := misfit(payload.options)) is not None:
-                raise PayloadError(f"Job {payload.job} cannot be made from its message: {why}")
-            apply(job, payload.options)
-        return job
 
     def _decide(self, run: Run) -> Verdict:
         """What becomes of a job that could be loaded."""
         delivery = run.delivery
         if delivery.crash is not None:
             return self._judge_crash(run, delivery.crash)
-        if self._laraq.unique.is_debounced(delivery.payload.unique):
+        if self._unique.is_debounced(delivery.payload.unique):
             Events.emit(events.JobDebounced, delivery, run.job)
             return Superseded()
         if retries.exhausted(run.policy, delivery.attempt, time.time()):
@@ -287,9 +190,9 @@ class Runner:
                 return Fail(error)
 
     def _perform(self, run: Run) -> Verdict:
-        job, host = run.job, self._laraq.host
+        job, host = run.job, self._host
         interactions = job._interactions
-        self._laraq.unique.end_of_debounce(run.payload.unique)
+        self._unique.end_of_debounce(run.payload.unique)
         try:
             result = self._call(run)
         except BaseException as error:
@@ -316,9 +219,7 @@ class Runner:
         if isinstance(verdict, Done):
             if interactions.prepended or interactions.appended:
                 try:
-                    run.payload = self._laraq.chains.extended(
-                        run.payload, interactions.prepended, interactions.appended
-                    )
+                    run.payload = self._extend(run.payload, interactions.prepended, interactions.appended)
                 except DispatchError as error:
                     return Fail(error)  # what was added cannot travel, and never will
             if interactions.chain_is_taken:
@@ -332,7 +233,7 @@ class Runner:
         function, given = job.entry()
         middleware = pipeline.middleware_of(job)
         asynchronous = inspect.iscoroutinefunction(function)
-        container = self._laraq.container
+        container = self._workplace.container
         until_processing = bool(run.payload.unique.get("until_processing"))
         if (
             not until_processing
@@ -344,11 +245,11 @@ class Runner:
             result = function(**given)
             # A coroutine function behind a decorator does not look like one.
             return aio.run(result) if inspect.iscoroutine(result) else result
-        extras = {Job: job, type(job): job, **self._laraq.injectables}
+        extras = self._workplace.offers(job)
 
         def handle(_job: Any) -> Any:
             if until_processing:
-                self._laraq.unique.release(run.payload.unique, job)
+                self._unique.release(run.payload.unique, job)
             job._interactions.entered = True
             with container.scope(extras) as scope:
                 result = scope.call(function, **given)
@@ -356,7 +257,7 @@ class Runner:
 
         async def ahandle(_job: Any) -> Any:
             if until_processing:
-                await asyncio.to_thread(self._laraq.unique.release, run.payload.unique, job)
+                await asyncio.to_thread(self._unique.release, run.payload.unique, job)
             job._interactions.entered = True
             async with container.scope(extras) as scope:
                 return await scope.acall(function, **given)
@@ -381,7 +282,7 @@ class Runner:
     def _own_backoff(self, run: Run, backoff: Callable[[], Any]) -> Any:
         with reported(logger, "backoff() of job %s raised", run.payload):
             return checked("backoff", backoff())
-        return self._laraq.worker.backoff
+        return self._worker().backoff
 
     def _judge_crash(self, run: Run, crash: Crash) -> Verdict:
         payload = run.payload
@@ -408,90 +309,7 @@ class Runner:
 
     def _timeout(self, run: Run) -> float | None:
         timeout = read(run.job, "timeout") if run.job is not None else None
-        return self._laraq.worker.timeout if timeout is None else timeout
-
-    # -- settle -------------------------------------------------------------------------------------------------
-
-    def _unlock(self, run: Run) -> None:
-        # The outcome stands, and the lock ends by itself.
-        with reported(logger, "The unique lock of job %s was not freed", run.payload):
-            self._laraq.unique.release(run.payload.unique, run.job or registry.get(run.payload.job))
-
-    def _go_on(self, run: Run, follow: Callable[[Payload], None] | None = None) -> None:
-        """What comes after a job that is done: the next link, then its batch learns of it."""
-        if isinstance(run.verdict, Superseded):
-            # Another one does its work. Nothing follows this one, and its batch must not wait for it.
-            if run.payload.is_member:
-                persistently(lambda: self._laraq.batches.dropped(run.payload), run.payload)
-            self._end_callback(run.payload)
-            return
-        self._proceed(run.payload, follow)
-        if not run.handed_over:
-            self._count(run.payload)
-
-    def _proceed(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
-        if payload.chain:
-            persistently(lambda: self._laraq.chains.proceed(payload, follow), payload)
-
-    def _count(self, payload: Payload) -> None:
-        if payload.is_member:
-            persistently(lambda: self._laraq.batches.succeeded(payload), payload)
-        self._end_callback(payload)
-
-    def _end_callback(self, payload: Payload) -> None:
-        if payload.is_awaited:
-            persistently(lambda: self._laraq.batches.called(payload), payload)
-
-    def _break_off(self, payload: Payload, error: BaseException) -> None:
-        """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
-        discreet = CIPHER in payload.fields
-        if payload.is_member:
-            with _unless_outage("The batch of job %s was not told of its failure", payload):
-                persistently(lambda: self._laraq.batches.failed(payload, error, discreet=discreet), payload)
-        with _unless_outage("The batch of callback %s was not told of its end", payload):
-            self._end_callback(payload)
-        if payload.chain:
-            with _unless_outage("The chain of job %s was not told of its failure", payload):
-                persistently(lambda: self._laraq.chains.stop(payload, error, discreet=discreet), payload)
-
-    def _call_failed(self, run: Run, error: BaseException) -> None:
-        """`failed(error)` on a fresh instance: what the run changed on its own does not count."""
-        crash = run.delivery.crash
-        if run.job is None or (crash is not None and (run.delivery.dropped or not crash.hooks)):
-            return
-        outer = running()
-        with reported(logger, "failed() of job %s raised", run.payload):
-            try:
-                self._laraq.begin_job()
-                job = self._instance(type(run.job), run.payload)
-                enter(job, run.delivery)
-                hook = job.failed(error)
-                if inspect.iscoroutine(hook):
-                    aio.run(hook)
-            finally:
-                leave(outer)
-                self._laraq.end_job()
-
-    def _record(self, run: Run, error: BaseException) -> None:
-        delivery, payload = run.delivery, run.payload
-        crash = delivery.crash
-        message = self._laraq.codec.recorded(payload).to_dict()
-        if crash is not None and crash.raw is not None:
-            message["raw"] = crash.raw
-        self._laraq.failed.record(
-            FailedJob(
-                id=payload.id,
-                connection=delivery.connection,
-                queue=delivery.queue,
-                job=payload.job,
-                payload=json_ready(message),
-                exception=traceback_of(error),
-                failed_at=datetime.now(UTC),
-                attempts=delivery.attempt,
-                tags=payload.tags,
-                batch_id=payload.batch_id,
-            )
-        )
+        return self._worker().timeout if timeout is None else timeout
 
 
 def _judge_unknown(run: Run, error: LaraqError) -> Verdict:
@@ -502,17 +320,6 @@ def _judge_unknown(run: Run, error: LaraqError) -> Verdict:
     if payload.returns >= (tries if isinstance(tries, int) and tries > 0 else UNKNOWN_TRIES):
         return Fail(error)
     return Release(_UNKNOWN_BACKOFF.after(payload.returns), error, counted=False)
-
-
-@contextmanager
-def _unless_outage(what: str, payload: Payload) -> Iterator[None]:
-    """One step of the books. An outage stops all of them, to be kept later; anything else stops no other step."""
-    try:
-        yield
-    except Exception as error:
-        if is_outage(error):
-            raise
-        logger.exception(what, payload)
 
 
 def _lost(payload: Payload, detail: str) -> JobLostError:

@@ -20,7 +20,7 @@ class Connections:
         builtin: Mapping[str, Callable[[], QueueConnection]],
     ) -> None:
         self._default = default
-        self._configured = configured
+        self._configured = dict(configured)
         self._make = make
         self._builtin = builtin
         self._made: dict[str, QueueConnection] = {}
@@ -35,6 +35,17 @@ class Connections:
         if made is None:
             made = self._made[name] = self._resolve(name)
         return made
+
+    def configured(self, name: str | None) -> Mapping[str, Any]:
+        """What the settings say of it, as far as they do."""
+        said = self._configured.get(name or self._default)
+        return said if isinstance(said, Mapping) else {}
+
+    def configure(self, connections: Mapping[str, Any]) -> None:
+        """More of them, or others in their places."""
+        self._configured.update(connections)
+        for name in connections:
+            self._made.pop(name, None)
 
     def names(self) -> list[str]:
         """Every name that can be used."""

@@ -7,26 +7,25 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laraq import events
 from laraq.context import Context
-from laraq.errors import DispatchError, InvalidJobError, OptionError, StoreError
+from laraq.errors import DispatchError, InvalidJobError, LaraqError, StoreError
 from laraq.events import Events
 from laraq.jobs import registry
 from laraq.jobs.dispatched import Dispatched
-from laraq.jobs.pipeline import middleware_of
-from laraq.messages.options import delay_seconds, epoch, read, refusal, settle, travelling
-from laraq.messages.payload import DEEPEST, LONGEST_ID, Payload, is_job_id, too_deep
-from laraq.middleware.travelling import pack
-from laraq.sending.unique import held_for
+from laraq.messages.link import Link
+from laraq.messages.payload import Payload
+from laraq.sending.after_commit import AfterCommit
+from laraq.sending.connections import Connections
+from laraq.sending.packing import Packer, delay_of
+from laraq.sending.unique import UniqueLocks
 
-if TYPE_CHECKING:
-    from laraq.app import Laraq
-
+if TYPE_CHECKING:  # it brings pydantic along
+    from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq")
 
@@ -51,8 +50,22 @@ class _Way(NamedTuple):
 class Dispatcher:
     """Sends jobs for one Laraq."""
 
-    def __init__(self, laraq: Laraq) -> None:
-        self._laraq = laraq
+    def __init__(
+        self,
+        packer: Packer,
+        codec: Codec,
+        unique: UniqueLocks,
+        connections: Connections,
+        after_commit: AfterCommit,
+        waits: bool,
+    ) -> None:
+        """`waits`: whether jobs are for after the commit where neither they nor their connections say."""
+        self._packer = packer
+        self._codec = codec
+        self._unique = unique
+        self._connections = connections
+        self._after_commit = after_commit
+        self._waits_else = waits
 
     def dispatch(
         self,
@@ -73,7 +86,7 @@ class Dispatcher:
         """
         if job.prepare_for_dispatch() is False:
             return Dispatched("", skipped=True, job=job)
-        payload = self.payload(job, id or str(uuid.uuid4()), connection)
+        payload = self._packer.payload(job, id or str(uuid.uuid4()), connection)
         if carrier:
             payload = payload.with_(carrier={**payload.carrier, **carrier})
         delay_of(job)  # one that cannot be is refused before anything is claimed
@@ -101,8 +114,8 @@ class Dispatcher:
         """
         if job.prepare_for_dispatch() is False:
             return None
-        payload = self.payload(job, str(uuid.uuid4()), "sync")
-        return self._laraq.connection("sync").push(payload)
+        payload = self._packer.payload(job, str(uuid.uuid4()), "sync")
+        return self._connections.get("sync").push(payload)
 
     def dispatch_after_response(self, job: Any) -> Dispatched:
         """Hand the job to the `deferred` connection."""
@@ -128,7 +141,7 @@ class Dispatcher:
                 if job.prepare_for_dispatch() is False:
                     sent.append(Dispatched("", skipped=True))
                     continue
-                payload = self.payload(job, str(uuid.uuid4()))
+                payload = self._packer.payload(job, str(uuid.uuid4()))
                 delay_of(job)
                 within, joined = self._transaction(job, payload)
                 claimed, holder = self.claim(payload, job, within)
@@ -145,7 +158,7 @@ class Dispatcher:
                 self._send_group(way, group)
             else:
                 send = partial(self._send_late, way, group)
-                self._laraq.after_commit.defer(send, self._on_rollback(group, way.within), way.within)
+                self._after_commit.defer(send, self._on_rollback(group, way.within), way.within)
         return sent
 
     def send_all(self, ready: Iterable[Ready]) -> None:
@@ -159,53 +172,52 @@ class Dispatcher:
         for way, group in groups.items():
             self._send_group(way, group)
 
+    def runs_at_once(self, connection: str | None) -> bool:
+        """Whether a job is run where it is sent to that connection."""
+        return self._connections.get(connection).immediate
+
+    def defer(self, send: Callable[[], None], on_rollback: Callable[[], None], session: Any) -> None:
+        """Call `send` when the session's transaction commits, `on_rollback` when it does not."""
+        self._after_commit.defer(send, on_rollback, session)
+
+    def send_link(self, link: Link, follow: Callable[[Payload], None] | None = None) -> bool:
+        """Send a link whose turn it is; False when it is unique and another one is there already."""
+        delay = link.delay
+        payload = link.payload.with_(created_at=time.time(), context=Context.all())
+        job = None
+        if link.claims and (job := self._instance(payload)) is not None:
+            try:
+                payload, holder = self.claim(payload, job)
+            except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
+                logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
+                holder = None
+            if holder is not None:
+                return False
+            delay = max(delay, self.wait(job))  # a debounced one
+        if follow is not None and self.runs_at_once(payload.connection):
+            follow(payload)
+        else:
+            self.send(payload, job, delay)
+        return True
+
+    def _instance(self, payload: Payload) -> Any:
+        """The job itself, for its lock; None where its class is not at hand: then the link goes without."""
+        try:
+            return self._codec.load(registry.find(payload.job), payload)
+        except LaraqError as error:
+            logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
+            return None
+
     def resend(self, payload: Payload, delay: float = 0) -> None:
         """Send a payload that exists already: a retry of a failed job."""
-        self._laraq.connection(payload.connection).push(payload, delay)
-
-    def payload(self, job: Any, id: object, connection: str | None = None) -> Payload:
-        """What of the job travels.
-
-        Raises InvalidJobError.
-        """
-        now, id = time.time(), str(id)
-        cls = type(job)
-        if not is_job_id(id):
-            raise InvalidJobError(
-                cls.job_name(), f"{cls.job_name()}: the id {id!r:.80} needs 1 to {LONGEST_ID} characters, without NUL."
-            )
-        if not registry.knows(cls.job_name()):
-            raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")
-        settle(job)
-        route_queue, route_connection = self._laraq.routes.find(cls)
-        _check_middleware(job)
-        if job.unique or job.unique_until_processing:
-            held_for(job)
-        until = read(job, "retry_until")
-        queue = self._laraq.routes.forwarded(_queue_of(job) or route_queue)
-        return Payload(
-            id=id,
-            job=cls.job_name(),
-            fields=self._laraq.codec.dump(job, id),
-            args=job.positional(),
-            queue=queue,
-            connection=connection or read(job, "connection") or route_connection,
-            options=travelling(job),
-            retry_until=None if until is None else epoch(until, now),
-            created_at=now,
-            context=_context(cls),
-            tags=tuple(read(job, "tags") or ()),
-            through=pack(job._through, job, self._laraq.keys, f"{cls.job_name()}[{id}]"),
-            carrier=_carrier(job),
-            chain=self._laraq.chains.tail(job._rest) if job._rest is not None else {},
-        )
+        self._connections.get(payload.connection).push(payload, delay)
 
     def _transaction(self, job: Any, payload: Payload, session: Any = None) -> tuple[Any, Any]:
         """The open session whose transaction decides about the job, if one does; and the connection that makes the job
         part of it, where the broker can and the job does not wait for the commit."""
         if session is None and job._after_commit is False:
             return None, None
-        after_commit = self._laraq.after_commit
+        after_commit = self._after_commit
         waits = self._waits(job, payload)
         within = after_commit.open_session(session)
         if within is None:
@@ -218,14 +230,14 @@ class Dispatcher:
     def held_by(self, said: bool | None, connection: str | None) -> Any:
         """The open session whose commit something of several messages waits for: because it says so, or because each
         of them would be part of that transaction; None when it is sent at once."""
-        session = None if said is False else self._laraq.after_commit.open_session(None)
+        session = None if said is False else self._after_commit.open_session(None)
         if session is None:
             return None
         return session if self.waits(said, connection) or self._joined(connection, session) is not None else None
 
     def _joined(self, connection: str | None, session: Any) -> Any:
         """The connection whose pushes are part of the session's transaction; None where the broker cannot."""
-        join = getattr(self._laraq.connection(connection), "joined", None)
+        join = getattr(self._connections.get(connection), "joined", None)
         return None if join is None else join(session)
 
     def _defer(self, payload: Payload, job: Any, delay: float, session: Any) -> None:
@@ -238,7 +250,7 @@ class Dispatcher:
                 message = f"{error} The transaction it waited for is committed; the job's id is {payload.id}."
                 raise DispatchError(message) from error
 
-        self._laraq.after_commit.defer(send, self._on_rollback([(payload, delay, job)], session), session)
+        self._after_commit.defer(send, self._on_rollback([(payload, delay, job)], session), session)
 
     def _send_late(self, way: _Way, group: Sequence[Ready]) -> None:
         """Send what waited for a commit together."""
@@ -250,7 +262,7 @@ class Dispatcher:
             raise DispatchError(message) from error
 
     def _send_group(self, way: _Way, group: Sequence[Ready]) -> None:
-        connection = self._joined(way.connection, way.within) if way.joins else self._laraq.connection(way.connection)
+        connection = self._joined(way.connection, way.within) if way.joins else self._connections.get(way.connection)
         for payload, delay, job in group:
             Events.emit(events.JobQueueing, payload, job, delay)
         try:
@@ -266,11 +278,11 @@ class Dispatcher:
     def _free_on_rollback(self, group: Sequence[Ready], session: Any) -> None:
         """The messages are part of the session's transaction; what was claimed for them goes with it."""
         if any(payload.unique for payload, _, _ in group):
-            self._laraq.after_commit.defer(_nothing, self._on_rollback(group, session), session)
+            self._after_commit.defer(_nothing, self._on_rollback(group, session), session)
 
     def _on_rollback(self, group: Sequence[Ready], session: Any) -> Callable[[], None]:
         """What frees the claims of jobs that are not sent; those made within the transaction are gone by themselves."""
-        within = self._laraq.unique.is_within
+        within = self._unique.is_within
         return partial(self._take_all_back, [one for one in group if one[0].unique and not within(session, one[2])])
 
     def _waits(self, job: Any, payload: Payload) -> bool:
@@ -284,16 +296,14 @@ class Dispatcher:
         """The same for anything that may say so itself and goes through a connection."""
         if said is not None:
             return said
-        settings = self._laraq.settings
-        config = settings.connections.get(connection or settings.default)
-        said = config.get("after_commit") if isinstance(config, Mapping) else None
-        return settings.after_commit if said is None else bool(said)
+        said = self._connections.configured(connection).get("after_commit")
+        return self._waits_else if said is None else bool(said)
 
     def claim(self, payload: Payload, job: Any, within: Any = None) -> tuple[Payload, str | None]:
         """The payload with its unique lock or debounce token; or the id of the job that is in its place."""
         if not job.unique and not job.unique_until_processing and job.debounce_for is None:
             return payload, None
-        claim, holder = self._laraq.unique.claim(job, payload.id, within)
+        claim, holder = self._unique.claim(job, payload.id, within)
         if holder is not None:
             Events.emit(events.UniqueJobSkipped, payload, job, holder)
         return payload.with_(unique=claim), holder
@@ -301,15 +311,15 @@ class Dispatcher:
     def wait(self, job: Any, within: Any = None) -> float:
         """Seconds that a job waits which has what it needs: its delay, else the window it is debounced in."""
         if job.countdown is None and job.debounce_for is not None:
-            return self._laraq.unique.wait(job, within)
+            return self._unique.wait(job, within)
         return delay_of(job)
 
     def _take_back(self, payload: Payload, job: Any) -> None:
         """Free what was claimed for a job that was never sent; what cannot be freed now ends by itself."""
         if payload.unique:
             try:
-                self._laraq.unique.release(payload.unique, job)
-                self._laraq.unique.forget_token(payload.unique)
+                self._unique.release(payload.unique, job)
+                self._unique.forget_token(payload.unique)
             except StoreError as error:  # why the job was not sent matters more
                 logger.warning("The unique lock of %s[%s] was not freed: %s", payload.job, payload.id, error)
 
@@ -322,7 +332,7 @@ class Dispatcher:
 
         Raises DispatchError.
         """
-        connection = self._laraq.connection(payload.connection) if joined is None else joined
+        connection = self._connections.get(payload.connection) if joined is None else joined
         if connection.immediate:
             connection.push(payload, delay)  # the run frees what was claimed
             return None
@@ -338,44 +348,3 @@ class Dispatcher:
 
 def _nothing() -> None:
     """The message is in the transaction already."""
-
-
-def _queue_of(job: Any) -> Any:
-    """The queue that the job names. A running one names that it came from, which need not have a name of its own."""
-    queue, run = read(job, "queue"), job._interactions
-    return run.delivery.payload.queue if run is not None and queue == run.delivery.queue else queue
-
-
-def _context(cls: Any) -> Mapping[str, Any]:
-    context = Context.all()
-    if context and too_deep(context):
-        why = f"the context holds lists or mappings nested more than {DEEPEST} levels deep"
-        raise InvalidJobError(cls.job_name(), f"{cls.job_name()}: {why}.")
-    return context
-
-
-def _check_middleware(job: Any) -> None:
-    """A middleware that names something unknown, such as a rate limiter, is refused before the job is sent."""
-    for one in middleware_of(job):
-        if (check := getattr(one, "check", None)) is not None:
-            check()
-
-
-def delay_of(job: Any) -> float:
-    """Seconds the job is to wait.
-
-    Raises InvalidJobError.
-    """
-    countdown = read(job, "countdown")
-    if not countdown:
-        return 0.0
-    try:
-        return delay_seconds(countdown, datetime.now(UTC))
-    except OptionError as error:
-        raise refusal(job, error) from None
-
-
-def _carrier(job: Any) -> dict[str, Any]:
-    """The options that are the carrier's own; `shadow` is the name that Celery's logs, events and tools show."""
-    own = {"priority": "priority", "expires": "expires", "ignore_result": "ignore_result", "shadow": "display_name"}
-    return {theirs: value for theirs, ours in own.items() if (value := read(job, ours)) is not None}

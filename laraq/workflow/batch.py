@@ -18,9 +18,9 @@ from laraq.errors import BatchNotFoundError, BatchTimeoutError, ConfigurationErr
 from laraq.jobs.conditionable import Condition, Conditionable, holds
 from laraq.jobs.fields.untyped import AsWritten
 from laraq.jobs.job import Job
+from laraq.messages.backoff import Backoff
 from laraq.messages.options import Seconds, Text, checked, seconds
 from laraq.messages.tally import BatchRecord, MemberState
-from laraq.running.retries import Backoff
 
 if TYPE_CHECKING:
     from laraq.jobs.dispatched import Dispatched

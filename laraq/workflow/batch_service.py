@@ -9,22 +9,21 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain as concatenated
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from laraq import events
 from laraq.context import Context
-from laraq.current import Surroundings
 from laraq.errors import BatchCancelledError, BatchNotFoundError, JobDefinitionError, JobDroppedError, JobFailure
 from laraq.events import Events
 from laraq.jobs import registry
-from laraq.messages.link import Link
+from laraq.messages.link import Link, dropped_with
 from laraq.messages.payload import Payload
 from laraq.messages.tally import (
     AWAITED,
@@ -47,23 +46,19 @@ from laraq.messages.tally import (
     mark,
 )
 from laraq.ports import Batches
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.packing import Packer, wanted
 from laraq.workflow.batch import Batch, PendingBatch
-from laraq.workflow.callbacks import derived_id, describe, pack_callback, send_callback
-from laraq.workflow.chains import PendingChain, wanted
+from laraq.workflow.callbacks import Callbacks, derived_id, describe
+from laraq.workflow.chains import LOAD_SECONDS, Chains, PendingChain
 from laraq.workflow.held import HeldJobs
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
 
 logger = logging.getLogger("laraq.batches")
 
 #: Jobs that are made members by one statement and sent in one go; fewer at first, so that workers begin at once.
 FIRST_CHUNK, CHUNK = 100, 1000
 
-#: Seconds a load may pause before its sender is taken for dead.
-LOAD_SECONDS = 120.0
-
-#: The same for a batch in a chain: its message comes again when its sender died, and goes on with it.
+#: `LOAD_SECONDS` for a batch in a chain: its message comes again when its sender died, and goes on with it.
 CHAIN_SECONDS = 24 * 3600.0
 
 #: Seconds after its end at which a batch is finished by the reconciler, if nobody else has.
@@ -80,10 +75,24 @@ Chunk: TypeAlias = list[Member]
 class BatchService:
     """Batches of one Laraq."""
 
-    def __init__(self, laraq: Laraq, store: Batches) -> None:
-        self._laraq = laraq
+    def __init__(
+        self,
+        store: Batches,
+        packer: Packer,
+        dispatcher: Dispatcher,
+        callbacks: Callbacks,
+        chains: Chains,
+        held: HeldJobs,
+        around: Callable[[Mapping[str, Any]], AbstractContextManager[None]],
+    ) -> None:
+        """`around` is what jobs and callbacks of that context run in."""
         self.store = store
-        self.held = HeldJobs(laraq)
+        self.held = held
+        self._packer = packer
+        self._dispatcher = dispatcher
+        self._callbacks = callbacks
+        self._chains = chains
+        self._around = around
         #: Ids of batches whose `before` is over, as far as this process knows, oldest first.
         self._begun: dict[str, None] = {}
 
@@ -128,7 +137,7 @@ class BatchService:
 
     def _forget(self, query: BatchQuery) -> int:
         """A batch that is a link breaks its chain when it is forgotten before its end: nothing else ever would."""
-        with self._laraq:
+        with self._around(Context.all()):
             for record in self.store.all(query):
                 if record.finished_at is None and "chain" in record.wants - record.sent:
                     error = JobDroppedError(f"Batch {record.name or record.id} was deleted before it had finished")
@@ -136,19 +145,6 @@ class BatchService:
                         self._break_chain(record, describe(error))
                     self._drop_chain(record)
         return self.store.delete(query)
-
-    def retry(self, id: str) -> tuple[list[str], list[str]]:
-        """Send the failed jobs of a batch again; the ids of those sent, and of those that have no failed record.
-
-        Raises BatchNotFoundError, DispatchError.
-        """
-        if self.store.find(id) is None:
-            raise BatchNotFoundError(id)
-        failed = self.store.jobs(id, MemberState.FAILED)
-        recorded = [
-            job.id for job in self._laraq.failed.all(batch_id=id) if "event" not in job.payload.get("laraq", {})
-        ]
-        return self._laraq.failed.retry(recorded), sorted(set(failed) - set(recorded))
 
     def reopen(self, payload: Payload) -> None:
         """A failed job of a batch is about to be sent again: it is pending until it ends.
@@ -165,12 +161,12 @@ class BatchService:
         id = str(uuid.uuid4())
         record = self._record(id, pending)
         chunks = _chunks(self._members(concatenated(*pending.sources), record))
-        session = self._laraq.dispatcher.held_by(pending.waits_for_commit, pending.connection)
+        session = self._dispatcher.held_by(pending.waits_for_commit, pending.connection)
         if session is None:
             self._create(record, chunks)
             return self.find(id) or Batch(record, self)
         made = list(chunks)  # all of them now: what makes them may need the transaction
-        self._laraq.after_commit.defer(partial(self._create, record, iter(made)), _nothing, session)
+        self._dispatcher.defer(partial(self._create, record, iter(made)), _nothing, session)
         return Batch(replace(record, total=sum(len(_ids(chunk)) for chunk in made), loads=1), self)
 
     def describe(self, pending: PendingBatch) -> dict[str, Any]:
@@ -198,7 +194,7 @@ class BatchService:
             allow_failures=described["allow_failures"],
         )
         links = [_of_batch(Link.from_dict(member), id, place) for member in described["members"]]
-        chunks = _chunks((link, [link.id, *self._laraq.chains.dropped(link.payload)]) for link in links)
+        chunks = _chunks((link, [link.id, *dropped_with(link.payload)]) for link in links)
         self._load_first(record, next(chunks, []), chunks, CHAIN_SECONDS)
 
     def add(self, id: str, jobs: Any) -> None:
@@ -217,12 +213,6 @@ class BatchService:
             raise
         self._advance(self.store.end_load(id, load))
 
-    def join(self, id: str, jobs: Sequence[str]) -> None:
-        """Make members of links that a job of the batch has put into its chain; they are sent in its own message."""
-        load = uuid.uuid4().hex
-        if self.store.add(id, load, jobs, LOAD_SECONDS) is not None:
-            self.store.end_load(id, load)
-
     # -- outcomes -----------------------------------------------------------------------------------------------
 
     def succeeded(self, payload: Payload) -> None:
@@ -237,7 +227,7 @@ class BatchService:
 
         Raises StoreError, DispatchError; may be repeated.
         """
-        with Surroundings(self._laraq, successes[-1].context):
+        with self._around(successes[-1].context):
             settled = self.store.succeed(id, [success.job for success in successes])
             if settled is None:
                 return
@@ -266,7 +256,7 @@ class BatchService:
 
         Raises StoreError, DispatchError; may be repeated.
         """
-        dropped = [link for payload in payloads for link in self._laraq.chains.dropped(payload)]
+        dropped = [link for payload in payloads for link in dropped_with(payload)]
         settled = self.store.fail(id, [payload.id for payload in payloads], dropped)
         if settled is None:
             return
@@ -305,7 +295,7 @@ class BatchService:
 
     def reconcile(self) -> None:
         """Finish what senders and workers have left behind when they died."""
-        with self._laraq:
+        with self._around(Context.all()):
             for id, load in self.store.lapsed():
                 if load == FIRST_LOAD:
                     logger.error("Batch %s: whoever sent its jobs died in the middle; it is cancelled", id)
@@ -332,7 +322,7 @@ class BatchService:
         self, payload: Payload, outcome: MemberState, error: BaseException | None = None, *, discreet: bool = False
     ) -> None:
         assert payload.batch_id is not None
-        dropped = () if outcome is MemberState.DONE else self._laraq.chains.dropped(payload)
+        dropped = () if outcome is MemberState.DONE else dropped_with(payload)
         settled = self.store.settle(payload.batch_id, payload.id, outcome, dropped)
         if settled is None:
             return
@@ -383,7 +373,7 @@ class BatchService:
             if record.cancelled_at:
                 self._drop_chain(record)
             elif "chain" in record.wants - record.sent:
-                self._laraq.chains.proceed(_as_link(record))
+                self._chains.proceed(_as_link(record))
                 self.store.mark(record.id, "chain")
             if self.store.mark(record.id, CLOSED):
                 Events.emit(events.BatchFinished, Batch(record, self))
@@ -403,7 +393,7 @@ class BatchService:
         """
         parts = (record.id, event, key) if event in EVENTS_OF_JOBS else (record.id, event)
         for number, packed in enumerate(_callbacks(record, event)):
-            sent = send_callback(
+            sent = self._callbacks.send(
                 packed,
                 derived_id(*parts, number),
                 about=f"{event} of batch {record.name or record.id}",
@@ -437,7 +427,7 @@ class BatchService:
         for number, packed in enumerate(chain.get("catch", ())):
             id = derived_id(record.id, "chain", "catch", number)
             place = {"queue": chain.get("queue"), "connection": chain.get("connection")}
-            send_callback(packed, id, about=f"catch of batch {record.name or record.id}", error=error, **place)
+            self._callbacks.send(packed, id, about=f"catch of batch {record.name or record.id}", error=error, **place)
 
     def _drop_chain(self, record: BatchRecord) -> None:
         """The links behind the batch will not run; a batch whose jobs they are must not wait for them."""
@@ -453,7 +443,9 @@ class BatchService:
     # -- parts --------------------------------------------------------------------------------------------------
 
     def _record(self, id: str, pending: PendingBatch) -> BatchRecord:
-        callbacks = {event: [pack_callback(one) for one in several] for event, several in pending.callbacks.items()}
+        callbacks = {
+            event: [self._packer.callback(one) for one in several] for event, several in pending.callbacks.items()
+        }
         options = {
             "queue": pending.queue,
             "connection": pending.connection,
@@ -470,7 +462,6 @@ class BatchService:
 
     def _members(self, jobs: Iterable[Any], record: BatchRecord) -> Iterator[Member]:
         """Each job with the ids that count: its own, and those of the links behind it."""
-        chains = self._laraq.chains
         place = _place(record)
         for thing in wanted(jobs):
             if thing is None or thing is False:
@@ -484,10 +475,10 @@ class BatchService:
             if isinstance(thing, PendingChain):
                 if not [*wanted(thing.jobs()[:1])]:
                     continue  # without its first job it never begins
-                link = chains.head(thing, **place, batch_id=record.id)
+                link = self._chains.head(thing, **place, batch_id=record.id)
             else:
-                link = chains.link(thing, **place, batch_id=record.id, later=False)
-            yield link, [link.id, *chains.dropped(link.payload)]
+                link = self._packer.link(thing, **place, batch_id=record.id, later=False)
+            yield link, [link.id, *dropped_with(link.payload)]
 
     def _create(self, record: BatchRecord, chunks: Iterator[Chunk]) -> None:
         """Create a batch and send its jobs; when that fails, there is no batch."""
@@ -525,11 +516,11 @@ class BatchService:
             links = [link for link in links if not self._starts_unseen(link.payload)]
             if held:
                 self.hold(record.id, held)
-        self._laraq.dispatcher.send_all((link.payload, link.delay, None) for link in links)
+        self._dispatcher.send_all((link.payload, link.delay, None) for link in links)
 
     def _starts_unseen(self, payload: Payload) -> bool:
         """A task of the host, or a job of a connection that runs jobs at once."""
-        return not registry.knows(payload.job) or self._laraq.connection(payload.connection).immediate
+        return not registry.knows(payload.job) or self._dispatcher.runs_at_once(payload.connection)
 
     def is_before(self, id: str) -> bool:
         """Whether the jobs of the batch may not start yet. Of one that has begun the store is asked once."""

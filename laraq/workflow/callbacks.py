@@ -12,25 +12,25 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from laraq.current import current
-from laraq.errors import BatchNotFoundError, ConfigurationError, JobDefinitionError, JobFailure, PayloadError
-from laraq.jobs.closures import pack, unpack
+from laraq.errors import BatchNotFoundError, ConfigurationError, JobFailure, PayloadError
+from laraq.jobs.closures import unpack
 from laraq.jobs.fields.untyped import AsWritten
-from laraq.jobs.function import JobFunction
 from laraq.jobs.job import Job
 from laraq.jobs.registered import find
 from laraq.messages.failure import storable, text_of, traceback_of
+from laraq.messages.keys import Keys
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
 from laraq.middleware.travelling import rebound
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.packing import WAITING, Packer
+
+if TYPE_CHECKING:  # it brings pydantic along
+    from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq.callbacks")
-
-#: Begins the ids under which callbacks wait. What is encrypted or signed for such an id is for a callback alone: else
-#: somebody could have the token of another message made anew for the id of a callback.
-_WAITING = "callback:"
 
 #: What of an error can travel.
 _PLAIN = (str, int, float, bool, type(None))
@@ -81,80 +81,68 @@ class CallQueuedCallback(Job):
         """Never called: `entry` says what is."""
 
 
-def pack_callback(callback: Any) -> dict[str, Any]:
-    """A callback as it travels or is kept: a job or a task of the host as a link, a function as a closure.
+class Callbacks:
+    """Sends callbacks for one Laraq."""
 
-    Raises JobDefinitionError for what is neither, InvalidJobError, ConfigurationError.
-    """
-    laraq = current()
-    if _is_job(callback) or laraq.host.foreign(callback, "") is not None:
-        return {"link": laraq.chains.link(callback, id=f"{_WAITING}{uuid.uuid4()}").to_dict()}
-    if not callable(callback):
-        raise JobDefinitionError(f"{callback!r} is no callback: give a function, a Job, or a Celery signature.")
-    return {"call": pack(callback)}
+    def __init__(self, packer: Packer, dispatcher: Dispatcher, codec: Codec, keys: Keys) -> None:
+        self._packer = packer
+        self._dispatcher = dispatcher
+        self._codec = codec
+        self._keys = keys
 
+    def send(
+        self,
+        packed: Mapping[str, Any],
+        id: str,
+        *,
+        about: str,
+        batch: Any = None,
+        event: str | None = None,
+        error: Mapping[str, Any] | None = None,
+        counts: Mapping[str, int] | None = None,
+        queue: str | None = None,
+        connection: str | None = None,
+    ) -> bool:
+        """Queue a callback (`Packer.callback`) under that id; False when it is unique and the same one is there
+        already.
 
-def _is_job(callback: Any) -> bool:
-    return (
-        isinstance(callback, (Job, JobFunction))
-        or (isinstance(callback, type) and issubclass(callback, Job))
-        or hasattr(callback, "as_job")
-    )
+        `about` is the name it shows, `counts` what it sees of the batch, if not what is counted when it runs. Raises
+        DispatchError.
+        """
+        batch_id = None if batch is None else batch.id
+        if "call" in packed:
+            job = CallQueuedCallback(function=dict(packed["call"]), error=None if error is None else dict(error))
+            job.display_name = about
+            link = self._packer.link(job, queue=queue, connection=connection)
+        else:
+            link = Link.from_dict(packed["link"])
+            if link.takes_result:
+                facts: list[Any] = [] if batch is None else [batch.to_dict()]
+                facts += [] if error is None else [error["message"]]
+                link = link.with_(args=(*facts, *link.payload.args))
+        link = replace(link, payload=self._under(id, link.payload))
+        link = link.with_(batch_id=batch_id, event=event, counts=dict(counts or {}), once=1)
+        try:
+            return self._dispatcher.send_link(link)
+        except Exception:
+            if batch_id is None or not self._dispatcher.runs_at_once(link.payload.connection):
+                raise
+            # It was called here, as the jobs of a batch are on such a connection, and its batch has to go on.
+            logger.exception("The callback %s failed", about)
+            return True
 
+    def _under(self, id: str, payload: Payload) -> Payload:
+        """The payload under another id, with what is encrypted or signed for the one it waited under.
 
-def send_callback(
-    packed: Mapping[str, Any],
-    id: str,
-    *,
-    about: str,
-    batch: Any = None,
-    event: str | None = None,
-    error: Mapping[str, Any] | None = None,
-    counts: Mapping[str, int] | None = None,
-    queue: str | None = None,
-    connection: str | None = None,
-) -> bool:
-    """Queue a callback under that id; False when it is unique and the same one is there already.
-
-    `about` is the name it shows, `counts` what it sees of the batch, if not what is counted when it runs. Raises
-    DispatchError.
-    """
-    laraq = current()
-    batch_id = None if batch is None else batch.id
-    if "call" in packed:
-        job = CallQueuedCallback(function=dict(packed["call"]), error=None if error is None else dict(error))
-        job.display_name = about
-        link = laraq.chains.link(job, queue=queue, connection=connection)
-    else:
-        link = Link.from_dict(packed["link"])
-        if link.takes_result:
-            facts: list[Any] = [] if batch is None else [batch.to_dict()]
-            facts += [] if error is None else [error["message"]]
-            link = link.with_(args=(*facts, *link.payload.args))
-    link = replace(link, payload=_under(id, link.payload))
-    try:
-        return laraq.chains.send(link.with_(batch_id=batch_id, event=event, counts=dict(counts or {}), once=1))
-    except Exception:
-        if batch_id is None or not laraq.connection(link.payload.connection).immediate:
-            raise
-        # It was called here, as the jobs of a batch are on such a connection, and its batch has to go on.
-        logger.exception("The callback %s failed", about)
-        return True
-
-
-def _under(id: str, payload: Payload) -> Payload:
-    """The payload under another id, with what is encrypted or signed for the one it waited under.
-
-    What does not verify stays as it is: the worker that gets it says so, and keeps it.
-    """
-    laraq = current()
-    if not payload.id.startswith(_WAITING):  # an earlier version, which bound nothing, or nobody we know
-        return payload.with_(id=id)
-    try:
-        moved = laraq.codec.rebound(payload, id)
-        return moved.with_(through=rebound(payload.through, laraq.keys, str(payload), str(moved)))
-    except (ConfigurationError, PayloadError):
-        return payload.with_(id=id)
+        What does not verify stays as it is: the worker that gets it says so, and keeps it.
+        """
+        if not payload.id.startswith(WAITING):  # of an earlier version, which bound nothing, or of an unknown sender
+            return payload.with_(id=id)
+        try:
+            moved = self._codec.rebound(payload, id)
+            return moved.with_(through=rebound(payload.through, self._keys, str(payload), str(moved)))
+        except (ConfigurationError, PayloadError):
+            return payload.with_(id=id)
 
 
 def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:

@@ -9,18 +9,13 @@ sends the next link twice, after a crash, sends the same job, and its first star
 from __future__ import annotations
 
 import asyncio
-import copy
-import logging
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
-from laraq.context import Context
 from laraq.current import current
-from laraq.errors import InvalidJobError, JobDefinitionError, LaraqError
-from laraq.jobs import registry
+from laraq.errors import JobDefinitionError
 from laraq.jobs.closures import as_job
 from laraq.jobs.conditionable import Condition, Conditionable, holds
 from laraq.jobs.dispatched import Dispatched
@@ -29,24 +24,13 @@ from laraq.jobs.job import Job
 from laraq.messages.link import Link
 from laraq.messages.options import Delay, Text, checked
 from laraq.messages.payload import Payload
-from laraq.sending.dispatcher import delay_of
-from laraq.workflow.callbacks import derived_id, describe, pack_callback, send_callback
+from laraq.ports import Batches
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.packing import Packer, Rest, placed, wanted
+from laraq.workflow.callbacks import Callbacks, derived_id, describe
 
-if TYPE_CHECKING:
-    from laraq.app import Laraq
-
-logger = logging.getLogger("laraq.chain")
-
-
-@dataclass(slots=True)
-class Rest:
-    """What follows a job, as its sender says it."""
-
-    jobs: list[Any] = field(default_factory=list)
-    #: For links that name none themselves.
-    queue: str | None = None
-    connection: str | None = None
-    catchers: list[Any] = field(default_factory=list)
+#: Seconds a load of a batch may pause before its sender is taken for dead.
+LOAD_SECONDS = 120.0
 
 
 class PendingChain(Conditionable):
@@ -138,7 +122,7 @@ class PendingChain(Conditionable):
 
     def head(self, job: Any) -> Job:
         """The first job as it is sent; the one given stays as it is."""
-        head = _placed(job, self._rest.queue, self._rest.connection, force=self._all)
+        head = placed(job, self._rest.queue, self._rest.connection, force=self._all)
         if self._delay is not None and head.countdown is None:
             head.countdown = self._delay
         if self._after_commit is not None:
@@ -151,10 +135,16 @@ class PendingChain(Conditionable):
 
 
 class Chains:
-    """Packs chains, and sends the next link when one is done."""
+    """Sends chains, and the next link when one is done."""
 
-    def __init__(self, laraq: Laraq) -> None:
-        self._laraq = laraq
+    def __init__(
+        self, packer: Packer, dispatcher: Dispatcher, callbacks: Callbacks, batches: Callable[[], Batches]
+    ) -> None:
+        """`batches`: where those are counted whose jobs add links to their chains."""
+        self._packer = packer
+        self._dispatcher = dispatcher
+        self._callbacks = callbacks
+        self._batches = batches
 
     @staticmethod
     def pending(head: Callable[..., Any]) -> Callable[[Iterable[Any]], PendingChain]:
@@ -182,59 +172,23 @@ class Chains:
     def dispatch(self, jobs: Sequence[Any], chain: PendingChain) -> Dispatched:
         """Send the first of the jobs with the others behind it."""
         rest = chain.rest(jobs)
-        foreign = self._foreign(jobs[0])
+        foreign = self._packer.foreign(jobs[0])
         if foreign is None:
             head = chain.head(as_job(jobs[0]))
             head._rest = rest
-            return self._laraq.dispatcher.dispatch(head)
-        link = self._sent_to(foreign, rest.queue, rest.connection).with_(chain=self.tail(rest))
-        self.send(link)
+            return self._dispatcher.dispatch(head)
+        link = self._packer.sent_to(foreign, rest.queue, rest.connection).with_(chain=self._packer.tail(rest))
+        self._dispatcher.send_link(link)
         return Dispatched(link.id)
 
     def head(self, chain: PendingChain, *, queue: str | None, connection: str | None, batch_id: str) -> Link:
         """The first link of a chain that is part of a batch, with the others behind it; a place it names beats ours."""
         jobs = chain.jobs()
-        first = jobs[0] if self._foreign(jobs[0]) else chain.head(as_job(jobs[0]))
+        first = jobs[0] if self._packer.foreign(jobs[0]) else chain.head(as_job(jobs[0]))
         rest = chain.rest(jobs)
         rest.queue, rest.connection = rest.queue or queue, rest.connection or connection
-        link = self.link(first, queue=rest.queue, connection=rest.connection, batch_id=batch_id)
-        return link.with_(chain=self.tail(rest, batch_id))
-
-    def tail(self, rest: Rest, batch_id: str | None = None) -> dict[str, Any]:
-        """What follows a job, as it travels with it."""
-        place: dict[str, Any] = {"queue": rest.queue, "connection": rest.connection}
-        links = [self.link(job, **place, batch_id=batch_id).to_dict() for job in wanted(rest.jobs)]
-        catch = [pack_callback(catcher) for catcher in rest.catchers]
-        return {name: value for name, value in {"rest": links, "catch": catch, **place}.items() if value}
-
-    def link(
-        self,
-        thing: Any,
-        *,
-        queue: str | None = None,
-        connection: str | None = None,
-        batch_id: str | None = None,
-        id: str | None = None,
-        later: bool = True,
-    ) -> Link:
-        """A job, a function, a batch, or a task of the host, as a link that is sent `later` or now.
-
-        Raises InvalidJobError, JobDefinitionError.
-        """
-        id = id or str(uuid.uuid4())
-        link = self._foreign(thing, id)
-        if link is not None:
-            claims = link.claims and batch_id is None
-            return replace(self._sent_to(link, queue, connection).with_(batch_id=batch_id), claims=claims)
-        job = _placed(as_job(thing), queue, connection)
-        payload = self._laraq.dispatcher.payload(job, id)
-        changes: dict[str, Any] = {"batch_id": batch_id, "created_at": None, "context": {}}
-        if later and "retry_until" not in vars(job):  # the class's rule counts from the link's own first start
-            changes["retry_until"] = None
-        if batch_id is not None and job._rest is not None:  # what follows a member is a member
-            changes["chain"] = self.tail(job._rest, batch_id)
-        claims = bool(job.unique or job.unique_until_processing or job.debounce_for is not None)
-        return Link(payload.with_(**changes), delay_of(job), claims and batch_id is None)
+        link = self._packer.link(first, queue=rest.queue, connection=rest.connection, batch_id=batch_id)
+        return link.with_(chain=self._packer.tail(rest, batch_id))
 
     def extended(self, payload: Payload, prepended: Sequence[Any], appended: Sequence[Any]) -> Payload:
         """The payload with the links a run has added; a repeated run adds them under the same ids."""
@@ -244,7 +198,8 @@ class Chains:
 
         def links(jobs: Sequence[Any], where: str) -> list[dict[str, Any]]:
             made = [
-                self.link(job, **place, id=derived_id(payload.run_key, where, n)) for n, job in enumerate(wanted(jobs))
+                self._packer.link(job, **place, id=derived_id(payload.run_key, where, n))
+                for n, job in enumerate(wanted(jobs))
             ]
             return [replace(link, joins=payload.batch_id is not None).to_dict() for link in made]
 
@@ -266,14 +221,20 @@ class Chains:
                 once=1,
             )
             if link.joins and link.payload.batch_id is not None:
-                self._laraq.batches.join(link.payload.batch_id, [link.id])
-            if self.send(link, follow):
+                self._join(link.payload.batch_id, link.id)
+            if self._dispatcher.send_link(link, follow):
                 return
+
+    def _join(self, batch_id: str, id: str) -> None:
+        """A link that a job of a batch has put into its chain becomes a job of the batch; its message sends it."""
+        load = uuid.uuid4().hex
+        if self._batches().add(batch_id, load, [id], LOAD_SECONDS) is not None:
+            self._batches().end_load(batch_id, load)
 
     def stop(self, payload: Payload, error: BaseException, *, discreet: bool = False) -> None:
         """Queue the `catch` callbacks of a chain whose link failed."""
         for number, packed in enumerate(payload.chain.get("catch", ())):
-            send_callback(
+            self._callbacks.send(
                 packed,
                 derived_id(payload.run_key, "catch", number),
                 about=f"catch of {payload.job}",
@@ -281,66 +242,3 @@ class Chains:
                 queue=payload.chain.get("queue"),
                 connection=payload.chain.get("connection"),
             )
-
-    @staticmethod
-    def dropped(payload: Payload) -> list[str]:
-        """Ids of the links that will not run because this job failed, as far as its batch knows them."""
-        return [link["id"] for link in payload.chain.get("rest", ()) if not link.get("joins")]
-
-    def send(self, link: Link, follow: Callable[[Payload], None] | None = None) -> bool:
-        """Send a link whose turn it is; False when it is unique and another one is there already."""
-        dispatcher, delay = self._laraq.dispatcher, link.delay
-        payload = link.payload.with_(created_at=time.time(), context=Context.all())
-        job = None
-        if link.claims and (job := self._instance(payload)) is not None:
-            try:
-                payload, holder = dispatcher.claim(payload, job)
-            except InvalidJobError as error:  # its `unique_for` has come to 0: nobody is there to be told
-                logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
-                holder = None
-            if holder is not None:
-                return False
-            delay = max(delay, dispatcher.wait(job))  # a debounced one
-        if follow is not None and self._laraq.connection(payload.connection).immediate:
-            follow(payload)
-        else:
-            dispatcher.send(payload, job, delay)
-        return True
-
-    def _instance(self, payload: Payload) -> Any:
-        """The job itself, for its lock; None where its class is not at hand: then the link goes without."""
-        try:
-            return self._laraq.codec.load(registry.find(payload.job), payload)
-        except LaraqError as error:
-            logger.warning("Link %s[%s] is sent without its unique lock: %s", payload.job, payload.id, error)
-            return None
-
-    def _foreign(self, thing: Any, id: str | None = None) -> Link | None:
-        """A task of the host as a link."""
-        return self._laraq.host.foreign(thing, id or str(uuid.uuid4()))
-
-    def _sent_to(self, link: Link, queue: str | None, connection: str | None) -> Link:
-        payload = link.payload
-        if payload.queue is None and queue is not None:
-            payload = payload.with_(queue=self._laraq.routes.forwarded(queue))
-        if payload.connection is None and connection is not None:
-            payload = payload.with_(connection=connection)
-        return replace(link, payload=payload)
-
-
-def wanted(things: Iterable[Any]) -> Iterator[Any]:
-    """Those that are sent at all: a job may cancel its own dispatch (`prepare_for_dispatch`), silently."""
-    for thing in things:
-        job = thing() if isinstance(thing, type) and issubclass(thing, Job) else thing
-        if not isinstance(job, Job) or job.prepare_for_dispatch() is not False:
-            yield job
-
-
-def _placed(job: Any, queue: str | None, connection: str | None, *, force: bool = False) -> Job:
-    """A copy of the job that goes there if it says nothing itself, or is forced to."""
-    job = copy.copy(job)
-    if queue is not None and (force or job.queue is None):
-        job.queue = queue
-    if connection is not None and (force or job.connection is None):
-        job.connection = connection
-    return job  # type: ignore[no-any-return] # copy.copy of a Job

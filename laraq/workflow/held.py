@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from laraq.current import current
 from laraq.jobs.job import Job
+from laraq.messages.backoff import Backoff
 from laraq.messages.link import Link
-from laraq.running.retries import Backoff
+from laraq.ports import Store
+from laraq.sending.dispatcher import Dispatcher
+from laraq.sending.packing import Packer
 from laraq.workflow.callbacks import derived_id
-
-if TYPE_CHECKING:
-    from laraq.app import Laraq
 
 #: Seconds for which jobs are held at most.
 HELD_SECONDS = 7 * 24 * 3600.0
@@ -32,19 +32,21 @@ AT_ONCE = 500
 class HeldJobs:
     """Those of one Laraq."""
 
-    def __init__(self, laraq: Laraq) -> None:
-        self._laraq = laraq
+    def __init__(self, store: Callable[[], Store], packer: Packer, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._packer = packer
+        self._dispatcher = dispatcher
 
     def keep(self, id: str, links: Iterable[Link]) -> int:
         """Keep a portion of the jobs of a batch, as they are to be sent; its number."""
-        cache, text = self._laraq.store.cache, json.dumps([link.to_dict() for link in links])
+        cache, text = self._store().cache, json.dumps([link.to_dict() for link in links])
         number = cache.increment(_key(id), 1, HELD_SECONDS).count
         cache.put(_key(id, number), text, HELD_SECONDS)
         return number
 
     def forget(self, id: str) -> None:
         """Drop all that is kept of a batch."""
-        cache = self._laraq.store.cache
+        cache = self._store().cache
         for number in range(1, self._kept(id) + 1):
             cache.forget(_key(id, number))
         cache.forget(_key(id))
@@ -61,21 +63,21 @@ class HeldJobs:
         if number <= last:
             job = SendHeldJobs(number, dict(place))
             job.display_name = "jobs held by before"
-            link = self._laraq.chains.link(job, id=derived_id(id, "held", number), **place)
-            self._laraq.chains.send(link.with_(batch_id=id, event="held", once=1))
+            link = self._packer.link(job, id=derived_id(id, "held", number), **place)
+            self._dispatcher.send_link(link.with_(batch_id=id, event="held", once=1))
 
     def send_one(self, id: str, number: int) -> int:
         """Send one portion, if nobody has; the number of its jobs."""
-        cache = self._laraq.store.cache
+        cache = self._store().cache
         if (kept := cache.get(_key(id, number))) is None:
             return 0
         links = [Link.from_dict(data) for data in json.loads(kept.value)]
-        self._laraq.dispatcher.send_all((link.payload, _left(link), None) for link in links)
+        self._dispatcher.send_all((link.payload, _left(link), None) for link in links)
         cache.forget(_key(id, number))
         return len(links)
 
     def _kept(self, id: str) -> int:
-        counted = self._laraq.store.cache.get(_key(id))
+        counted = self._store().cache.get(_key(id))
         return 0 if counted is None else counted.count
 
 

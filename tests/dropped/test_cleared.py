@@ -115,7 +115,7 @@ def test_what_a_started_job_holds_goes_with_it(shop: Shop) -> None:
     """Its worker died, or it went back: the lease on its overlap lock is its own until it is over."""
     key = f"overlap:{Import.job_name()}:1"
     job = Import(1).on_queue(shop.queue)
-    payload = shop.laraq.dispatcher.payload(job, "11111111-1111-1111-1111-111111111111").with_(attempts=1)
+    payload = shop.laraq.packer.payload(job, "11111111-1111-1111-1111-111111111111").with_(attempts=1)
     shop.store.locks.acquire(key, payload.run_key, 600)
     shop.laraq.connection().push(payload)
     assert Queue.clear(shop.queue) == 1

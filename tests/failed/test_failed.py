@@ -75,9 +75,9 @@ def queue(place: Place) -> Iterator[Laraq]:
 
 
 def fail(queue: Laraq, job: Job, id: str = "1", *, on: str = "place", to: str = "orders", **changes: Any) -> FailedJob:
-    payload = queue.dispatcher.payload(job, id).with_(**changes)
+    payload = queue.packer.payload(job, id).with_(**changes)
     run = queue.runner.run(Delivery(payload, 1, to, on))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     failed = queue.failed.find(id)
     assert failed is not None
     return failed
@@ -163,7 +163,7 @@ def test_a_job_that_fails_again_at_once_keeps_its_new_record(queue: Laraq, place
     fail(queue, Breaks(5))
 
     def fails_again(payload: Payload) -> None:
-        queue.runner.settle(queue.runner.run(Delivery(payload, 1, "orders", "place")))
+        queue.books.settle(queue.runner.run(Delivery(payload, 1, "orders", "place")))
 
     place.during = fails_again
     queue.failed.retry("1")
@@ -191,7 +191,7 @@ def test_a_message_that_could_never_be_read_is_not_retried(queue: Laraq, place: 
     run = queue.runner.run(
         Delivery(Payload("1", Breaks.job_name()), 1, "orders", "place", Crash("broken", "no JSON", raw="/w=="))
     )
-    queue.runner.settle(run)
+    queue.books.settle(run)
     with pytest.raises(PayloadError, match="1 cannot be retried"):
         queue.failed.retry("1")
     assert queue.failed.find("1") is not None
@@ -202,7 +202,7 @@ def test_one_unreadable_message_does_not_keep_the_others_from_being_retried(queu
     for id, raw in (("1", None), ("2", "/w=="), ("3", None)):
         fields = {} if raw else {"n": 1}
         crash = Crash("broken" if raw else "lost", "x", raw=raw)
-        queue.runner.settle(
+        queue.books.settle(
             queue.runner.run(Delivery(Payload(id, Breaks.job_name(), fields), 1, "orders", "place", crash))
         )
     with suppress(PayloadError):
@@ -285,11 +285,14 @@ class Choosy:
         return getattr(self._jobs, name)
 
 
+def service(queue: Laraq, error: Exception) -> FailedService:
+    jobs: Any = Choosy(queue.failed.jobs, error)
+    return FailedService(jobs, queue.dispatcher, queue.codec, queue.unique, lambda: queue.batches, "default")
+
+
 @pytest.mark.parametrize("error", [StoreRefusedError("too large"), TypeError("no JSON"), OverflowError("too large")])
 def test_a_record_no_store_takes_is_kept_without_its_message(queue: Laraq, error: Exception) -> None:
-    FailedService(queue, Choosy(queue.failed.jobs, error)).record(
-        failure("a" * 300 + "\0", attempts=2**40, exception="x\udc80" * 10**6)
-    )
+    service(queue, error).record(failure("a" * 300 + "\0", attempts=2**40, exception="x\udc80" * 10**6))
     [kept] = queue.failed.all()
     assert (len(kept.id), kept.attempts, kept.payload["job"]) == (255, 2**31 - 1, "shop.jobs.Charge")
     assert "characters left out" in kept.exception
@@ -301,7 +304,7 @@ def test_a_record_no_store_takes_is_kept_without_its_message(queue: Laraq, error
 
 def test_an_outage_of_the_failed_store_is_told(queue: Laraq) -> None:
     with pytest.raises(StoreError, match="away"):
-        FailedService(queue, Choosy(queue.failed.jobs, StoreError("away"))).record(failure())
+        service(queue, StoreError("away")).record(failure())
 
 
 def test_of_a_long_text_beginning_and_end_are_kept(queue: Laraq) -> None:

@@ -78,12 +78,12 @@ def keyless() -> Iterator[Laraq]:
 
 
 def sent(queue: Laraq, made: Job) -> Payload:
-    return Payload.from_dict(json.loads(json.dumps(queue.dispatcher.payload(made, "1").to_dict())))
+    return Payload.from_dict(json.loads(json.dumps(queue.packer.payload(made, "1").to_dict())))
 
 
 def run(queue: Laraq, payload: Payload) -> Run:
     run = queue.runner.run(Delivery(payload, 1, "default", "default"))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     return run
 
 

@@ -98,7 +98,7 @@ def through(queue: Laraq, name: str) -> Any:
 
 def arrive(queue: Laraq, payload: Payload) -> Any:
     run = queue.runner.run(Delivery(payload, 1, "default", "default"))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     return run.verdict
 
 
@@ -153,10 +153,10 @@ def test_functions_beside_tasks_of_the_app_need_nothing(queue: Laraq, tools: Mod
     "name",
     [
         "laraq.jobs.closures.closure",
-        "laraq.workflow.callbacks.send_callback",
+        "laraq.workflow.callbacks.describe",
         "laraq.workflow.batch.Batch.cancel",
         "celery.app.builtins.add_chunk_task",
-        "laraq_celery.worker.task.laraq_journal",
+        "laraq_celery.worker.task.task_for",
         "os.abort",
     ],
 )

@@ -189,7 +189,7 @@ def test_a_batch_whose_sender_died_in_the_middle_ends_cancelled(redis_stage: Sta
         def jobs():
             for n in range(1000): yield Note(f"job {n}")
             os._exit(0)
-        from laraq import batches
+        from laraq.workflow import batch_service as batches
         sent(*()).add(jobs()).dispatch()
     """)
     with project.worker() as worker:

@@ -127,7 +127,7 @@ def test_an_encrypted_job_takes_only_its_own_token(redis_stage: Stage) -> None:
                 import json
                 import proj
                 from forge import publish, sent
-                token = lambda id: proj.queue.dispatcher.payload(proj.Secret("{PIN}"), id).fields
+                token = lambda id: proj.queue.packer.payload(proj.Secret("{PIN}"), id).fields
                 publish("proj.Secret", {{"pin": "{PIN}"}})
                 publish("proj.Secret", {{**token("a"), "pin": "{PIN}"}}, id="a")
                 publish("proj.OtherSecret", token("b"), id="b")

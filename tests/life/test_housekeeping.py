@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from laraq.messages.delivery import JournalEntry, RunState
+from laraq.ports.journal import JournalEntry, RunState
 from tests.life.conftest import Stage
 from tests.support.waiting import wait_until
 

@@ -46,7 +46,7 @@ class Computing(Plain):
 
 
 def delivered(queue: Laraq, job: Job, attempt: int = 1) -> Run:
-    payload = queue.dispatcher.payload(job, "1")
+    payload = queue.packer.payload(job, "1")
     payload = Payload.from_dict(json.loads(json.dumps(payload.to_dict())))
     return queue.runner.run(Delivery(payload, attempt, "default", "default"))
 
@@ -187,7 +187,7 @@ def test_a_delay_is_never_a_backoff(queue: Laraq) -> None:
 
 
 def test_options_of_the_class_are_read_in_the_worker(queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:
-    payload = queue.dispatcher.payload(Stubborn(), "1")
+    payload = queue.packer.payload(Stubborn(), "1")
     monkeypatch.setattr(Stubborn, "tries", 1)
     assert isinstance(queue.runner.run(Delivery(payload, 1, "default", "default")).verdict, Fail)
 
@@ -198,7 +198,7 @@ def test_retry_until_is_computed_once_when_the_job_is_first_sent(queue: Laraq) -
             return timedelta(hours=1)
 
     before = time.time()
-    payload = queue.dispatcher.payload(Dated(), "1")
+    payload = queue.packer.payload(Dated(), "1")
     assert payload.retry_until is not None
     assert before + 3600 <= payload.retry_until <= time.time() + 3600
     run = queue.runner.run(Delivery(payload.with_(attempts=4), 5, "default", "default"))

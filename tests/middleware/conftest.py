@@ -65,7 +65,7 @@ def delivered(
 ) -> Verdict:
     """One start of the job."""
     job = job() if isinstance(job, type) else job
-    payload = queue.dispatcher.payload(job, id or str(uuid4())).with_(attempts=attempt - 1, **changes)
+    payload = queue.packer.payload(job, id or str(uuid4())).with_(attempts=attempt - 1, **changes)
     return queue.runner.run(Delivery(payload, attempt, "default", "default", crash, last)).verdict
 
 

@@ -53,14 +53,14 @@ def delivered(queue: Laraq, payload: Payload) -> Verdict:
 def test_with_keys_it_must_be_signed(queue: Laraq, signature: str | None) -> None:
     forged = {"class": f"{Plain.__module__}.Plain", "state": {"name": "forged", "more": {}}}
     through = (forged if signature is None else {**forged, "signature": signature},)
-    verdict = delivered(queue, queue.dispatcher.payload(Greets(), "1").with_(through=through))
+    verdict = delivered(queue, queue.packer.payload(Greets(), "1").with_(through=through))
     assert isinstance(verdict, Fail)
     assert type(verdict.error) is TamperedPayloadError
     assert log == []
 
 
 def test_a_signature_is_of_all_of_it_and_of_its_message_alone(queue: Laraq) -> None:
-    payload = queue.dispatcher.payload(Greets().through([Plain("a"), Plain("b", n=1)]), "1")
+    payload = queue.packer.payload(Greets().through([Plain("a"), Plain("b", n=1)]), "1")
     first, second = payload.through
     assert delivered(queue, payload) == Done("ran")
     log.clear()
@@ -79,9 +79,9 @@ def test_a_signature_is_of_all_of_it_and_of_its_message_alone(queue: Laraq) -> N
 
 
 def test_what_was_encrypted_for_another_message_is_refused(queue: Laraq) -> None:
-    through = queue.dispatcher.payload(Sensitive().through([Plain("a")]), "1").through
+    through = queue.packer.payload(Sensitive().through([Plain("a")]), "1").through
     for job in (Sensitive(), Greets()):
-        verdict = delivered(queue, queue.dispatcher.payload(job, "2").with_(through=through))
+        verdict = delivered(queue, queue.packer.payload(job, "2").with_(through=through))
         assert isinstance(verdict, Fail)
         assert type(verdict.error) is TamperedPayloadError
 
@@ -89,7 +89,7 @@ def test_what_was_encrypted_for_another_message_is_refused(queue: Laraq) -> None
 def test_unsigned_ones_of_earlier_versions_are_read_when_the_setting_says_so(queue: Laraq) -> None:
     app, keys = Celery("t", broker="memory://", set_as_current=False), queue.settings.keys
     with Laraq(app, store="memory://", keys=keys, accept_unsigned="all") as accepting:
-        payload = accepting.dispatcher.payload(Greets().through([Plain("a")]), "1")
+        payload = accepting.packer.payload(Greets().through([Plain("a")]), "1")
         unsigned = [{name: value for name, value in one.items() if name != "signature"} for one in payload.through]
         assert delivered(accepting, payload.with_(through=tuple(unsigned))) == Done("ran")
         assert isinstance(delivered(accepting, payload.with_(id="2")), Fail), "a signature is checked all the same"
@@ -113,12 +113,12 @@ def test_only_the_settings_name_stores_to_messages_that_are_not_signed(keyless: 
         Greets().through([elsewhere]).dispatch()
     name = f"{RateLimitedWithRedis.__module__}.RateLimitedWithRedis"
     for state in ({"name": "r", "_connection": f"sqlite:///{file}"}, {"name": "r", "_connection": ["x"]}):
-        payload = keyless.dispatcher.payload(Greets(), "1").with_(through=({"class": name, "state": state},))
+        payload = keyless.packer.payload(Greets(), "1").with_(through=({"class": name, "state": state},))
         verdict = delivered(keyless, payload)
         assert isinstance(verdict, Fail)
         assert "a store that the settings do not name" in str(verdict.error)
     assert not file.exists()
-    payload = keyless.dispatcher.payload(Greets().through([RateLimitedWithRedis("r").connection("memory://")]), "1")
+    payload = keyless.packer.payload(Greets().through([RateLimitedWithRedis("r").connection("memory://")]), "1")
     assert delivered(keyless, payload) == Done("ran")
 
 
@@ -141,7 +141,7 @@ def test_of_an_encrypted_job_no_reason_quotes_a_value(queue: Laraq) -> None:
         Sensitive().through([Plain("4111", thing=object())]).dispatch()
     assert "4111" not in str(refused.value)
     state = [{"class": f"{Named.__module__}.Named", "state": {"name": ["4111"]}}]
-    payload = queue.dispatcher.payload(Sensitive(), "1")
+    payload = queue.packer.payload(Sensitive(), "1")
     token = queue.keys.seal(state, f"through of {payload}")
     verdict = delivered(queue, payload.with_(through=({"encrypted": token},)))
     assert isinstance(verdict, Fail)

@@ -73,14 +73,14 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laraq]:
 
 
 def run(queue: Laraq, job: Job, id: str) -> Verdict:
-    payload, _ = queue.dispatcher.claim(queue.dispatcher.payload(job, id), job)
+    payload, _ = queue.dispatcher.claim(queue.packer.payload(job, id), job)
     run = queue.runner.run(Delivery(payload, 1, "q", "c"))
 
     def park(run: Any, obstacle: Any) -> bool:
         queue.parking.park(obstacle, run.payload)
         return True
 
-    queue.runner.settle(run, park=park)
+    queue.books.settle(run, park=park)
     assert SECRET not in json.dumps(run.payload.to_dict()) or not job.encrypted
     return run.verdict
 

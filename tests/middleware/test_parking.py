@@ -112,10 +112,10 @@ def test_parking_is_told_as_such_where_it_succeeds(queue: Laraq, park: bool | No
     told: list[str] = []
     queue.store.locks.acquire("overlap:k", "another", 60)
     cls = work(WithoutOverlapping("k").shared().park())
-    payload = queue.dispatcher.payload(cls(), "1")
+    payload = queue.packer.payload(cls(), "1")
     with Events.listening(events.Event, lambda event: told.append(type(event).__name__)):
         run = queue.runner.run(Delivery(payload, 1, "default", "default"))
-        queue.runner.settle(run, park=None if park is None else lambda run, obstacle: park)
+        queue.books.settle(run, park=None if park is None else lambda run, obstacle: park)
     assert told == ["JobProcessing", event, "JobAttempted"]
     assert run.parked is bool(park)
 

@@ -51,7 +51,7 @@ def arrive(queue: Laraq) -> Callable[..., Verdict]:
     """One start of a job that came as JSON, its header changed as the keywords say."""
 
     def arrive(job: Job, **header: Any) -> Verdict:
-        message = queue.dispatcher.payload(job, str(uuid4())).to_dict()
+        message = queue.packer.payload(job, str(uuid4())).to_dict()
         message["laraq"].update(header)
         payload = Payload.from_dict(json.loads(json.dumps(message)))
         return queue.runner.run(Delivery(payload, 1, "default", "default")).verdict
@@ -205,7 +205,7 @@ def test_middleware_that_the_worker_does_not_have_yet_gives_the_job_back(arrive:
 
 def test_the_middleware_of_an_encrypted_job_travels_encrypted(queue: Laraq, arrive: Callable[..., Verdict]) -> None:
     job = Sensitive().through([Plain("ann@example.com")])
-    assert "ann@example.com" not in json.dumps(queue.dispatcher.payload(job, "1").to_dict())
+    assert "ann@example.com" not in json.dumps(queue.packer.payload(job, "1").to_dict())
     assert arrive(job) == Done("ran")
     assert log == [("ann@example.com", {})]
 

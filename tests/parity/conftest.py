@@ -30,10 +30,10 @@ def deliver(queue: Laraq) -> Deliver:
     """One start of a job, from its message to its settled verdict."""
 
     def deliver(job: Job | Payload, attempt: int = 1, crash: Crash | None = None, **changes: Any) -> Run:
-        payload = job if isinstance(job, Payload) else queue.dispatcher.payload(job, str(uuid4()))
+        payload = job if isinstance(job, Payload) else queue.packer.payload(job, str(uuid4()))
         payload = Payload.from_dict(json.loads(json.dumps(payload.with_(**changes).to_dict())))
         run = queue.runner.run(Delivery(payload, attempt, "default", "default", crash))
-        queue.runner.settle(run)
+        queue.books.settle(run)
         return run
 
     return deliver

@@ -134,8 +134,8 @@ def test_release_then_raise(queue: Laraq, deliver: Deliver) -> None:
     " Options set on an instance travel here as well.",
 )
 def test_options_are_read_late(queue: Laraq, deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    payload = queue.dispatcher.payload(Releases(), "1")
-    own = queue.dispatcher.payload(with_options(Breaks(), tries=5), "2")
+    payload = queue.packer.payload(Releases(), "1")
+    own = queue.packer.payload(with_options(Breaks(), tries=5), "2")
     monkeypatch.setattr(Releases, "tries", 1)
     monkeypatch.setattr(Breaks, "tries", 1)
     assert isinstance(deliver(payload, 2).verdict, Fail)
@@ -185,7 +185,7 @@ def test_retry_until_is_computed_once(queue: Laraq) -> None:
         def retry_until(self) -> timedelta:
             return timedelta(hours=1)
 
-    until = queue.dispatcher.payload(Dated(), "1").retry_until
+    until = queue.packer.payload(Dated(), "1").retry_until
     assert until is not None
     assert 3590 < until - time.time() <= 3600
 

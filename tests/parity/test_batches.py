@@ -214,7 +214,7 @@ def test_retry(line: Line) -> None:
     batch = watched([Note(1), Repairable(2)]).dispatch()
     line.work()
     log.append("repaired")
-    line.laraq.batches.retry(batch.id)
+    line.laraq.failed.retry_batch(batch.id)
     line.work()
     assert log[-2:] == ["progress", "then"]
 
@@ -236,7 +236,7 @@ def test_callbacks_are_jobs(line: Line) -> None:
     batch = Bus.batch([Note(1)]).then(on_then).dispatch()
     run = line.step()
     assert run is not None
-    line.laraq.runner.settle(run)
+    line.laraq.books.settle(run)
     assert [payload.batch_id for payload, _ in line.waiting] == [batch.id]
     line.work()
     assert log == [1, "then"]
@@ -317,7 +317,7 @@ def test_repaired_counts(line: Line) -> None:
     batch = Bus.batch([Repairable(1)]).dispatch()
     line.work()
     log.append("repaired")
-    line.laraq.batches.retry(batch.id)
+    line.laraq.failed.retry_batch(batch.id)
     line.work()
     found = batch.fresh()
     assert (found.failed_jobs, found.failed_job_ids, found.pending_jobs) == (0, [], 0)

@@ -70,21 +70,21 @@ def test_prepare_for_dispatch(heard: list[str]) -> None:
 @parity("`Queue.route` sends the jobs of a class, its children, or the users of a mixin to a queue and connection.")
 def test_route(queue: Laraq) -> None:
     Queue.route(Store, queue="stored", connection="nowhere")
-    payload = queue.dispatcher.payload(Breaks(), "1")
+    payload = queue.packer.payload(Breaks(), "1")
     assert (payload.queue, payload.connection) == ("stored", "nowhere")
 
 
 @parity("What a job says itself wins over its route.")
 def test_own_queue_wins(queue: Laraq) -> None:
     Queue.route(Store, queue="stored", connection="nowhere")
-    payload = queue.dispatcher.payload(Store().on_queue("mine"), "1")
+    payload = queue.packer.payload(Store().on_queue("mine"), "1")
     assert (payload.queue, payload.connection) == ("mine", "nowhere")
 
 
 @parity("`Queue.forward` sends to another queue what is meant for the old one.")
 def test_forward(queue: Laraq) -> None:
     Queue.forward("old", "new")
-    assert queue.dispatcher.payload(Store().on_queue("old"), "1").queue == "new"
+    assert queue.packer.payload(Store().on_queue("old"), "1").queue == "new"
 
 
 @parity("`Bus.bulk` sends many jobs at once; the delay of each is kept.")
@@ -177,7 +177,7 @@ def test_encrypted(queue: Laraq, deliver: Deliver) -> None:
     class Charge(Store):
         encrypted = True
 
-    payload = queue.dispatcher.payload(Charge(4111), "1")
+    payload = queue.packer.payload(Charge(4111), "1")
     assert list(payload.fields) == [CIPHER]
     assert "4111" not in repr(payload)
     assert deliver(payload).verdict == Done(4111)
@@ -205,7 +205,7 @@ def note(what: str) -> None:
 
 @parity("A closure can be sent; its code is signed, and a changed one is not run.")
 def test_closure(queue: Laraq, deliver: Deliver) -> None:
-    payload = queue.dispatcher.payload(closure(lambda: note("ran")), "1")
+    payload = queue.packer.payload(closure(lambda: note("ran")), "1")
     deliver(payload)
     assert log == ["ran"]
     deliver(payload.with_(fields={**payload.fields, "signature": "AAAA"}))

@@ -208,8 +208,8 @@ def attached(**connections: Any) -> Laraq:
 
 
 def failed_at(queue: Laraq, job: Job) -> None:
-    payload = queue.dispatcher.payload(job, "1").with_(attempts=2, exceptions=1)
-    queue.runner.settle(queue.runner.run(Delivery(payload, 3, "orders", "place")))
+    payload = queue.packer.payload(job, "1").with_(attempts=2, exceptions=1)
+    queue.books.settle(queue.runner.run(Delivery(payload, 3, "orders", "place")))
 
 
 @parity(
@@ -233,8 +233,8 @@ def test_retry_until_again() -> None:
 
     place = Place()
     with attached(place=place) as queue:
-        payload = queue.dispatcher.payload(Dated(), "1").with_(retry_until=1.0)
-        queue.runner.settle(queue.runner.run(Delivery(payload, 1, "orders", "place")))
+        payload = queue.packer.payload(Dated(), "1").with_(retry_until=1.0)
+        queue.books.settle(queue.runner.run(Delivery(payload, 1, "orders", "place")))
         queue.failed.retry("1")
     assert (place.taken[0].retry_until or 0) > datetime.now(UTC).timestamp()
 

@@ -20,13 +20,13 @@ MANUALLY = "failed by hand"
 
 def delivery(queue: Laraq, job: Job, attempt: int = 1, crash: Crash | None = None, **changes: Any) -> Delivery:
     """The job as it arrives: through JSON, in a start of its own."""
-    payload = queue.dispatcher.payload(job, str(uuid4())).with_(attempts=attempt - 1, **changes)
+    payload = queue.packer.payload(job, str(uuid4())).with_(attempts=attempt - 1, **changes)
     return Delivery(Payload.from_dict(json.loads(json.dumps(payload.to_dict()))), attempt, "default", "default", crash)
 
 
 def settled(queue: Laraq, delivery: Delivery) -> Run:
     run = queue.runner.run(delivery)
-    queue.runner.settle(run)
+    queue.books.settle(run)
     return run
 
 

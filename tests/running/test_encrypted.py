@@ -59,7 +59,7 @@ def test_an_encrypted_job_with_broken_fields_shows_no_value_in_its_record(queue:
 def test_a_tampered_message_is_failed_at_once_whatever_tries_are_left(queue: Laraq) -> None:
     job = Secretive(SECRET)
     job.tries = 9
-    payload = queue.dispatcher.payload(job, "1")
+    payload = queue.packer.payload(job, "1")
     token = payload.fields[CIPHER]
     run = queue.runner.run(Delivery(payload.with_(fields={CIPHER: f"{token[:-3]}xx="}), 1, "q", "c"))
     assert isinstance(run.verdict, Fail)
@@ -67,7 +67,7 @@ def test_a_tampered_message_is_failed_at_once_whatever_tries_are_left(queue: Lar
 
 
 def test_an_encrypted_message_fails_on_a_worker_without_keys(queue: Laraq) -> None:
-    payload = queue.dispatcher.payload(Secretive(SECRET), "1")
+    payload = queue.packer.payload(Secretive(SECRET), "1")
     with Laraq(Celery("u", broker="memory://", set_as_current=False), store="memory://") as other:
         run = other.runner.run(Delivery(payload, 1, "q", "c"))
     assert isinstance(run.verdict, Fail)

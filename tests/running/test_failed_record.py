@@ -46,13 +46,13 @@ def test_a_broken_message_of_an_unknown_class_is_kept_at_once(queue: Laraq) -> N
 
 def test_without_record_the_failed_store_is_left_alone(queue: Laraq) -> None:
     run = queue.runner.run(delivery(queue, Fails(1)))
-    queue.runner.settle(run, record=False)
+    queue.books.settle(run, record=False)
     assert len(calls) == 1
     assert not queue.failed.all()
 
 
 def test_settling_twice_keeps_one_record(queue: Laraq) -> None:
     run = queue.runner.run(delivery(queue, Fails(1)))
-    queue.runner.settle(run)
-    queue.runner.settle(run)
+    queue.books.settle(run)
+    queue.books.settle(run)
     assert len(queue.failed.all()) == 1

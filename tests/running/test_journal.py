@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from laraq.errors import StoreError
 from laraq.local.memory.store import MemoryJournal
-from laraq.messages.delivery import JournalEntry, RunState
 from laraq.messages.run_key import LONGEST
+from laraq.ports.journal import JournalEntry, RunState
 from laraq.running.journal import KEPT, MOST, Finished, Judgement, RunJournal, Settled, Start, judge
 
 

@@ -58,12 +58,12 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Laraq]:
 @pytest.fixture
 def sent(queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> Sent:
     sent = Sent()
-    monkeypatch.setattr(queue, "connection", lambda name=None: sent)
+    queue.configure_connections({queue.settings.default: sent})
     return sent
 
 
 def payload(queue: Laraq, id: str, **changes: Any) -> Payload:
-    return queue.dispatcher.payload(Works(7), id).with_(**changes)
+    return queue.packer.payload(Works(7), id).with_(**changes)
 
 
 def test_who_is_called_is_sent_as_it_was_and_says_where_it_stood(queue: Laraq, sent: Sent) -> None:

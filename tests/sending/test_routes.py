@@ -43,7 +43,7 @@ def routes() -> Routes:
 
 
 def way(queue: Laraq, job: Job) -> tuple[Any, Any]:
-    payload = queue.dispatcher.payload(job, "1")
+    payload = queue.packer.payload(job, "1")
     return payload.queue, payload.connection
 
 

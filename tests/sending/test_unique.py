@@ -94,7 +94,7 @@ class Index(Job):
 
 def run(queue: Laraq, payload: Payload, attempt: int = 1, **delivery: Any) -> Any:
     run = queue.runner.run(Delivery(payload, attempt, "kept", "kept", **delivery))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     return run.verdict
 
 
@@ -326,9 +326,9 @@ def test_a_message_does_not_say_which_store_holds_its_lock(queue: Laraq, sent: S
     via = f"sqlite:///{tmp_path}/made.db"
     for unique in ({"key": "unique:k", "owner": "o", "via": via}, {"key": "debounced:k", "token": "t", "via": via}):
         for outcome in ("done", "fail"):
-            payload = queue.dispatcher.payload(Import(1, outcome), "o").with_(unique=unique)
+            payload = queue.packer.payload(Import(1, outcome), "o").with_(unique=unique)
             run(queue, payload)
-            queue.runner.failed(payload.with_(fields={}), ValueError())
+            queue.books.failed(payload.with_(fields={}), ValueError())
             queue.failed.retry("all")
     assert os.listdir(tmp_path) == []
 
@@ -346,7 +346,7 @@ def test_the_class_says_which_store_holds_its_lock(
     assert locks.owner(key) == payload.id
     assert queue.store.locks.owner(key) is None
     if end == "dropped":
-        queue.runner.failed(payload.with_(fields={}), ValueError())
+        queue.books.failed(payload.with_(fields={}), ValueError())
     else:
         run(queue, payload)
     assert locks.owner(key) is None
@@ -359,7 +359,7 @@ def test_a_lock_whose_store_nobody_can_name_ends_by_itself(queue: Laraq, sent: S
     ByField.dispatch(1)
     [payload] = sent.payloads
     for lost in (payload.with_(job="gone.Class"), payload.with_(fields={})):
-        queue.runner.failed(lost, ValueError())
+        queue.books.failed(lost, ValueError())
     assert queue.store_of("memory://1").locks.owner(payload.unique["key"]) == payload.id
     run(queue, payload)
     assert queue.store_of("memory://1").locks.owner(payload.unique["key"]) is None
@@ -371,7 +371,7 @@ def test_a_message_frees_nothing_but_unique_locks(queue: Laraq, kind: Any) -> No
     queue.store.cache.put(f"{kind}:first", "value", 60)
     queue.store.cache.put(str(kind), "1", 60)
     for claim in ({"owner": "1"}, {"token": "1"}, {"token": "2"}):
-        payload = queue.dispatcher.payload(Import(1), "1").with_(unique={"key": kind, **claim})
+        payload = queue.packer.payload(Import(1), "1").with_(unique={"key": kind, **claim})
         assert isinstance(run(queue, payload), Done)
     assert queue.store.locks.owner(str(kind)) == "1"
     assert queue.store.cache.get(f"{kind}:first") is not None

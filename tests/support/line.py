@@ -12,8 +12,9 @@ from typing import Any
 from celery import Celery
 
 from laraq import Laraq
-from laraq.messages.delivery import Crash, Delivery, Release, RunState
+from laraq.messages.delivery import Crash, Delivery, Release
 from laraq.messages.payload import Payload
+from laraq.ports.journal import RunState
 from laraq.running.journal import Finished, RunJournal, Settled, Start, judge
 from laraq.running.run import Run
 
@@ -83,9 +84,9 @@ class Line:
             if (redelivered or start > 1 or payload.once) and not self._journal.claim(key, start):
                 return None
         run = self.laraq.runner.run(delivery)
-        if self.laraq.runner.must_note_success(run) and crash is None:
+        if self.laraq.books.must_note_success(run) and crash is None:
             self._journal.finish(key, start)
-        self.laraq.runner.settle(run)
+        self.laraq.books.settle(run)
         if isinstance(run.verdict, Release):
             free = not run.verdict.counted
             starts = {"attempts": delivery.attempt - free, "uncounted": payload.uncounted + free}
@@ -100,7 +101,7 @@ class Line:
         run = self.laraq.runner.run(delivery)
         self._journal.hand_over(payload.run_key, delivery.start)
         run.handed_over = True
-        self.laraq.runner.settle(run)
+        self.laraq.books.settle(run)
         self._journal.begin("the next job", 1)
 
     def step(self) -> Run | None:

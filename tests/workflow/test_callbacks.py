@@ -12,7 +12,7 @@ from celery import Celery
 
 from laraq import Batch, Bus, Injected, Job, Laraq, current_job, job
 from laraq.errors import BatchNotFoundError, JobDefinitionError, JobFailure, ModelNotFoundError
-from laraq.workflow.callbacks import CallQueuedCallback, derived_id, describe, pack_callback, revive, send_callback
+from laraq.workflow.callbacks import CallQueuedCallback, derived_id, describe, revive
 from tests.support.line import Line
 
 log: list[Any] = []
@@ -253,7 +253,7 @@ def test_a_signature_that_takes_results_gets_the_batch_and_the_text_of_the_error
 
 def test_what_is_no_callback_is_refused_when_it_is_said() -> None:
     for wrong in (5, "shop.task", None):
-        with pytest.raises(JobDefinitionError, match=f"{wrong!r} is no callback"):
+        with pytest.raises(JobDefinitionError, match=f"as a callback, got {wrong!r}"):
             Bus.chain([Breaks()]).catch(wrong).dispatch()
 
 
@@ -300,14 +300,14 @@ def test_a_callback_is_no_member_of_its_batch(line: Line) -> None:
 
 def test_a_packed_callback_is_plain_json(line: Line) -> None:
     for callback in (nothing, Told, Told(), told.job(1), told.si(1)):
-        packed = pack_callback(callback)
+        packed = line.laraq.packer.callback(callback)
         assert json.loads(json.dumps(packed)) == packed
 
 
 def test_the_same_callback_sent_twice_is_called_once(line: Line) -> None:
-    packed = pack_callback(nothing)
+    packed = line.laraq.packer.callback(nothing)
     for _ in range(2):
-        send_callback(packed, derived_id("it"), about="a test")
+        line.laraq._callbacks.send(packed, derived_id("it"), about="a test")
     assert len(line.waiting) == 2
     line.work()
     assert log == ["called"]

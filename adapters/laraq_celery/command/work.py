@@ -114,7 +114,7 @@ def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
     for name in (settings.default, *laraq.host.aliases()):
         said = settings.connections.get(name, {})
         own[name] = {**home, **said} if isinstance(said, Mapping) else said
-    laraq.settings = settings.model_copy(update={"connections": {**settings.connections, **own}})
+    laraq.configure_connections(own)
     if url := options.address.get("url"):
         for variable in _BROKER_VARIABLES:
             os.environ.pop(variable, None)

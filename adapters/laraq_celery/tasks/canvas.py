@@ -46,7 +46,7 @@ def as_link(laraq: Laraq, app: Any, thing: Any, id: str) -> Link | None:
         )
     options, task = dict(thing.options), app.tasks.get(thing.task)
     if isinstance(task, JobTask) and task.job_class is not None:
-        link = laraq.chains.link(task.as_job(thing.args, thing.kwargs, options), id=id)
+        link = laraq.packer.link(task.as_job(thing.args, thing.kwargs, options), id=id)
         own = {name: options[name] for name in ("link", "link_error") if options.get(name)}
         return link.with_(carrier={**link.payload.carrier, **own})
     queue = options.get("queue")
@@ -77,7 +77,7 @@ def follow(laraq: Laraq, app: Any) -> None:
             payload = _payload(sender.name, request.id, request.headers)
             if payload is not None:
                 # What follows belongs to the family of the whole chain, not to one that begins here.
-                laraq.runner.succeeded(payload.with_(carrier={"root_id": request.root_id}))
+                laraq.books.succeeded(payload.with_(carrier={"root_id": request.root_id}))
 
     def on_failure(sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
         if sender is None or sender.app is not app or isinstance(sender, JobTask) or exception is None:
@@ -87,7 +87,7 @@ def follow(laraq: Laraq, app: Any) -> None:
             headers = getattr(state.requests.get(task_id), "request_dict", None)
         payload = _payload(sender.name, task_id, headers)
         if payload is not None:
-            laraq.runner.failed(payload, exception)
+            laraq.books.failed(payload, exception)
 
     def on_revoked(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
         if sender is None or sender.app is not app or isinstance(sender, JobTask):
@@ -97,7 +97,7 @@ def follow(laraq: Laraq, app: Any) -> None:
         if payload is not None:
             reason = "expired before it started" if expired else "was revoked"
             error = JobFailure(f"{sender.name} {reason}", job=sender.name, job_id=request.id)
-            laraq.runner.failed(payload, error)
+            laraq.books.failed(payload, error)
 
     def on_end(sender: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
         # Celery tells of a task that ended with Ignore or Reject nothing but that.
@@ -108,9 +108,9 @@ def follow(laraq: Laraq, app: Any) -> None:
         if payload is None or getattr(retval, "requeue", False):
             return
         if state == states.IGNORED:
-            laraq.runner.succeeded(payload.with_(carrier={"root_id": request.root_id}))
+            laraq.books.succeeded(payload.with_(carrier={"root_id": request.root_id}))
         else:
-            laraq.runner.failed(payload, retval)
+            laraq.books.failed(payload, retval)
 
     while_alive(app, signals.task_postrun, on_end)
     while_alive(app, signals.task_success, on_success)

@@ -49,8 +49,8 @@ def connect(laraq: Laraq, app: Any) -> None:
             laraq.ready()
             interruption = Interruption()
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
-            _host(laraq).acknowledged = Acknowledged()
-            laraq.__dict__.pop("_run_journal", None)
+            _host(laraq).acknowledged = acknowledged = Acknowledged()
+            laraq.follow(acknowledged)
             app.laraq.host.is_stopping = False
             _hand_over_retry_after(laraq, app.conf)
 
@@ -76,8 +76,8 @@ def connect(laraq: Laraq, app: Any) -> None:
 
     def worker_process_shutdown(**_: Any) -> None:
         aio.close()
-        if (run_journal := laraq.__dict__.get("_run_journal")) is not None:
-            run_journal.close()
+        if interruption is not None:
+            laraq.run_journal.close()
         if group_signals is not None:
             group_signals.leave()
 

@@ -20,11 +20,12 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from laraq.errors import JobFailure, PayloadError, StoreError
 from laraq.events import Events, JobPopped, JobPopping
-from laraq.messages.delivery import Crash, Delivery, Done, Fail, Obstacle, Release, RunState
+from laraq.messages.delivery import Crash, Delivery, Done, Fail, Obstacle, Release
 from laraq.messages.failure import text_of
 from laraq.messages.link import Link
 from laraq.messages.options import delay_seconds, length
 from laraq.messages.payload import CIPHER, MAYBE, Payload
+from laraq.ports.journal import RunState
 from laraq.process.hooks import ends_process
 from laraq.running import journal, retries
 from laraq.running.persistence import is_outage
@@ -233,7 +234,7 @@ class JobTask(Task):
         try:
             if run.delivery.crash is None and run.delivery.error is None and not request.is_eager:
                 self._note_success(run)
-            laraq.runner.settle(run, park=None if request.is_eager else self._park)
+            laraq.books.settle(run, park=None if request.is_eager else self._park)
         except BaseException as error:
             if not is_outage(error):
                 raise
@@ -258,7 +259,7 @@ class JobTask(Task):
         run: Run | None = getattr(self.request, "laraq_run", None)
         if run is not None and run.handed_over and status != states.SUCCESS:
             # The job's result could not be kept, and its parent hears of a failure.
-            self.laraq.runner.succeeded(run.payload)
+            self.laraq.books.succeeded(run.payload)
             run.handed_over = False
         done = status == states.SUCCESS and (run is None or isinstance(run.verdict, Done))
         self._end(RunState.DONE if done else RunState.FAILED)
@@ -315,7 +316,7 @@ class JobTask(Task):
 
     def _attempt(self, payload: Payload, crash: Crash | None) -> tuple[int, Payload, Crash | None]:
         """Which start this is, by the journal: a redelivered message was started, ended, or merely fetched."""
-        entry = laraq_journal(self.laraq).find(payload.run_key)
+        entry = self.laraq.run_journal.find(payload.run_key)
         starts, uncounted = payload.attempts + payload.uncounted, payload.uncounted
         judged = journal.judge(starts, entry, partial(self.laraq.batches.has_succeeded, payload))
         over = (journal.Finished, journal.Settled) if crash and crash.kind == "dropped" else journal.Finished
@@ -335,7 +336,7 @@ class JobTask(Task):
 
     def _begin(self, request: Any, delivery: Delivery) -> None:
         """Note the start before it happens; one that another message may make as well is claimed."""
-        run_journal, key, start = laraq_journal(self.laraq), delivery.payload.run_key, delivery.start
+        run_journal, key, start = self.laraq.run_journal, delivery.payload.run_key, delivery.start
         redelivered = (request.delivery_info or {}).get("redelivered")
         if delivery.payload.once == MAYBE and not redelivered:
             entry = run_journal.find(key)
@@ -354,9 +355,9 @@ class JobTask(Task):
         key = delivery.payload.run_key
         run.handed_over = outcomes is not None and self.acks_late and run.steering is None and outcomes.takes(run)
         if run.handed_over:
-            laraq_journal(laraq).hand_over(key, delivery.start)
-        elif laraq.runner.must_note_success(run):
-            laraq_journal(laraq).finish(key, delivery.start)
+            laraq.run_journal.hand_over(key, delivery.start)
+        elif laraq.books.must_note_success(run):
+            laraq.run_journal.finish(key, delivery.start)
 
     # -- what goes back -----------------------------------------------------------------------------------------
 
@@ -458,7 +459,7 @@ class JobTask(Task):
             return  # its parent goes on
         known = state is RunState.DONE and run is not None and run.is_counted
         try:
-            laraq_journal(self.laraq).end(delivery.payload.run_key, delivery.start, state, known=known)
+            self.laraq.run_journal.end(delivery.payload.run_key, delivery.start, state, known=known)
         except StoreError as error:
             # The outcome stands; at worst a lost acknowledgement starts the job once more.
             logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, delivery.payload.id, error)
@@ -469,15 +470,6 @@ class UnknownJobTask(JobTask):
 
     name = UNKNOWN
     abstract = False
-
-
-def laraq_journal(laraq: Any) -> journal.RunJournal:
-    """The run journal of this process."""
-    found = laraq.__dict__.get("_run_journal")
-    if found is None:
-        found = laraq.__dict__["_run_journal"] = journal.RunJournal(laraq.store.journal, laraq.host.acknowledged)
-    run_journal: journal.RunJournal = found
-    return run_journal
 
 
 def consumed_connection(laraq: Any) -> str:

@@ -15,7 +15,7 @@ from redis import ConnectionPool
 from redis.exceptions import ResponseError
 
 from laraq.errors import StoreError
-from laraq.running.retries import Backoff
+from laraq.messages.backoff import Backoff
 from laraq_kombu import Appetite, Ask, Feed, Job, Ledger, Polling
 from laraq_redis.broker.line import Line
 from laraq_redis.broker.store import RedisQueues

@@ -14,8 +14,8 @@ from weakref import WeakMethod
 
 from redis.exceptions import RedisError
 
-from laraq.messages.delivery import JournalEntry, RunState
 from laraq.messages.run_key import stored
+from laraq.ports.journal import JournalEntry, RunState
 from laraq_redis.client import script
 from laraq_redis.client.connection import Client, store_errors
 from laraq_redis.client.wire import Wire

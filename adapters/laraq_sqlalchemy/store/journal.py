@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from laraq.messages.delivery import JournalEntry, RunState
 from laraq.messages.run_key import stored
+from laraq.ports.journal import JournalEntry, RunState
 from laraq_sqlalchemy.database.upsert import insert_new, upsert
 from laraq_sqlalchemy.schema.tables import claims, journal
 from laraq_sqlalchemy.store.database import Database

@@ -13,8 +13,8 @@ from laraq.local.memory.delayed import MemoryDelayed
 from laraq.local.memory.limits import MemoryLimits
 from laraq.local.memory.locks import MemoryLocks
 from laraq.local.memory.parking import MemoryParking
-from laraq.messages.delivery import JournalEntry
 from laraq.messages.failure import FailedJob, FailedJobQuery
+from laraq.ports.journal import JournalEntry
 from laraq.process.forks import new_lock
 
 #: Seconds a claimed start stays claimed.

@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
-from laraq.messages.delivery import JournalEntry, RunState
 from laraq.ports import Journal
+from laraq.ports.journal import JournalEntry, RunState
 from laraq.testing.suite.forking import Child, eventually, in_children
 
 

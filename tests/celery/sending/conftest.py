@@ -56,7 +56,7 @@ class Ways:
 
     def payload(self, job: Job | None = None, **changes: Any) -> Payload:
         """What the dispatcher makes of the job."""
-        return self.laraq.dispatcher.payload(job or Import(7), "4bf5122f-388b-4c10-8b1a-1c2f3a4b5c6d").with_(**changes)
+        return self.laraq.packer.payload(job or Import(7), "4bf5122f-388b-4c10-8b1a-1c2f3a4b5c6d").with_(**changes)
 
     def short(self, payload: Payload, delay: float = 0, queue: str = "celery") -> dict[str, Any]:
         """The message of the short way; fails when there is none."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from laraq.local.memory.store import MemoryJournal
-from laraq.messages.delivery import JournalEntry, RunState
+from laraq.ports.journal import JournalEntry, RunState
 from laraq.testing.suite.forking import Child
 from laraq_celery.worker import acknowledged
 from laraq_celery.worker.acknowledged import Acknowledged

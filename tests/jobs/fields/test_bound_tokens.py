@@ -86,7 +86,7 @@ def queue() -> Iterator[Laraq]:
 
 def arrive(queue: Laraq, payload: Payload) -> Any:
     run = queue.runner.run(Delivery(payload, 1, "q", "c"))
-    queue.runner.settle(run)
+    queue.books.settle(run)
     return run.verdict
 
 
@@ -102,14 +102,14 @@ def refused(verdict: Any) -> None:
 
 
 def test_a_token_opens_for_its_class_and_id(queue: Laraq) -> None:
-    assert arrive(queue, queue.dispatcher.payload(Charge(SECRET, 5), "1")) == Done()
-    assert arrive(queue, queue.dispatcher.payload(charge.job(SECRET), "2")) == Done()
+    assert arrive(queue, queue.packer.payload(Charge(SECRET, 5), "1")) == Done()
+    assert arrive(queue, queue.packer.payload(charge.job(SECRET), "2")) == Done()
     assert ran == [(SECRET, 5), SECRET]
 
 
 @pytest.mark.parametrize("changes", [{"id": "2"}, {"job": Refund.job_name()}, {"job": Open.job_name()}])
 def test_a_token_made_for_another_class_or_id_is_refused(queue: Laraq, changes: dict[str, str]) -> None:
-    refused(arrive(queue, queue.dispatcher.payload(Charge(SECRET), "1").with_(**changes)))
+    refused(arrive(queue, queue.packer.payload(Charge(SECRET), "1").with_(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_encrypted_class_takes_nothing_but_its_token(
 
 def test_an_encrypted_class_without_fields_needs_its_token_too(queue: Laraq) -> None:
     refused(arrive(queue, Payload("1", Empty.job_name())))
-    assert arrive(queue, queue.dispatcher.payload(Empty(), "1")) == Done()
+    assert arrive(queue, queue.packer.payload(Empty(), "1")) == Done()
 
 
 @pytest.mark.parametrize(("accepted", "runs"), [({}, True), ({"accept_unsigned": "none"}, False)])
@@ -207,7 +207,7 @@ def test_a_callback_that_was_changed_in_the_store_is_sent_on_and_refused() -> No
 
 
 def test_no_token_of_another_message_is_made_anew_for_a_callback(queue: Laraq) -> None:
-    taken = queue.dispatcher.payload(Charge(SECRET), "1").to_dict()
+    taken = queue.packer.payload(Charge(SECRET), "1").to_dict()
     with Line.attached(keys=[KEY]) as line:
         line.push(Payload("2", Breaks.job_name(), chain={"catch": [{"link": taken}]}))
         line.work()

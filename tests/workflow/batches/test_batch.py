@@ -108,8 +108,8 @@ def test_an_ordinary_task_is_a_job_of_a_batch() -> None:
         batch = Bus.batch([app.signature("legacy.task", args=[1]), app.signature("legacy.task")]).dispatch()
         (first, _), (second, _) = line.waiting
         assert (first.job, first.args, first.batch_id) == ("legacy.task", (1,), batch.id)
-        line.laraq.runner.succeeded(first)
-        line.laraq.runner.failed(second, ValueError("of the task"))
+        line.laraq.books.succeeded(first)
+        line.laraq.books.failed(second, ValueError("of the task"))
     found = batch.fresh()
     assert (found.processed_jobs, found.failed_job_ids) == (1, [second.id])
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_a_job_of_a_batch_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("event", ["before", "progress", "then", "catch", "finally_", "allow_failures"])
 def test_what_is_no_callback_is_refused_and_leaves_nothing(line: Line, event: str) -> None:
-    with pytest.raises(JobDefinitionError, match=r"'shop\.task' is no callback"):
+    with pytest.raises(JobDefinitionError, match=r"as a callback, got 'shop\.task'"):
         getattr(Bus.batch([Note(1)]), event)("shop.task").dispatch()
     with pytest.raises(ConfigurationError, match="laraq_keys"):
         getattr(Bus.batch([Note(1)]), event)(lambda batch: None).dispatch()

@@ -65,7 +65,7 @@ def test_an_expired_or_revoked_job_is_a_failure(line: Line) -> None:
     line.step()
     line.step()
     payload, _ = line.waiting.pop(0)
-    line.laraq.runner.failed(payload, ValueError("it was revoked"))
+    line.laraq.books.failed(payload, ValueError("it was revoked"))
     line.work()
     assert counts(batch) == (3, 1, 1, True)
     assert Counter(log) == Counter(["before", 1, "progress", "progress", "catch it was revoked", "finally"])

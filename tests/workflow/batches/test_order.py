@@ -95,7 +95,7 @@ def test_however_before_ends_the_jobs_start(line: Line, end: str) -> None:
 
 def finish(line: Line, payload: Payload, end: str) -> None:
     """A message that ends without success."""
-    runner = line.laraq.runner
+    runner, books = line.laraq.runner, line.laraq.books
     crash = {"expires": Crash("dropped", "expired"), "is lost": Crash("lost", "signal 9")}.get(end)
     match end:
         case "fails":
@@ -104,9 +104,9 @@ def finish(line: Line, payload: Payload, end: str) -> None:
             line.laraq.discards.tell([payload], "was cleared from its queue")
         case "has no class":
             gone = payload.with_(job="nowhere.Gone", returns=99)
-            runner.settle(runner.run(Delivery(gone, 1, "line", "line")))
+            books.settle(runner.run(Delivery(gone, 1, "line", "line")))
         case _:
-            runner.settle(runner.run(Delivery(payload, 1, "line", "line", crash)))
+            books.settle(runner.run(Delivery(payload, 1, "line", "line", crash)))
 
 
 def test_tasks_of_the_host_are_sent_when_before_is_over() -> None:

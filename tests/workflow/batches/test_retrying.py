@@ -28,18 +28,18 @@ def test_retried_jobs_move_from_failed_to_done_and_then_is_told_once(line: Line,
     assert batch.fresh().pending_jobs == 3
     failed = batch.fresh().failed_job_ids
     log.clear()
-    sent, lost = line.laraq.batches.retry(batch.id)
+    sent, lost = line.laraq.failed.retry_batch(batch.id)
     assert (sorted(sent), lost) == (sorted(failed), [])
     assert counts(batch) == (4, 1, 0, False), "they are pending again"
     line.work()
     assert (counts(batch), log) == ((4, 1, 2, True), []), "it failed again: it was told already"
     log.append("repaired")
-    line.laraq.batches.retry(batch.id)
+    line.laraq.failed.retry_batch(batch.id)
     line.work()
     assert counts(batch) == (4, 4, 0, True)
     assert Counter(log) == Counter(["repaired", 2, 3, 4, "progress", "progress", "progress", "then"])
     assert told.count("BatchFinished") >= 2
-    assert line.laraq.batches.retry(batch.id) == ([], [])
+    assert line.laraq.failed.retry_batch(batch.id) == ([], [])
     assert line.laraq.failed.all() == []
 
 
@@ -53,7 +53,7 @@ def test_a_failed_job_whose_record_is_gone_cannot_be_retried_and_is_named(line: 
     kept, lost = batch.fresh().failed_job_ids
     assert len(line.laraq.failed.all()) == 3, "its callback failed, too"
     line.laraq.failed.forget(lost)
-    assert line.laraq.batches.retry(batch.id) == ([kept], [lost])
+    assert line.laraq.failed.retry_batch(batch.id) == ([kept], [lost])
 
 
 def test_one_of_several_failures_can_be_retried(line: Line) -> None:
@@ -68,4 +68,4 @@ def test_one_of_several_failures_can_be_retried(line: Line) -> None:
 
 def test_an_unknown_batch_cannot_be_retried(line: Line) -> None:
     with pytest.raises(BatchNotFoundError, match="nobody"):
-        line.laraq.batches.retry("nobody")
+        line.laraq.failed.retry_batch("nobody")

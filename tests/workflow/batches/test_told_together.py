@@ -32,7 +32,7 @@ def ran(line: Line, number: int) -> list[Payload]:
         line.waiting.remove((payload, 0.0))
         run = line.laraq.runner.run(Delivery(payload, 1, "line", "line"))
         run.handed_over = True
-        line.laraq.runner.settle(run)
+        line.laraq.books.settle(run)
     return payloads
 
 

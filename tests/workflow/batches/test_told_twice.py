@@ -27,7 +27,7 @@ def test_outcomes_told_twice_change_nothing(line: Line) -> None:
     batch = watched([Note(1), Breaks(2)]).dispatch()
     runs = [run for run in line.work() if not run.payload.event]
     for run in (*runs, *reversed(runs)):
-        line.laraq.runner.settle(run)
+        line.laraq.books.settle(run)
     line.work()
     assert counts(batch) == (2, 1, 1, True)
     assert Counter(log) == Counter(["before", 1, "break 2", "progress", "catch no 2", "finally"])
@@ -37,11 +37,11 @@ def test_a_success_that_comes_after_a_failure_repairs_it_and_not_the_other_way_r
     batch = watched([Note(1)]).allow_failures().dispatch()
     line.step()
     payload, _ = line.waiting.pop()
-    line.laraq.runner.failed(payload, ValueError("lost"))
+    line.laraq.books.failed(payload, ValueError("lost"))
     assert counts(batch) == (1, 0, 1, True)
     line.run(payload)
     assert counts(batch) == (1, 1, 0, True)
-    line.laraq.runner.failed(payload, ValueError("lost"))
+    line.laraq.books.failed(payload, ValueError("lost"))
     assert counts(batch) == (1, 1, 0, True)
     line.work()
     assert Counter(log) == Counter(["before", 1, "progress", "catch lost", "then", "finally"])

@@ -33,7 +33,7 @@ def test_a_signature_is_sent_as_celery_would_send_it(legacy: Line) -> None:
     assert (payload.queue, delay, payload.carrier["priority"]) == ("q", 9, 3)
     assert [link["job"] for link in payload.chain["rest"]] == [Note.job_name()]
     legacy.waiting.clear()
-    legacy.laraq.runner.succeeded(payload)
+    legacy.laraq.books.succeeded(payload)
     legacy.work()
     assert log == [1, 2]
 
@@ -44,7 +44,7 @@ def test_a_signature_may_come_first(legacy: Line) -> None:
     [(payload, _)] = legacy.waiting
     assert (payload.id, payload.job, payload.queue) == (sent.id, "legacy.task", "q")
     legacy.waiting.clear()
-    legacy.laraq.runner.succeeded(payload)
+    legacy.laraq.books.succeeded(payload)
     legacy.work()
     assert log == [2]
 
@@ -53,7 +53,7 @@ def test_a_task_that_fails_stops_the_chain(legacy: Line) -> None:
     app: Any = legacy.laraq.host.app  # type: ignore[attr-defined] # Celery's host has one
     Bus.chain([app.signature("legacy.task"), Note(2)]).catch(caught).dispatch()
     payload, _ = legacy.waiting.pop()
-    legacy.laraq.runner.failed(payload, ValueError("of the task"))
+    legacy.laraq.books.failed(payload, ValueError("of the task"))
     legacy.work()
     assert log == [("caught", "ValueError", "of the task")]
 

@@ -17,7 +17,7 @@ def test_a_link_that_is_sent_twice_starts_once(line: Line) -> None:
     payload, _ = line.waiting.pop()
     run = line.run(payload)
     assert run is not None
-    line.laraq.runner.settle(run)
+    line.laraq.books.settle(run)
     assert [each.id for each, _ in line.waiting] == [run.payload.chain["rest"][0]["id"]] * 2
     line.work()
     assert log == [1, 2, 3]
@@ -28,7 +28,7 @@ def test_a_catch_that_is_sent_twice_is_called_once(line: Line) -> None:
     payload, _ = line.waiting.pop()
     run = line.run(payload)
     assert run is not None
-    line.laraq.runner.settle(run)
+    line.laraq.books.settle(run)
     assert len(line.waiting) == 2
     line.work()
     assert log == ["break 1", ("caught", "ValueError", "no 1")]

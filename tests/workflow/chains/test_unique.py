@@ -71,7 +71,7 @@ def test_a_unique_link_that_is_sent_again_after_a_crash_is_not_its_own_rival(lin
     payload, _ = line.waiting.pop()
     run = line.run(payload)
     assert run is not None
-    line.laraq.runner.settle(run)
+    line.laraq.books.settle(run)
     line.work()
     assert log == [1, 2, 3]
     assert skipped == []
