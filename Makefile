@@ -7,7 +7,7 @@ ENV := .venv/.made-by-make
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env services lint types tracing oldest wheel pytest test demo bench clean
+.PHONY: help env services lint types core tracing oldest wheel pytest test demo bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ types: env ## mypy, strict
 
 tracing: env ## the tracing libraries that some tests run beside laraq
 	@scripts/tracing
+
+core: env ## the tests of the core: no server, no Celery, no client of either
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p tests.support.core_only -p timeout -p xdist -n 2 -q tests
 
 # Tests that measure time or kill come after all others, two at a time: they mostly wait. Both parts always run. What
 # fails is run once more, alone: a loaded machine is no defect, a second failure is.

@@ -8,18 +8,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.claim import Claim
-from tests.support.redis_database import RedisDatabase
-from tests.support.servers import SERVERS, UnusableServerError
-from tests.support.sql_database import SqlDatabase
-from tests.support.virtual_hosts import VirtualHosts
+
+if TYPE_CHECKING:  # where a server is needed they are imported: `make core` has none of their clients
+    from tests.support.redis_database import RedisDatabase
+    from tests.support.sql_database import SqlDatabase
+    from tests.support.virtual_hosts import VirtualHosts
+
+# A loaded machine makes every strategy slow.
+settings.register_profile("laraq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laraq")
 
 
 def _server_url(name: str) -> str:
+    from tests.support.servers import SERVERS, UnusableServerError
+
     try:
         return SERVERS[name].find()
     except UnusableServerError as error:
@@ -38,6 +47,8 @@ def own_name() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_database() -> Iterator[RedisDatabase]:
+    from tests.support.redis_database import RedisDatabase
+
     database = RedisDatabase(_server_url("redis"))
     yield database
     database.close()
@@ -52,6 +63,8 @@ def redis_url(redis_database: RedisDatabase) -> str:
 
 @pytest.fixture(scope="session")
 def virtual_hosts(own_name: str) -> Iterator[VirtualHosts]:
+    from tests.support.virtual_hosts import VirtualHosts
+
     hosts = VirtualHosts(_server_url("amqp"), own_name)
     yield hosts
     hosts.close()
@@ -78,6 +91,8 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_database(own_name: str) -> Iterator[SqlDatabase]:
+    from tests.support.sql_database import SqlDatabase
+
     database = SqlDatabase(_server_url("postgres"), own_name)
     yield database
     database.drop()
@@ -92,6 +107,8 @@ def postgres_url(postgres_database: SqlDatabase) -> str:
 
 @pytest.fixture(scope="session")
 def mariadb_database(own_name: str) -> Iterator[SqlDatabase]:
+    from tests.support.sql_database import SqlDatabase
+
     database = SqlDatabase(_server_url("mariadb"), own_name)
     yield database
     database.drop()

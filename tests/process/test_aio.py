@@ -155,7 +155,8 @@ def test_there_is_nothing_to_interrupt_outside_of_a_run() -> None:
 #: An async handler inside a sync middleware inside `outermost`, interrupted from a signal handler.
 INTERRUPTED = """
 import asyncio, signal, sys
-from laraq.process import aio, pipeline
+from laraq.jobs import pipeline
+from laraq.process import aio
 
 class StopError(Exception):
     pass
