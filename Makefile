@@ -35,16 +35,8 @@ tracing: env ## the tracing libraries that some tests run beside laraq
 core: env ## the tests of the core: no server, no Celery, no client of either
 	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p tests.support.core_only -p timeout -p xdist -n 2 -q tests
 
-# Tests that measure time or kill come after all others, two at a time: they mostly wait. Both parts always run. What
-# fails is run once more, alone: a loaded machine is no defect, a second failure is.
 pytest: env services tracing ## the tests alone
-	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
-	$(BIN)/pytest -n 4 --dist loadgroup -m "not serial" --durations 15 || failed=1; \
-	$(BIN)/pytest -n 2 --dist loadgroup -m serial --durations 15 || failed=1; \
-	if [ $$failed = 1 ]; then \
-		echo "What failed is run once more, alone:"; \
-		$(BIN)/pytest --last-failed --last-failed-no-failures none; \
-	fi
+	@$(BIN)/python scripts/pytest
 
 oldest: env services ## the tests that depend most on Celery, kombu and SQLAlchemy, on the oldest versions allowed
 	@scripts/oldest
