@@ -254,7 +254,7 @@ class BatchTimeoutError(LaraqError, TimeoutError):
 
     def __init__(self, id: str, timeout: float, unsettled: int) -> None:
         self.id = id
-        super().__init__(f"Batch {id!r} is not finished after {timeout:g} s: {unsettled} of its jobs are not over.")
+        super().__init__(f"Batch {id!r} is not finished after {timeout:g} s: {unsettled} of its jobs are unfinished.")
 
 
 class NotInQueueError(LaraqError):
@@ -292,7 +292,7 @@ class LimiterTimeoutError(LaraqError, TimeoutError):
         #: Seconds until another try can succeed; None where only a holder's release tells.
         self.available_in = available_in
         known = "" if available_in is None else f" The next window opens in {available_in:.1f} s."
-        super().__init__(f"Limiter {key!r} let nobody in (waited {waited:g} s).{known}")
+        super().__init__(f"Limiter {key!r} had no free slot (waited {waited:g} s).{known}")
 
 
 class InspectionError(LaraqError):

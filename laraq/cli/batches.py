@@ -35,10 +35,10 @@ LIMIT = 50
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--unfinished", is_flag=True, help="Only those that are not finished.")
+@click.option("--unfinished", is_flag=True, help="Only unfinished batches.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
 @click.option("--watch", is_flag=True, help="Show progress bars until the batches shown are finished.")
-@click.option("--wide", is_flag=True, help="Cut nothing, however wide the list gets.")
+@click.option("--wide", is_flag=True, help="Do not shorten columns to the width of the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @click.pass_context
 def batches(
@@ -50,7 +50,7 @@ def batches(
     them failed.
     """
     if watch and as_json:
-        raise click.UsageError("--watch draws, --json prints once: give one of them.", context)
+        raise click.UsageError("--watch and --json exclude each other.", context)
     with attached(context) as laraq:
         if id is not None:
             found = laraq.batches.find(id)

@@ -29,10 +29,10 @@ HIDDEN = "<encrypted>"
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--queue", help="Only those of this queue.")
-@click.option("--job", help="Only those of this job: the dotted path of its class.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
-@click.option("--wide", is_flag=True, help="Cut nothing, however wide the list gets.")
+@click.option("--queue", help="Only failed jobs of this queue.")
+@click.option("--job", help="Only failed jobs of this class (dotted path).")
+@click.option("--limit", type=click.IntRange(min=1), help="Number of failed jobs to list, newest first.")
+@click.option("--wide", is_flag=True, help="Do not shorten columns to the width of the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @click.pass_context
 def failed(
@@ -50,7 +50,9 @@ def failed(
     and traceback, in a pager where it is long.
     """
     if id is not None and (queue or job or limit):
-        raise click.UsageError("--queue, --job and --limit choose from the list: give them, or an ID.", context)
+        raise click.UsageError(
+            "--queue, --job and --limit filter the list; they cannot be combined with an ID.", context
+        )
     with attached(context) as laraq:
         if id is None:
             _list(laraq.failed.all(queue, job=job, limit=limit), as_json, wide)

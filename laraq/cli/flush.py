@@ -10,7 +10,7 @@ from laraq.cli.attached import attached
 
 
 @click.command()
-@click.option("--hours", type=click.FloatRange(min=0), help="Only those that failed at least so many hours ago.")
+@click.option("--hours", type=click.FloatRange(min=0), help="Only jobs that failed at least this many hours ago.")
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.pass_context
 def flush(context: click.Context, hours: float | None, force: bool) -> None:

@@ -11,12 +11,24 @@ from laraq.cli.attached import attached
 
 @click.command("prune-batches")
 @click.option(
-    "--hours", type=click.FloatRange(min=0), default=24, show_default=True, help="Those that finished earlier."
+    "--hours",
+    type=click.FloatRange(min=0),
+    default=24,
+    show_default=True,
+    help="Batches that finished more than this many hours ago.",
 )
 @click.option(
-    "--unfinished", type=click.FloatRange(min=0), metavar="HOURS", help="Also unfinished ones created earlier."
+    "--unfinished",
+    type=click.FloatRange(min=0),
+    metavar="HOURS",
+    help="Also unfinished batches created more than this many hours ago.",
 )
-@click.option("--cancelled", type=click.FloatRange(min=0), metavar="HOURS", help="Also cancelled ones created earlier.")
+@click.option(
+    "--cancelled",
+    type=click.FloatRange(min=0),
+    metavar="HOURS",
+    help="Also cancelled batches created more than this many hours ago.",
+)
 @click.pass_context
 def prune_batches(context: click.Context, hours: float, unfinished: float | None, cancelled: float | None) -> None:
     """Forget batches that finished more than a day ago, or as many hours as you say."""

@@ -14,7 +14,7 @@ from laraq.errors import ConfigurationError
 
 @click.command("redis:restore")
 @click.argument("connection", required=False)
-@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only this queue; may be given several times.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only this queue; can be repeated.")
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.pass_context
 def redis_restore(context: click.Context, connection: str | None, queues: tuple[str, ...], force: bool) -> None:

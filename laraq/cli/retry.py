@@ -14,7 +14,7 @@ from laraq.errors import PayloadError
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]... | all")
 @click.option("--queue", help="All of this queue.")
-@click.option("--job", help="All of this job: the dotted path of its class.")
+@click.option("--job", help="All failed jobs of this class (dotted path).")
 @click.pass_context
 def retry(context: click.Context, ids: tuple[str, ...], queue: str | None, job: str | None) -> None:
     """Send failed jobs again.
@@ -24,9 +24,9 @@ def retry(context: click.Context, ids: tuple[str, ...], queue: str | None, job: 
     """
     everything = ids == ("all",) or (not ids and (queue or job))
     if not ids and not everything:
-        raise click.UsageError("Give the ids of failed jobs, or: all.", context)
+        raise click.UsageError("Expected the ids of failed jobs, or: all.", context)
     if not everything and (queue or job):
-        raise click.UsageError("--queue and --job choose from all: give them, or ids.", context)
+        raise click.UsageError("--queue and --job filter all failed jobs; they cannot be combined with ids.", context)
     with attached(context) as laraq:
         # A job's own `retry_until` is asked anew, which needs its class.
         host_commands().import_jobs(laraq)

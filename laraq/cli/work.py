@@ -28,9 +28,9 @@ def _seconds(context: click.Context, option: click.Parameter, value: str) -> flo
     try:
         waits = [float(part) for part in value.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number of seconds, nor several as in 1,5,10.") from None
+        raise click.BadParameter(f"{value!r} is neither a number of seconds nor a list such as 1,5,10.") from None
     if not all(0 <= wait < float("inf") for wait in waits):
-        raise click.BadParameter(f"{value!r}: a backoff is 0 seconds or more.")
+        raise click.BadParameter(f"{value!r}: backoff must be 0 seconds or more.")
     return waits if len(waits) > 1 else waits[0]
 
 
@@ -66,14 +66,20 @@ def _passing_on(option: HostOption) -> click.Option:
 @click.command(cls=WorkCommand)
 @click.argument("connection", required=False)
 @click.option(
-    "-Q", "--queue", "--queues", "queue", metavar="A,B", default="", help="The queues to work on; the first goes first."
+    "-Q",
+    "--queue",
+    "--queues",
+    "queue",
+    metavar="A,B",
+    default="",
+    help="Queues to work on; earlier ones take precedence.",
 )
-@click.option("-c", "--concurrency", metavar="N|auto", help="Jobs at the same time.  [default: one per CPU]")
+@click.option("-c", "--concurrency", metavar="N|auto", help="Number of concurrent jobs.  [default: one per CPU]")
 @click.option(
     "-P",
     "--pool",
     type=click.Choice(["prefork", "threads", "solo", "gevent", "eventlet", "processes", "custom"]),
-    help="How they run beside each other; only prefork can stop a job that hangs.  [default: the app's]",
+    help="Concurrency model; only prefork can stop a job that hangs.  [default: the app's]",
 )
 @click.option("--once", is_flag=True, help="Stop after one job.")
 @click.option("--stop-when-empty", is_flag=True, help="Stop when no job is left.")
@@ -83,7 +89,7 @@ def _passing_on(option: HostOption) -> click.Option:
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="How often a job that says nothing else is started; 0 is without limit.",
+    help="Starts of a job that does not set tries itself; 0 means unlimited.",
 )
 @click.option(
     "--backoff",
@@ -91,28 +97,27 @@ def _passing_on(option: HostOption) -> click.Option:
     metavar="SECONDS",
     default="0",
     show_default=True,
-    help="Seconds such a job waits before it is started again; 1,5,10 for the first, second and any later time.",
+    help="Seconds to wait before a retry of a job that does not set backoff itself; 1,5,10: the first, second and all"
+    " later retries.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
     default=60,
     show_default=True,
-    help="Seconds such a job may run; 0 is without limit.",
+    help="Seconds a job may run that does not set a timeout itself; 0 means unlimited.",
 )
-@click.option(
-    "-n", "--name", "--hostname", "name", help="Name of the worker, which no other on this machine should have."
-)
+@click.option("-n", "--name", "--hostname", "name", help="Name of the worker; must be unique on this machine.")
 @click.option(
     "-l",
     "--loglevel",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False),
     default="WARNING",
     show_default=True,
-    help="What is logged beside the jobs.",
+    help="Level of the log messages beside the jobs.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say of each job also its queue, connection, attempt and memory.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of the jobs that run.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print the queue, connection, attempt and memory of each job.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not print the jobs that run.")
 @click.pass_context
 def work(
     context: click.Context,
@@ -137,7 +142,7 @@ def work(
     options, which says of each job when it starts and how it ends. Celery's own options are passed on to it.
     """
     if verbose and quiet:
-        raise click.UsageError("--verbose and --quiet: give one of them.", context)
+        raise click.UsageError("--verbose and --quiet exclude each other.", context)
     with attached(context) as laraq:
         address = _address(laraq, connection)
         laraq.worker = WorkerOptions(tries, backoff, timeout, connection=connection if address else None)

@@ -153,9 +153,9 @@ class FailedService:
 def _lacking(failed: FailedJob) -> str:
     """Why a job cannot be retried; empty when it can."""
     if "raw" in failed.payload:
-        return f"Job {failed.id} cannot be retried: its message could never be read."
+        return f"Job {failed.id} cannot be retried: its message is unreadable."
     if SHORTENED in failed.payload:
-        return f"Job {failed.id} cannot be retried: its store did not take its message ({failed.payload[SHORTENED]})."
+        return f"Job {failed.id} cannot be retried: the store refused its message ({failed.payload[SHORTENED]})."
     return ""
 
 

@@ -108,7 +108,7 @@ def as_job(thing: Any) -> Any:
         return made()
     if callable(thing):
         return closure(thing)
-    raise JobDefinitionError(f"{thing!r} is no job: dispatch a Job instance, a @job function, or a function.")
+    raise JobDefinitionError(f"{thing!r} is not a job: dispatch a Job instance, a @job function, or a function.")
 
 
 def pack(function: Callable[..., Any]) -> dict[str, str | None]:

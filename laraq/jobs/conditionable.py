@@ -52,7 +52,10 @@ def asked(predicate: Callable[..., object]) -> Callable[..., bool]:
 def _wanted(predicate: Callable[..., object]) -> int | None:
     """How many arguments it takes; None for any number."""
     if inspect.iscoroutinefunction(predicate):
-        raise TypeError(f"{predicate!r} is async, but it is asked in sync code, where its answer is no answer.")
+        raise TypeError(
+            f"{predicate!r} is async, but it is called from sync code, where its result would always be true: make it a"
+            " plain function."
+        )
     try:
         parameters = inspect.signature(predicate).parameters.values()
     except ValueError:  # it is not written in Python

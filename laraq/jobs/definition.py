@@ -64,14 +64,14 @@ def frozen(cls: type[Any]) -> JobDefinitionError:
     """Why such a class is refused; it can be seen only once the class is there, when it is used."""
     return JobDefinitionError(
         f"{cls.__module__}.{cls.__qualname__} is a frozen dataclass, but options and the run are kept on the instance:"
-        " leave the decorator out, every Job is a dataclass."
+        " remove the decorator, every Job is a dataclass already."
     )
 
 
 def yields(where: str) -> JobDefinitionError:
     """Why a generator is refused."""
     return JobDefinitionError(
-        f"{where} yields, so that calling it would run nothing: return a value, or dispatch a job for each."
+        f"{where} is a generator, so calling it would run nothing: return a value, or dispatch a job for each item."
     )
 
 
@@ -113,7 +113,7 @@ def _refuse_foreign(cls: type[Any], where: str) -> None:
         )
     if "__slots__" in cls.__dict__ and "__dataclass_fields__" in cls.__dict__:
         raise JobDefinitionError(
-            f"{where}: @dataclass(slots=True) makes a new class: leave it out, a Job is a dataclass."
+            f"{where}: @dataclass(slots=True) makes a new class: remove the decorator, a Job is a dataclass already."
         )
     if not callable(given := getattr(cls, "middleware", None)) or isinstance(given, type):
         raise JobDefinitionError(
@@ -155,7 +155,7 @@ def _refuse_slips(cls: type[Any], where: str, annotated: Mapping[str, Any]) -> N
             continue
         if (near := options.nearest(name)) is not None:
             raise JobDefinitionError(
-                f"{where}: there is no option {name!r}. Did you mean {near!r}? A name of your own that looks like it is"
+                f"{where}: unknown option {name!r}. Did you mean {near!r}? A name of your own that looks like it is"
                 f" written {name}: ClassVar = ..."
             )
 
@@ -176,7 +176,7 @@ def _refuse_fields(cls: type[Any], where: str) -> None:
     fields = dataclasses.fields(cls)
     for field in fields:
         if inspect.ismemberdescriptor(getattr(cls, field.name, None)):
-            raise JobDefinitionError(f"{where}: the field {field.name!r} stands in __slots__: leave __slots__ out.")
+            raise JobDefinitionError(f"{where}: the field {field.name!r} is listed in __slots__: remove __slots__.")
         if type(field.default).__name__ == "FieldInfo":
             raise JobDefinitionError(
                 f"{where}: the field {field.name!r} has pydantic's Field(...) as its value: write"

@@ -42,7 +42,7 @@ class Interactions:
         if self.failure is None:
             if not isinstance(error, BaseException):
                 payload = self.delivery.payload
-                message = error or f"{payload.job} was failed by hand."
+                message = error or f"{payload.job} was failed by fail()."
                 error = ManuallyFailedError(message, job=payload.job, job_id=payload.id)
             self.failure = Fail(error)
 

@@ -86,9 +86,9 @@ class Guard(ABC):
         """Leave after the block. Its work is done, so neither a lost lease nor a store that is down may fail it."""
         try:
             if not self._leave(token):
-                logger.warning("%s was over before its block was: others may have been inside with it", self)
+                logger.warning("%s expired before its block ended: other owners may have entered meanwhile", self)
         except StoreError as error:
-            logger.warning("%s ends by itself only, it could not be given back: %s", self, error)
+            logger.warning("%s could not be released and will expire on its own: %s", self, error)
 
     def __enter__(self) -> Self:
         token = self._token()

@@ -140,7 +140,7 @@ class Funnel(Limiter):
         """When a slot frees itself at the latest; 60 s when not said."""
         length = options.seconds(seconds)
         if not options.is_lease(length):
-            raise ValueError(f"{self!r} cannot free a slot after {seconds!r} seconds: it needs an end in the future.")
+            raise ValueError(f"{self!r} cannot free a slot after {seconds!r} seconds: expected a positive duration.")
         return self._with(_seconds=length)
 
     def _try(self, token: str) -> float | None:

@@ -79,7 +79,7 @@ class Limit:
         if self.seconds <= 0:
             raise ValueError(f"A limit needs a window longer than {self.seconds!r} seconds.")
         if self.weight < 0:
-            raise ValueError(f"A job cannot cost {self.weight!r}: it would give back what others took.")
+            raise ValueError(f"A job cannot cost {self.weight!r}: expected a positive number.")
 
 
 #: What a named limiter answers for a job.

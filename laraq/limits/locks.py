@@ -42,7 +42,7 @@ class Lock(Guard):
         self.key = options.key_of(key)
         self.seconds = options.seconds(seconds)
         if not options.is_lease(self.seconds):
-            raise ValueError(f"Lock {key!r} for {seconds!r} seconds: every lock needs an end in the future.")
+            raise ValueError(f"Lock {key!r} for {seconds!r} seconds: a lock needs a positive duration.")
         self._given_owner = owner
         self._owner = owner
         self._entered_before: str | None = None
@@ -77,7 +77,7 @@ class Lock(Guard):
         """Hold it for that long from now (its own seconds when not said); False when it is lost already."""
         length = self.seconds if seconds is None else options.seconds(seconds)
         if not options.is_lease(length):
-            raise ValueError(f"Lock {self.key!r} for {seconds!r} seconds: every lock needs an end in the future.")
+            raise ValueError(f"Lock {self.key!r} for {seconds!r} seconds: a lock needs a positive duration.")
         return self._owner is not None and self._store.locks.refresh(self.key, self._owner, length)
 
     def force_release(self) -> bool:

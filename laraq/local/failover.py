@@ -22,7 +22,7 @@ class FailoverConnection:
 
     def __init__(self, connection: Callable[[str], QueueConnection], name: str, connections: Sequence[str]) -> None:
         if not connections:
-            raise ConfigurationError(f"Connection {name!r}: 'connections' names no connection to try.")
+            raise ConfigurationError(f"Connection {name!r}: 'connections' is empty: name at least one connection.")
         self.name = name
         self._connection = connection
         self._connections = tuple(connections)

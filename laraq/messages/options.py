@@ -244,7 +244,7 @@ def settle(job: Any) -> None:
     for name in said:
         if name in OPTIONS:
             if not TABLE[name].on_instance:
-                raise refusal(job, f"{name} is said in the class, not on an instance")
+                raise refusal(job, f"{name} is set on the class, not on an instance")
             own[name] = checked_of(job, name, own[name])
         elif (near := nearest(name)) is not None:
             raise refusal(job, f"there is no option {name!r}. Did you mean {near!r}?")

@@ -131,7 +131,7 @@ class Payload:
             raise PayloadError(f"The laraq header of job {job!r} is {type(header).__name__}, not a mapping.")
         version = header.get("v")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise PayloadError(f"The laraq header of job {job!r} has the version {version!r}, which is none.")
+            raise PayloadError(f"The laraq header of job {job!r} has an invalid version: {version!r}.")
         if version > VERSION:
             raise UnsupportedPayloadError(version, VERSION)
         known = {name: header[name] for name in _HEADER if name in header}

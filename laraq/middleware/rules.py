@@ -56,7 +56,7 @@ def error_rule(given: ErrorRule) -> Callable[[BaseException, Any], bool]:
         return OfTypes(types)  # type: ignore[arg-type] # checked in the line above
     if callable(given):
         return asked(given)
-    raise TypeError(f"{given!r} is no exception type, no list of them, and no predicate.")
+    raise TypeError(f"{given!r} is invalid: expected an exception type, a list of them, or a function of the error.")
 
 
 def is_before_the_run(job: Job, error: BaseException) -> bool:

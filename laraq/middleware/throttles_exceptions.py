@@ -100,7 +100,7 @@ class ThrottlesExceptions(Stored):
         try:
             cache.forget(key)
         except StoreError as error:
-            logger.warning("The exceptions counted as %r stay counted: %s", key, error)
+            logger.warning("The exception count %r could not be reset: %s", key, error)
         return result
 
     def _throttles(self, job: Job, error: Exception) -> bool:
@@ -129,7 +129,7 @@ class ThrottlesExceptions(Stored):
         try:
             self._store.cache.increment(key, 1, self.decay)
         except StoreError as error:
-            logger.warning("An exception could not be counted as %r: %s", key, error)
+            logger.warning("The exception count %r could not be increased: %s", key, error)
 
 
 class ThrottlesExceptionsWithRedis(ThrottlesExceptions, OnRedis):

@@ -63,7 +63,7 @@ def unpack(packed: Sequence[Mapping[str, Any]], keys: Keys, bound_to: str = "") 
     if encrypted:
         packed = keys.unseal(str(first["encrypted"]), _place(bound_to))
     if not isinstance(packed, Sequence) or not all(isinstance(one, Mapping) for one in packed):
-        raise PayloadError(f"through of {bound_to} is not what laraq writes.")
+        raise PayloadError(f"through of {bound_to} is not in the form that laraq writes.")
     classes = [_class(str(one.get("class"))) for one in packed]
     signature = first.get("signature")
     ours = encrypted or keys.check("through", _signed(packed, bound_to), None if signature is None else str(signature))
@@ -106,8 +106,8 @@ def _check_store(one: Any) -> None:
     store = getattr(one, "_connection", None) if isinstance(one, Stored) else None
     if store is not None and not (isinstance(store, str) and current().names_store(store)):
         raise TypeError(
-            f"{one!r} counts in a store that the settings do not name, and its message is not signed: set laraq_keys,"
-            " or say it in the job's own middleware()."
+            f"{one!r} counts in a store that no setting names, and messages are not signed: set laraq_keys, or add"
+            " it in the job's own middleware() instead."
         )
 
 
@@ -152,7 +152,9 @@ def _make(cls: Any, packed: Mapping[str, Any], *, discreet: bool) -> Any:
         return one
     except (TypeError, ValueError, AttributeError) as error:
         why = type(error).__name__ if discreet else str(error)
-        raise PayloadError(f"Middleware {name} of a message cannot be made: {why}") from (None if discreet else error)
+        raise PayloadError(f"Middleware {name} cannot be created from a message: {why}") from (
+            None if discreet else error
+        )
 
 
 def _adapter(cls: Any) -> Any:
@@ -174,18 +176,20 @@ def _plain(value: Any, what: str) -> Any:
             return {_TYPES: [*(_name_of_error(one, what) for one in types), *names]}
         case Always(answer):
             return {_ALWAYS: answer}
-    raise TypeError(f"{what} is {value!r}, and only data travels. Say it in the job's own middleware().")
+    raise TypeError(
+        f"{what} is {value!r}, and only data can travel with a message. Add it in the job's own middleware() instead."
+    )
 
 
 def _key(key: object, what: str) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{what} has the key {key!r}, which is no text.")
+        raise TypeError(f"{what} has the key {key!r}, which is not text.")
     return key
 
 
 def _name_of_error(error: type[BaseException], what: str) -> str:
     if registered.look_up(sys.modules.get(error.__module__), error.__qualname__) is not error:
-        raise TypeError(f"{what} is {error.__qualname__}, which workers would not find.")
+        raise TypeError(f"{what} is {error.__qualname__}, which workers could not find by its name.")
     return registry.name_of(error.__module__, error.__qualname__)
 
 
@@ -208,11 +212,11 @@ def _class(name: str) -> Any:
     if cls is None:
         raise UnknownMiddlewareError(name)
     if name.partition(".")[0] in sys.stdlib_module_names or (isinstance(cls, type) and issubclass(cls, Job)):
-        raise TamperedPayloadError(f"{name!r} is no middleware, and is not made from a message.")
+        raise TamperedPayloadError(f"{name!r} is not a middleware class and is not created from a message.")
     if not isinstance(cls, type) or not callable(getattr(cls, "handle", None)):
-        raise PayloadError(f"{name!r} is no class with handle(job, next).")
+        raise PayloadError(f"{name!r} is not a class with handle(job, next).")
     if not _may_travel(cls):
-        raise PayloadError(f"Middleware {name!r} is not made from a message: {registered.REMEDY}")
+        raise PayloadError(f"Middleware {name!r} is not created from a message: {registered.REMEDY}")
     return cls
 
 
@@ -225,5 +229,5 @@ def _of_types(names: Sequence[str]) -> OfTypes:
     found = {name: registered.find(name) for name in names}
     types = {name: one for name, one in found.items() if isinstance(one, type)}
     if wrong := next((name for name, one in types.items() if not issubclass(one, BaseException)), None):
-        raise PayloadError(f"{wrong!r} is no exception type.")
+        raise PayloadError(f"{wrong!r} is not an exception type.")
     return OfTypes(tuple(types.values()), tuple(name for name in names if name not in types))

@@ -45,7 +45,7 @@ class WithoutOverlapping(Refusing):
         """End the lease after that long, whatever becomes of the run: a longer run loses it to others."""
         length = options.seconds(seconds)
         if not options.is_lease(length):
-            raise ValueError(f"{self!r} cannot expire after {seconds!r} seconds: a lease needs an end in the future.")
+            raise ValueError(f"{self!r} cannot expire after {seconds!r} seconds: expected a positive duration.")
         return self._with(_expiry=length)
 
     def shared(self) -> Self:
@@ -81,9 +81,11 @@ class WithoutOverlapping(Refusing):
         try:
             if not self._give_back(job):
                 name = job.job_name()
-                logger.warning("%s[%s] ran longer than its lock %r: others may have run with it", name, job.id, key)
+                logger.warning(
+                    "%s[%s] ran longer than its lock %r was held: other runs may have overlapped", name, job.id, key
+                )
         except StoreError as error:
-            logger.warning("Lock %r ends by itself only, it could not be given back: %s", key, error)
+            logger.warning("Lock %r could not be released and will expire on its own: %s", key, error)
 
     def _give_back(self, job: Job) -> bool:
         """End this job's lease; say whether it still had it. Raises StoreError."""

@@ -84,7 +84,9 @@ class Books:
                     if is_outage(refusal):
                         raise
                     # What follows can never be sent. Then what is behind it must hear that it will not run.
-                    logger.exception("What follows job %s cannot be sent, so the job is failed", run.payload)
+                    logger.exception(
+                        "The next job of the chain or batch of %s cannot be sent, so the job fails", run.payload
+                    )
                     run.verdict = Fail(refusal)
             match run.verdict:
                 case Superseded():
@@ -127,7 +129,7 @@ class Books:
 
     def _unlock(self, run: Run) -> None:
         # The outcome stands, and the lock ends by itself.
-        with reported(logger, "The unique lock of job %s was not freed", run.payload):
+        with reported(logger, "The unique lock of job %s could not be released", run.payload):
             self._unique.release(run.payload.unique, run.job or registry.get(run.payload.job))
 
     def _go_on(self, run: Run, follow: Callable[[Payload], None] | None = None) -> None:
@@ -159,12 +161,12 @@ class Books:
         """What comes after a job that failed: its batch learns of it, then the `catch` of its chain."""
         discreet = CIPHER in payload.fields
         if payload.is_member:
-            with _unless_outage("The batch of job %s was not told of its failure", payload):
+            with _unless_outage("The batch of job %s could not be notified of its failure", payload):
                 persistently(lambda: self._batches().failed(payload, error, discreet=discreet), payload)
-        with _unless_outage("The batch of callback %s was not told of its end", payload):
+        with _unless_outage("The batch of callback %s could not be notified of its end", payload):
             self._end_callback(payload)
         if payload.chain:
-            with _unless_outage("The chain of job %s was not told of its failure", payload):
+            with _unless_outage("The chain of job %s could not be notified of its failure", payload):
                 persistently(lambda: self._chains.stop(payload, error, discreet=discreet), payload)
 
     def _call_failed(self, run: Run, error: BaseException) -> None:

@@ -77,7 +77,7 @@ class ParkingLot:
                 self._dispatcher.resend(payload.with_(parked=place))
                 sent.append(job)
         except DispatchError as error:
-            logger.error("A parked job is called again later: %s", error)
+            logger.error("A parked job could not be sent and stays parked for now: %s", error)
         finally:
             if sent:
                 self._forget(sent)
@@ -87,4 +87,4 @@ class ParkingLot:
             self._store().parking.sent(sent)
         except LaraqError as error:
             # Called again, they are sent twice, and start once.
-            logger.warning("Parked jobs were sent and could not be forgotten: %s", error)
+            logger.warning("Parked jobs were sent, but could not be removed from the store: %s", error)

@@ -32,6 +32,6 @@ def persistently(tell: Callable[[], None], what: object) -> None:
         except (StoreError, DispatchError) as error:
             if not is_outage(error):
                 raise
-            logger.warning("What follows %s waits for %s s: %s", what, pause, error)
+            logger.warning("The follow-up of %s is tried again in %s s: %s", what, pause, error)
             time.sleep(pause)
     return tell()

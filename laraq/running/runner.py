@@ -99,7 +99,7 @@ class Runner:
                         run.verdict = self._decide(run)
                 finally:
                     leave(outer)
-                    with reported(logger, "What job %s used could not be closed", run.payload):
+                    with reported(logger, "The sessions of job %s could not be closed", run.payload):
                         self._workplace.close()
             except BaseException as error:
                 if ends_process(error) or error is run.steering:
@@ -135,7 +135,11 @@ class Runner:
             run.job._through = self._loader.through(payload)
             self._tell_middleware(run)
         except Exception as error:
-            logger.warning("What %s may hold through its middleware ends by itself: %s", payload, error)
+            logger.warning(
+                "Locks that the middleware of %s may hold could not be released and will expire on their own: %s",
+                payload,
+                error,
+            )
         finally:
             leave(outer)
             self._workplace.close()

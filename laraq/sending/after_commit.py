@@ -83,7 +83,7 @@ def _give_up(gone: Sequence[_Waiting]) -> None:
             one.on_rollback()
         except Exception:
             # The rollback has its own reason, which must not be replaced by this one.
-            logger.exception("After a rollback, the lock of a job that is not sent could not be freed")
+            logger.exception("After a rollback, the lock of a job that was not sent could not be released")
 
 
 class AfterCommit:
@@ -123,9 +123,8 @@ class AfterCommit:
         if not self._warned and not self._libraries():
             self._warned = True
             logger.warning(
-                "%s is to wait for the commit of an open transaction, but laraq knows no sessions here and sends such"
-                " jobs at once: give it the factories, Laraq(app, sessions=...), or name the session,"
-                " dispatch(job, session=session).",
+                "%s asks to be sent after commit, but no session factory is registered, so it is sent at once: pass the"
+                " factories, Laraq(app, sessions=...), or the session, dispatch(job, session=session).",
                 job,
             )
 
@@ -137,5 +136,6 @@ class AfterCommit:
             if library.handles(session):
                 return (library,)
         raise ConfigurationError(
-            f"A job was sent with a {type(session).__qualname__} as its session, which is no session laraq knows."
+            f"A job was sent with a {type(session).__qualname__} as its session: expected a session of a library that"
+            " laraq knows."
         )

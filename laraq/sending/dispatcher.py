@@ -321,7 +321,7 @@ class Dispatcher:
                 self._unique.release(payload.unique, job)
                 self._unique.forget_token(payload.unique)
             except StoreError as error:  # why the job was not sent matters more
-                logger.warning("The unique lock of %s[%s] was not freed: %s", payload.job, payload.id, error)
+                logger.warning("The unique lock of %s[%s] could not be released: %s", payload.job, payload.id, error)
 
     def _take_all_back(self, group: Iterable[Ready]) -> None:
         for payload, _, job in group:

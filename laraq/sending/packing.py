@@ -67,7 +67,8 @@ class Packer:
         cls = type(job)
         if not is_job_id(id):
             raise InvalidJobError(
-                cls.job_name(), f"{cls.job_name()}: the id {id!r:.80} needs 1 to {LONGEST_ID} characters, without NUL."
+                cls.job_name(),
+                f"{cls.job_name()}: the id {id!r:.80} is invalid: expected 1 to {LONGEST_ID} characters without NUL.",
             )
         if not registry.knows(cls.job_name()):
             raise InvalidJobError(cls.job_name(), f"{cls.job_name()} has no handle(): there is nothing to run.")

@@ -298,14 +298,14 @@ class BatchService:
         with self._around(Context.all()):
             for id, load in self.store.lapsed():
                 if load == FIRST_LOAD:
-                    logger.error("Batch %s: whoever sent its jobs died in the middle; it is cancelled", id)
+                    logger.error("Batch %s is cancelled: the process that was sending its jobs died", id)
                     self._forgo(id)
                     self.store.cancel(id)
                 self._advance(self.store.end_load(id, load, keep=False))
             for id in self.store.overdue(OVERDUE_SECONDS):
                 record = self.store.find(id)
                 if record is not None and lacks_catch(record):
-                    error = JobFailure("A job of the batch failed, and its worker died before it told the error")
+                    error = JobFailure("A job of the batch failed, and its worker died before it reported the error")
                     self._advance(record, MemberState.FAILED, (), describe(error))
                 else:
                     self._advance(record)

@@ -26,7 +26,7 @@ from tests.support.project import Project
         (["failed", "--app=shop"], "-A comes first: laraq -A shop failed"),
         (["failed", "some-id", "--queue", "x"], "give them, or an ID"),
         (["failed", "--limit", "0"], "--limit"),
-        (["retry"], "Give the ids of failed jobs, or: all."),
+        (["retry"], "Expected the ids of failed jobs, or: all."),
         (["retry", "some-id", "--queue", "x"], "give them, or ids"),
         (["forget"], "ID"),
         (["flush", "--hours", "-1"], "--hours"),

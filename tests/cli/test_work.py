@@ -198,7 +198,7 @@ def test_celery_s_own_options_are_passed_on_and_more_is_said_when_asked(shop: Sh
 def test_a_worker_that_knows_no_job_says_so(tmp_path: Path, redis_url: str) -> None:
     project = Project(tmp_path, {"jobs.py": "from laraq import Job"}, env={"LARAQ_URL": redis_url})
     with project.worker("jobs", command="laraq") as worker:
-        worker.wait_for_log("This worker found no jobs.*name theirs with -A")
+        worker.wait_for_log("This worker has no jobs.*Name these modules with -A")
         assert worker.terminate() == 0
 
 

@@ -297,7 +297,7 @@ def test_a_record_no_store_takes_is_kept_without_its_message(queue: Laraq, error
     assert (len(kept.id), kept.attempts, kept.payload["job"]) == (255, 2**31 - 1, "shop.jobs.Charge")
     assert "characters left out" in kept.exception
     assert str(error) in kept.payload["shortened"]
-    with pytest.raises(PayloadError, match="its store did not take its message"):
+    with pytest.raises(PayloadError, match="the store refused its message"):
         queue.failed.retry(kept.id)
     assert queue.failed.retry("all") == []
 

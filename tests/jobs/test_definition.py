@@ -89,7 +89,7 @@ def test_a_job_that_is_a_pydantic_model_is_refused() -> None:
 
 
 def test_slots_for_a_field_are_refused() -> None:
-    with pytest.raises(JobDefinitionError, match="'n' stands in __slots__"):
+    with pytest.raises(JobDefinitionError, match="'n' is listed in __slots__"):
         made({"n": int}, __slots__=("n",))
     with pytest.raises(JobDefinitionError, match=r"Slotted: @dataclass\(slots=True\)"):
 
@@ -105,7 +105,7 @@ def test_a_frozen_dataclass_is_refused_when_it_is_used() -> None:
 
         def handle(self) -> None: ...
 
-    with pytest.raises(JobDefinitionError, match=r"Frozen is a frozen dataclass.*leave the decorator out"):
+    with pytest.raises(JobDefinitionError, match=r"Frozen is a frozen dataclass.*remove the decorator"):
         Frozen.dispatch(1)
     Empty = dataclasses.dataclass(frozen=True)(made({}))
     with pytest.raises(JobDefinitionError, match="frozen"):

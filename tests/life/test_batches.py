@@ -193,7 +193,7 @@ def test_a_batch_whose_sender_died_in_the_middle_ends_cancelled(redis_stage: Sta
         sent(*()).add(jobs()).dispatch()
     """)
     with project.worker() as worker:
-        worker.wait_for_log("whoever sent its jobs died in the middle; it is cancelled")
+        worker.wait_for_log("is cancelled: the process that was sending its jobs died")
         stage.wait_for("finally", timeout=40)
     assert not stage.noted("then")
 

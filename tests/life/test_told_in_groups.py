@@ -118,7 +118,7 @@ def test_successes_wait_while_the_store_is_away_and_nothing_runs_again(redis_sta
     project = stage.project(TOLD)
     project.python("from proj import *; Bus.batch(Ran(n) for n in range(10)).finally_(finally_).dispatch()")
     with project.worker(concurrency=2) as worker:
-        worker.wait_for_log(r"What follows \d+ job\(s\) of batch .* waits for .* the store is away")
+        worker.wait_for_log(r"The follow-up of \d+ job\(s\) of batch .* is tried again in .* the store is away")
         (end,) = stage.wait_for("finally")
     assert (end["done"], end["total"]) == (10, 10)
     assert len(stage.noted("ran")) == 10

@@ -63,7 +63,7 @@ def test_throttles_with_one_name_share_their_windows_and_others_do_not() -> None
 def test_a_refusal_without_an_otherwise_raises() -> None:
     api = throttle("api").block(0).every(LONG)
     api.then(lambda: None)
-    with pytest.raises(LimiterTimeoutError, match=r"Limiter 'api' let nobody in.* next window opens in") as caught:
+    with pytest.raises(LimiterTimeoutError, match=r"Limiter 'api' had no free slot.* next window opens in") as caught:
         api.then(lambda: pytest.fail("inside"))
     assert caught.value.key == "api"
     assert caught.value.available_in is not None
@@ -124,7 +124,7 @@ def test_modifiers_change_a_copy(limiter: Any) -> None:
 def test_a_window_or_lease_without_length_is_refused() -> None:
     with pytest.raises(ValueError, match="windows longer than 0"):
         throttle("key").every(0)
-    with pytest.raises(ValueError, match="needs an end in the future"):
+    with pytest.raises(ValueError, match="positive duration"):
         funnel("key").release_after(0)
 
 
@@ -139,7 +139,7 @@ def test_a_funnel_lets_so_many_in_at_a_time() -> None:
 
 
 def test_a_funnel_that_is_full_raises_without_an_otherwise() -> None:
-    with funnel("reports").block(0), pytest.raises(LimiterTimeoutError, match="'reports' let nobody in") as caught:
+    with funnel("reports").block(0), pytest.raises(LimiterTimeoutError, match="'reports' had no free slot") as caught:
         funnel("reports").block(0).then(lambda: pytest.fail("inside"))
     assert caught.value.available_in is None
 

@@ -167,7 +167,7 @@ def test_a_value_of_an_instance_or_a_method_is_refused_at_the_dispatch(line: Lin
     for value in REFUSES[name]:
         own = Plain()
         setattr(own, name, value)
-        with pytest.raises(InvalidJobError, match=rf"Plain: (its {name} is|{name} =|{name} is said in the class,) "):
+        with pytest.raises(InvalidJobError, match=rf"Plain: (its {name} is|{name} =|{name} is set on the class,) "):
             own.dispatch()
         if says is not None:
             own = says()
@@ -242,7 +242,7 @@ def test_what_excludes_each_other_is_refused(flag: str) -> None:
 def test_what_only_a_class_may_say_and_what_is_no_method() -> None:
     own = Plain()
     own.without_relations = True
-    with pytest.raises(InvalidJobError, match="without_relations is said in the class"):
+    with pytest.raises(InvalidJobError, match="without_relations is set on the class"):
         own.dispatch()
     with pytest.raises(JobDefinitionError, match="unique is a method, which would not be called"):
         made(unique=lambda self: True)
@@ -311,7 +311,7 @@ OWN = [
 
 @pytest.mark.parametrize(("typed", "meant"), SLIPS.items())
 def test_a_slip_of_the_keys_is_refused_with_the_nearest_name(typed: str, meant: str) -> None:
-    with pytest.raises(JobDefinitionError, match=f"Made: there is no option '{typed}'. Did you mean '{meant}'"):
+    with pytest.raises(JobDefinitionError, match=f"Made: unknown option '{typed}'. Did you mean '{meant}'"):
         made(**{typed: 3})
     own = Plain()
     setattr(own, typed, 3)

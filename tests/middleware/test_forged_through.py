@@ -109,14 +109,14 @@ def test_only_the_settings_name_stores_to_messages_that_are_not_signed(keyless: 
     RateLimiter.for_("r", lambda job: Limit(1, 60))
     file = tmp_path / "made.db"
     elsewhere = RateLimitedWithRedis("r").connection(f"sqlite:///{file}")
-    with pytest.raises(InvalidJobError, match="a store that the settings do not name"):
+    with pytest.raises(InvalidJobError, match="a store that no setting names"):
         Greets().through([elsewhere]).dispatch()
     name = f"{RateLimitedWithRedis.__module__}.RateLimitedWithRedis"
     for state in ({"name": "r", "_connection": f"sqlite:///{file}"}, {"name": "r", "_connection": ["x"]}):
         payload = keyless.packer.payload(Greets(), "1").with_(through=({"class": name, "state": state},))
         verdict = delivered(keyless, payload)
         assert isinstance(verdict, Fail)
-        assert "a store that the settings do not name" in str(verdict.error)
+        assert "a store that no setting names" in str(verdict.error)
     assert not file.exists()
     payload = keyless.packer.payload(Greets().through([RateLimitedWithRedis("r").connection("memory://")]), "1")
     assert delivered(keyless, payload) == Done("ran")

@@ -143,7 +143,7 @@ def test_a_worker_says_who_else_keeps_records_in_its_store(
         return caplog.text
 
     assert started(open_app(), "one") == ""
-    assert "keeps the records of Celery app 'one': failed jobs, locks and limits are common" in started(
+    assert "keeps the records of Celery app 'one', which share failed jobs, locks and limits" in started(
         open_app(), "two"
     )
     assert started(open_app("three:"), "three") == ""

@@ -110,7 +110,7 @@ def test_what_cannot_be_sent_stays_and_is_called_again(
     queue.parking.park(LOCK, payload(queue, "a"))
     sent.down = True
     assert queue.parking.free("lock", "holder") is True
-    assert "A parked job is called again later: the broker is down" in caplog.text
+    assert "A parked job could not be sent and stays parked for now: the broker is down" in caplog.text
     sent.down = False
     wait_until(lambda: queue.parking.send_due() is None or sent.payloads)
     assert [payload.id for payload in sent.payloads] == ["a"]

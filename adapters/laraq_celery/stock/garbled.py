@@ -45,7 +45,7 @@ class _Reader:
             if _is_message(message):
                 return item
         except Exception as error:  # whatever a foreign item makes of the decoders
-            logger.error("An item of a queue is no message: %s", type(error).__name__)
+            logger.error("A queue holds an item that is not a message: %s", type(error).__name__)
         return _stand_in(text, self._queue)
 
 

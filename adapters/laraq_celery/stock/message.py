@@ -54,7 +54,7 @@ def payload_of(found: Found) -> tuple[Payload, bool] | None:
     try:
         payload = Payload.from_header(str(id), str(task), fields, tuple(args), headers["laraq"])
     except PayloadError as error:
-        logger.warning("A message that was dropped held what nobody can free: %s", error)
+        logger.warning("A lock held by a dropped message could not be released: %s", error)
         return None
     return payload, bool(taken or payload.attempts or payload.uncounted)
 

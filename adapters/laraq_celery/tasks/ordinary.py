@@ -141,7 +141,7 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
             members[name] = value
         # Not `hasattr`: `LaraqTask.app` would bind the class itself.
         elif not any(name in vars(one) for one in LaraqTask.__mro__) and (near := nearest(name)) is not None:
-            raise JobDefinitionError(f"{where}: there is no option {name!r}. Did you mean {near!r}?")
+            raise JobDefinitionError(f"{where}: unknown option {name!r}. Did you mean {near!r}?")
     if members.get("encrypted"):
         raise JobDefinitionError(
             f"{where}: encrypted is for jobs only, Celery itself writes the arguments of tasks."

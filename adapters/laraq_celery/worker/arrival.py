@@ -74,7 +74,7 @@ def fault(message: Any, headers: Mapping[str, Any]) -> str | None:
     if headers.get("id") is None or headers.get("task") is None:
         return "it has no id" if headers.get("id") is None else "it names no task"
     if CRASH in headers and not _is_unsettled(headers[CRASH]):
-        return f"no worker wrote its header {CRASH!r}"
+        return f"its header {CRASH!r} was not written by a worker"
     if too_deep(headers):
         return "its headers hold lists or mappings nested too deep"
     if not _is_flat(message.body) and _is_deep(message):

@@ -146,7 +146,9 @@ class Outcomes:
             try:
                 self._tell_batch(id, successes)
             except Exception:
-                logger.exception("Batch %s was not told of %d job(s), which go back to their queue", id, len(requests))
+                logger.exception(
+                    "Batch %s could not be notified of %d job(s), which go back to their queue", id, len(requests)
+                )
                 told += [(request, False) for request in requests]
             else:
                 told += [(request, True) for request in requests]

@@ -111,7 +111,7 @@ class JobRequest(Request):
         try:
             super()._announce_revoked(reason, terminated, signum, expired)
         except Exception:  # the result backend is down, as a rule
-            logger.exception("It could not be told that job %s[%s] was %s", self.name, self.id, reason)
+            logger.exception("Celery could not be notified that job %s[%s] was %s", self.name, self.id, reason)
         finally:
             self._announcing = False
             self._already_revoked = True
@@ -141,7 +141,7 @@ class JobRequest(Request):
         if ours and isinstance(error, TimeLimitExceeded):
             # Celery 5.7 reports a hard timeout here and in on_timeout (billiard.pool: on_hard_timeout), and so
             # fires every failure hook twice; whichever comes first is taken.
-            return self._settle_in_child("timeout", f"no end after {self._timeout() or _seconds(error):g} s")
+            return self._settle_in_child("timeout", f"not finished after {self._timeout() or _seconds(error):g} s")
         if ours and isinstance(error, (WorkerLostError, SystemExit, Terminated)):
             return self._settle_in_child("lost", str(error) or repr(error))
         return super().on_failure(exc_info, send_failed_event, return_ok)
@@ -150,7 +150,7 @@ class JobRequest(Request):
         """The hard limit: the pool kills the child, another one settles the run."""
         if soft or state.should_terminate:
             return super().on_timeout(soft, timeout)
-        return self._settle_in_child("timeout", f"no end after {self._timeout() or timeout:g} s")
+        return self._settle_in_child("timeout", f"not finished after {self._timeout() or timeout:g} s")
 
     def on_retry(self, exc_info: Any) -> None:
         """Sent again, or parked: then steps/parked.py must know."""

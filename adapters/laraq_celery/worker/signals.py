@@ -126,7 +126,9 @@ def _erase_records(laraq: Laraq) -> None:
         if (acknowledged := _host(laraq).acknowledged) is not None:
             acknowledged.erase_gone(laraq.store.journal, all_of_them=True)
     except StoreError as error:
-        logger.warning("What this worker noted in the run journal stays there for a week: %s", error)
+        logger.warning(
+            "The records of this worker in the run journal could not be removed and expire in a week: %s", error
+        )
 
 
 def _say_who_shares(laraq: Laraq) -> None:
@@ -144,14 +146,14 @@ def _say_who_shares(laraq: Laraq) -> None:
         names = set(json.loads(known.value)) if known is not None else set()
         if others := sorted(names - {own}):
             logger.warning(
-                "%s also keeps the records of %s: failed jobs, locks and limits are common. If it is another"
-                " application, give each a laraq_prefix, or a database of its own.",
+                "%s also keeps the records of %s, which share failed jobs, locks and limits. If these are other"
+                " applications, give each a laraq_prefix, or a database of its own.",
                 store.label,
                 ", ".join(others),
             )
         store.cache.put("apps", json.dumps(sorted(names | {own})), SHARERS_KEPT)
     except StoreError as error:
-        logger.warning("It is not known who else keeps records in %s: %s", store.label, error)
+        logger.warning("Other applications with records in %s could not be listed: %s", store.label, error)
 
 
 def _say_that_there_are_no_jobs(app: Any) -> None:
@@ -162,8 +164,8 @@ def _say_that_there_are_no_jobs(app: Any) -> None:
     expected = getattr(app, "laraq_narrator", None) is not None or not own
     logger.log(
         logging.WARNING if expected else logging.INFO,
-        "This worker found no jobs. It knows those of the modules that it imports: name theirs with -A, in imports or"
-        " include of the app, or in Laraq(app, discover=[...]).",
+        "This worker has no jobs: it knows only those of modules that it imports. Name these modules with -A, in"
+        " imports or include of the app, or in Laraq(app, discover=[...]).",
     )
 
 

@@ -51,7 +51,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
 def _fault(message: Any) -> str | None:
     id, payload = message.headers["id"], message.payload
     if not is_job_id(id):
-        return f"its id is not 1 to {LONGEST_ID} characters that can be stored"
+        return f"its id is invalid: expected 1 to {LONGEST_ID} characters without NUL"
     if isinstance(payload, dict) and "args" in payload:
         return None  # Celery reads this form, too (worker.strategy: hybrid_to_proto2)
     return job_fault(payload)
@@ -76,6 +76,6 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
         running = outcomes.of(id)
     if running is None or not isinstance(running, JobRequest) or running.acknowledged:
         return False
-    logger.info("Job %s[%s] still runs here; its message came again and is kept for it", running.name, id)
+    logger.info("Job %s[%s] is still running here; its redelivered message is acknowledged with it", running.name, id)
     running._message, running._on_ack, running._on_reject = message, ack, reject
     return True

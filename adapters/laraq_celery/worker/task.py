@@ -201,7 +201,7 @@ class JobTask(Task):
             except BaseException as error:
                 if ends_process(error):
                     raise
-                logger.exception("The books of job %s[%s] could not be kept", self.name, self.request.id)
+                logger.exception("The outcome of job %s[%s] could not be recorded", self.name, self.request.id)
                 if not again:
                     run.verdict, run.steering, run.handed_over = Fail(error), None, False
         return self._keep_books(run)
@@ -222,7 +222,7 @@ class JobTask(Task):
             if ends_process(error) or isinstance(error, Ignore):
                 raise
             if is_outage(error) or isinstance(error, SoftTimeLimitExceeded):
-                logger.error("Job %s[%s] is given back: %s", self.name, request.id, text_of(error))
+                logger.error("Job %s[%s] returns to its queue: %s", self.name, request.id, text_of(error))
                 time.sleep(STORE_DOWN_PAUSE)
                 raise Reject(error, requeue=True) from error
             logger.exception("Job %s[%s] cannot be started", self.name, request.id)
@@ -287,7 +287,7 @@ class JobTask(Task):
         headers = request.headers or {}
         name = str(headers.get(ORIGINAL, UNKNOWN)) if self.name == UNKNOWN else self.name
         if name == UNKNOWN and CRASH not in headers:
-            raise PayloadError(f"A message for the task {UNKNOWN!r} names no job.")
+            raise PayloadError(f"A message for the task {UNKNOWN!r} does not name a job.")
         # Celery's JSON has taken the marks off moments and the like, and what is kept of a job must be JSON.
         again = self.laraq.codec.untyped.again
         args, fields = tuple(map(again, args)), again(fields)
@@ -324,7 +324,7 @@ class JobTask(Task):
             return max(starts + 1, entry.attempt if entry else 0) - uncounted, payload, crash
         match judged:
             case journal.Finished(entry):
-                detail = "it succeeded, and its worker died while it told what follows"
+                detail = "it succeeded, and its worker died before the follow-up was sent"
                 return entry.attempt - uncounted, payload, Crash("finished", detail)
             case journal.Settled(entry):
                 logger.info("Job %s[%s] was %s already", payload.job, payload.id, entry.state)
@@ -377,7 +377,9 @@ class JobTask(Task):
 
     def _settle_later(self, run: Run, error: BaseException) -> Any:
         """The books could not be kept: a copy of the message asks for it again, without running the job."""
-        logger.error("Job %s[%s] is settled later: %s", self.name, self.request.id, text_of(error))
+        logger.error(
+            "Job %s[%s] could not be recorded and is tried again later: %s", self.name, self.request.id, text_of(error)
+        )
         verdict = run.verdict
         if not isinstance(verdict, Fail):
             return Reject(error, requeue=True)
@@ -410,7 +412,7 @@ class JobTask(Task):
             else:
                 self.laraq.batches.hold(obstacle.batch, [Link(payload)])
         except (StoreError, ValueError) as error:
-            logger.warning("Job %s[%s] cannot be parked and goes back to its queue: %s", self.name, request.id, error)
+            logger.warning("Job %s[%s] cannot be parked and returns to its queue: %s", self.name, request.id, error)
             return False
         return True
 
@@ -462,7 +464,12 @@ class JobTask(Task):
             self.laraq.run_journal.end(delivery.payload.run_key, delivery.start, state, known=known)
         except StoreError as error:
             # The outcome stands; at worst a lost acknowledgement starts the job once more.
-            logger.warning("Job %s[%s]: its end could not be noted: %s", self.name, delivery.payload.id, error)
+            logger.warning(
+                "Job %s[%s]: its end could not be recorded in the run journal: %s",
+                self.name,
+                delivery.payload.id,
+                error,
+            )
 
 
 class UnknownJobTask(JobTask):

@@ -131,7 +131,7 @@ class Codec:
     def _unseal(self, payload: Payload) -> Mapping[str, Any]:
         """What is encrypted in the message, which then says nothing beside it."""
         if payload.fields.keys() != {CIPHER} or payload.args:
-            raise TamperedPayloadError(f"Job {payload.job} is encrypted, and its message has fields that are not.")
+            raise TamperedPayloadError(f"Job {payload.job} is encrypted, but its message has plain fields.")
         try:
             fields = self._keys.unseal(str(payload.fields[CIPHER]), str(payload))
         except ConfigurationError as error:
@@ -167,7 +167,7 @@ def _told(error: Exception, discreet: bool) -> str:
         return "its fields do not fit"
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     wrong = dict.fromkeys(f"{one['loc'][0]} ({one['type']})" if one["loc"] else one["type"] for one in errors)
-    return f"these fields do not fit: {', '.join(wrong)}"
+    return f"invalid fields: {', '.join(wrong)}"
 
 
 #: What to do about an error of pydantic's, by its type.

@@ -106,8 +106,8 @@ class PydanticFields:
         if not job.encrypted:
             if self._secrets:
                 raise JobDefinitionError(
-                    f"{self._secrets[0]} travels in encrypted jobs only, because everybody can read the others: say"
-                    " encrypted = True in the class."
+                    f"{self._secrets[0]} travels in encrypted jobs only, because anyone who can read the queue can read"
+                    " the others: set encrypted = True on the class."
                 )
             sender = self._sender
         else:
@@ -171,7 +171,7 @@ class PydanticFields:
 
     def _refused(self, name: str | None, what: str, remedy: str) -> InvalidJobError:
         job = self._cls.job_name()
-        field = "" if name is None else f" field {name!r} would not arrive as it is:"
+        field = "" if name is None else f" field {name!r} would not arrive unchanged:"
         return InvalidJobError(job, f"{job}:{field} {what}. {remedy}".rstrip())
 
     def _remedy(self, name: str | None, found: Difference | None = None, error: Exception | None = None) -> str:
@@ -185,7 +185,7 @@ class PydanticFields:
         if found is not None and type(found.arrived) in type(found.sent).__mro__[1:-1]:
             return f"Annotate it with {type(found.sent).__name__}."
         if self._coded:
-            return "Validators and __post_init__ run in both processes: they must leave alone what they have made."
+            return "Validators and __post_init__ run in both processes: applying them twice must give the same value."
         if found is not None and hasattr(found.sent, "utcoffset"):
             return "Send it in UTC: value.astimezone(UTC)."
         return "Annotate it with a type that only this value fits, or send it as text or bytes."

@@ -109,7 +109,7 @@ class Untyped:
             try:
                 return self.unmark(loaded)
             except Exception as error:
-                raise ValueError(f"{loaded!r} is no value of Celery's JSON: {error}") from None
+                raise ValueError(f"{loaded!r} is not a value of Celery's JSON: {error}") from None
         return value
 
     def again(self, value: Any) -> Any:

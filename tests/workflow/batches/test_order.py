@@ -270,7 +270,7 @@ def test_the_reconciler_tells_a_failure_whose_worker_died(line: Line) -> None:
     for _ in range(2):
         line.laraq.batches.reconcile()
     line.work()
-    assert log[3] == "catch A job of the batch failed, and its worker died before it told the error"
+    assert log[3] == "catch A job of the batch failed, and its worker died before it reported the error"
     assert log[4:] == ["finally"]
     line.laraq.batches.failed(payload, ValueError("after all"))
     line.work()

@@ -37,7 +37,7 @@ def test_the_reconciler_cancels_what_a_dead_sender_left_half_sent(
     service.delete = delete  # type: ignore[method-assign] # it is back
     service.reconcile()
     [batch] = service.all()
-    assert "whoever sent its jobs died in the middle" in caplog.text
+    assert "is cancelled: the process that was sending its jobs died" in caplog.text
     assert batch.cancelled
     assert counts(batch) == (0, 0, 0, True), "none of its jobs has run yet"
     line.work()

@@ -46,7 +46,7 @@ class Delays:
         """Why there is no store."""
         if not self._broker_knows_none:
             return "Celery has RabbitMQ keep those for quorum queues"
-        return "no store is named that all processes share: set laraq_store"
+        return "no store shared by all processes is configured: set laraq_store"
 
     @cached_property
     def broker(self) -> str:

@@ -69,5 +69,5 @@ class Housekeeping(StartStopStep):
                 self._prune_at = time.monotonic() + PRUNE * random.uniform(0.5, 1.5)  # noqa: S311 # no secret
                 laraq.store.journal.prune(JOURNAL_KEPT)
         except LaraqError as error:
-            logger.warning("The run journal was not tidied up, trying again: %s", error)
+            logger.warning("Old records of the run journal could not be removed, trying again: %s", error)
         return False

@@ -63,7 +63,7 @@ class ParkedJobs(StartStopStep):
         except LaraqError as error:
             if str(error) != self._said:
                 self._said = str(error)
-                logger.warning("Parked jobs wait longer: %s", error)
+                logger.warning("Parked jobs could not be looked up, trying again: %s", error)
             left = STORE_DOWN
         self._wait = NOBODY_WAITS if left is None else min(left, LOOK)
         return False

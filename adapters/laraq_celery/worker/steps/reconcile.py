@@ -39,6 +39,6 @@ class Reconcile(StartStopStep):
         try:
             consumer.app.laraq.batches.reconcile()
         except LaraqError as error:
-            logger.warning("Batches were not looked after, trying again: %s", error)
+            logger.warning("Unfinished batches could not be checked, trying again: %s", error)
         pause = OVERDUE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 # no secret
         self._entry = consumer.timer.call_after(pause, self._look, (consumer,))

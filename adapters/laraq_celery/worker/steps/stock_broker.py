@@ -79,7 +79,7 @@ class StockBroker(StartStopStep):
         self._beat(Heartbeat(leases.beat, leases.wait))
         return (
             f"leases of {leases.timeout:g} s are renewed while this worker lives,"
-            f" and what dead workers held is looked for every {leases.interval:g} s"
+            f" and messages of dead workers are looked for when a lease expires"
         )
 
     def _move_delayed(self, consumer: Any) -> str:
