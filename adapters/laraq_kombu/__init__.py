@@ -1,17 +1,31 @@
-"""The transport core: what every broker of laraq's own does the same way, whatever its store."""
+"""The transport core: what every broker of laraq's own does the same way, whatever its store.
 
-from laraq_kombu.body import open_body
+`channel` and `transport` are kombu's sides of it and are imported by name; this module brings what also those need who
+know no kombu.
+"""
+
 from laraq_kombu.credit import BATCH, credit
-from laraq_kombu.deliveries import Deliveries
-from laraq_kombu.draining import PAGE, drain
-from laraq_kombu.feed import Appetite, Ask, Feed, Polling
+from laraq_kombu.feed import Appetite, Ask, Feed
 from laraq_kombu.heartbeat import Heartbeat
 from laraq_kombu.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
-from laraq_kombu.lease import FOREVER, Lease, lease_seconds
+from laraq_kombu.lease import FOREVER, RETRY_AFTER, Lease, lease_seconds
 from laraq_kombu.ledger import ACK_LINGER, Ledger
 from laraq_kombu.once import REMEMBERED, SLOTS, DeliveryTag, Put, new_put, put_of
-from laraq_kombu.presence import Presence
-from laraq_kombu.store import Job, Posting, QueueCount, Queues, Reservations, Route, Routes, Taken
+from laraq_kombu.presence import Presence, presence_of
+from laraq_kombu.store import (
+    Bindings,
+    BrokerStore,
+    Job,
+    JobStore,
+    Polling,
+    Posting,
+    QueueCount,
+    Queues,
+    Reservations,
+    Route,
+    Taken,
+    WakeUp,
+)
 from laraq_kombu.turns import Turns
 from laraq_kombu.undecodable import UNDECODABLE, raw, undecodable
 
@@ -21,18 +35,20 @@ __all__ = [
     "FOREVER",
     "HINT_INTERVAL",
     "HINT_WINDOW",
-    "PAGE",
     "REMEMBERED",
+    "RETRY_AFTER",
     "SLOTS",
     "UNDECODABLE",
     "Appetite",
     "Ask",
-    "Deliveries",
+    "Bindings",
+    "BrokerStore",
     "DeliveryTag",
     "Feed",
     "Heartbeat",
     "HintThrottle",
     "Job",
+    "JobStore",
     "Lease",
     "Ledger",
     "Polling",
@@ -43,14 +59,13 @@ __all__ = [
     "Queues",
     "Reservations",
     "Route",
-    "Routes",
     "Taken",
     "Turns",
+    "WakeUp",
     "credit",
-    "drain",
     "lease_seconds",
     "new_put",
-    "open_body",
+    "presence_of",
     "put_of",
     "raw",
     "undecodable",

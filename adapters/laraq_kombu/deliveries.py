@@ -7,13 +7,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from kombu.transport import virtual
+
 from laraq_kombu import running
 from laraq_kombu.fate import Fate
 from laraq_kombu.ledger import Ledger
 
 
-class LeasingChannel(Protocol):
-    """The channel of a transport on this core."""
+class Settling(Protocol):
+    """What of a channel is needed."""
 
     ledger: Ledger
 
@@ -27,8 +29,8 @@ class LeasingChannel(Protocol):
         """A delivery was settled."""
 
 
-class Deliveries:
-    """To be put before kombu's QoS among the bases of a channel's.
+class Deliveries(virtual.QoS):
+    """A channel's QoS, to be put before another one of kombu's among the bases.
 
     It counts for the prefetch limit; who renews and acknowledges is the ledger, which outlives the channel. kombu's
     own restores everything delivered when a channel closes, running jobs included, and writes what it cannot restore
@@ -37,7 +39,7 @@ class Deliveries:
 
     channel: Any
 
-    def __init__(self, channel: LeasingChannel, prefetch_count: int = 0) -> None:
+    def __init__(self, channel: Settling, prefetch_count: int = 0) -> None:
         # Not the inherited one: it registers a restore at interpreter exit.
         self.channel = channel
         self.prefetch_count = prefetch_count

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from laraq_kombu.credit import LINGER, credit
 from laraq_kombu.lease import Lease
 from laraq_kombu.ledger import Ledger
-from laraq_kombu.store import Taken
+from laraq_kombu.store import Polling, Taken
 
 
 class Appetite(StrEnum):
@@ -27,17 +26,6 @@ class Ask(NamedTuple):
 
     acks: Sequence[Lease]
     limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Polling:
-    """How often to look although nothing was heard. Seconds."""
-
-    first: float
-    #: The pause doubles from `first` up to here while nothing is found.
-    most: float
-    #: A producer may leave out hints for this long after one; a worker looks again once it has passed.
-    hint_window: float = 0.0
 
 
 class Feed:

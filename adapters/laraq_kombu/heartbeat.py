@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 
 from laraq.errors import StoreError
-from laraq.process.forks import busy
+from laraq.process.forks import after_fork, busy
 
 logger = logging.getLogger(__name__)
 
@@ -138,5 +137,4 @@ def _start_over() -> None:
     _timer = _Timer()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+after_fork(_start_over)

@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 
 from laraq.errors import ConfigurationError
 
+#: Seconds a reserved job may stay silent before it is handed out again, unless something else is said (Laravel's
+#: `retry_after`).
+RETRY_AFTER = 90.0
+
 #: Seconds of a lease that never ends by itself: a hundred years.
 FOREVER = 100 * 365 * 24 * 3600.0
 

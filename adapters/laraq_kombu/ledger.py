@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from laraq.process.forks import after_fork
 from laraq_kombu.credit import BATCH
 from laraq_kombu.lease import Lease
 
@@ -29,7 +28,7 @@ class Ledger:
         self.max_lease = max_lease
         self._clock = clock
         self._reset()
-        _ledgers.add(self)
+        after_fork(self._reset)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -101,15 +100,3 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._held) + len(self._owed)
-
-
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-
-
-def _forget_parents_leases() -> None:
-    for ledger in _ledgers:
-        ledger._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents_leases)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from laraq.process.forks import after_fork
 
 #: Puts that a store remembers of each writer.
 SLOTS = 1024
@@ -66,6 +67,4 @@ def _start() -> None:
 _writer: int
 _numbers: itertools.count[int]
 _start()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start)
+after_fork(_start)

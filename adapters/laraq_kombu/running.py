@@ -6,13 +6,13 @@ its worker runs, the module is loaded.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from functools import partial
 from typing import Any
 
+from laraq.process.forks import after_fork
 from laraq_kombu.fate import Fate, Place, fate
 
 #: By delivery tag, what Celery made of each delivery that is not settled: its request, None before there is one.
@@ -37,8 +37,7 @@ def _forget() -> None:
     _last.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)
 
 
 class _LeftAlone:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from laraq_kombu.lease import Lease
@@ -31,7 +32,8 @@ class Posting(NamedTuple):
     """A job on its way into a queue."""
 
     queue: str
-    payload: str
+    #: Bytes only for a store that takes text in either form.
+    payload: str | bytes
     #: 0 to 9; within a queue the higher one is reserved first.
     priority: int = 0
     #: Seconds.
@@ -59,6 +61,30 @@ class Route(NamedTuple):
     #: The regular expression a topic exchange matches with, "" for other exchanges.
     pattern: str
     queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How often to look although nothing was heard. Seconds."""
+
+    first: float
+    #: The pause doubles from `first` up to here while nothing is found.
+    most: float
+    #: A producer may leave out hints for this long after one; a worker looks again once it has passed.
+    hint_window: float = 0.0
+
+
+class WakeUp(Protocol):
+    """Something to wait on. Hints are only hints: they may be missing, late or about nothing."""
+
+    def fileno(self) -> int:
+        """Readable when there are hints."""
+
+    def drain(self) -> Collection[str] | None:
+        """The queues hinted at since the last call; None when it may be any."""
+
+    def close(self) -> None:
+        """Stop listening."""
 
 
 class Reservations(Protocol):
@@ -93,8 +119,8 @@ class Queues(Protocol):
         """Drop every job of the queue that nobody has reserved; say how many."""
 
 
-class Routes(Protocol):
-    """Bindings that all processes of a broker share."""
+class Bindings(Protocol):
+    """The routes of a broker, which all its processes share."""
 
     def bind(self, route: Route, expires_in: float | None) -> None:
         """Add the route, or renew it; one with `expires_in` seconds is gone, jobs included, once they pass."""
@@ -110,3 +136,31 @@ class Routes(Protocol):
 
     def sweep(self) -> int:
         """Drop expired routes with the jobs of their queues; say how many routes."""
+
+
+class JobStore(Reservations, Queues, Protocol):
+    """The jobs of a broker. What is named here is all that a broker of another kind has to bring along."""
+
+    #: Seconds a reserved job may stay silent before it is handed out again.
+    retry_after: float
+
+    def close(self) -> None:
+        """Close the connections of this process; the next call opens them again."""
+
+
+class BrokerStore(JobStore, Protocol):
+    """A store which a `StoreTransport` can ask while its worker waits. Whoever derives from it may leave these out."""
+
+    #: How often to look for jobs.
+    polling: Polling = Polling(0.05, 1.0)
+    #: Whether acknowledging costs nothing beside a reservation. Where it costs a round trip of its own, owed
+    #: acknowledgements wait for each other.
+    acks_ride_along: bool = False
+
+    def connect(self) -> None:
+        """Prove that the broker answers, or raise StoreError or ConfigurationError."""
+        return  # without it the first question will tell
+
+    def listen(self) -> WakeUp | None:
+        """Start hearing of new jobs; None when the broker has no way to tell."""
+        return None

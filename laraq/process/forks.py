@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from weakref import WeakSet
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 #: Seconds for which a fork waits until the other threads have nothing under way.
 PATIENCE = 2.0
@@ -79,8 +82,25 @@ def _free_locks() -> None:
         lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
 
 
+_resets: WeakKeyDictionary[Any, Callable[[Any], object]] = WeakKeyDictionary()
+
+
+def after_fork(reset: Callable[[], object]) -> None:
+    """Have a forked child call it first. A method is forgotten with its object, which can have one."""
+    if isinstance(reset, MethodType):
+        _resets[reset.__self__] = reset.__func__
+    elif hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=reset)
+
+
+def _reset_all() -> None:
+    for owner, reset in list(_resets.items()):
+        reset(owner)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=busy.before_fork, after_in_parent=busy.after_fork_in_parent, after_in_child=busy.after_fork_in_child
     )
-    os.register_at_fork(after_in_child=_free_locks)
+after_fork(_free_locks)
+after_fork(_reset_all)

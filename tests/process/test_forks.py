@@ -70,3 +70,25 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
     assert Child(take).wait() == 0
     assert lock.locked()
     over.set()
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.mine = True
+        forks.after_fork(self.leave)
+
+    def leave(self) -> None:
+        self.mine = False
+
+
+def test_what_belongs_to_a_parent_is_left_to_it_for_as_long_as_somebody_has_it() -> None:
+    before = len(forks._resets)
+    first, second = Kept(), Kept()
+    del second
+
+    def look() -> None:
+        assert not first.mine
+
+    assert Child(look).wait() == 0
+    assert first.mine
+    assert len(forks._resets) == before + 1

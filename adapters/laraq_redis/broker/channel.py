@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -20,63 +19,56 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from laraq.errors import StoreError
-from laraq_kombu import UNDECODABLE, DeliveryTag, Job, Lease, Ledger, Posting, put_of, undecodable
+from laraq_kombu import DeliveryTag, Job, Lease, Posting, Presence, presence_of, put_of
+from laraq_kombu.channel import Carrier, LeasingChannel
+from laraq_kombu.envelope import seconds_to_wait
 from laraq_redis.broker.browser import KeyBrowser
-from laraq_redis.broker.envelope import is_sent_again, seconds_to_wait, undated, unseal, without_eta
-from laraq_redis.broker.intake import Intake
-from laraq_redis.broker.keys import Keys
-from laraq_redis.broker.presence import RedisPresence, presence
-from laraq_redis.broker.qos import LeaseQoS
+from laraq_redis.broker.envelope import is_sent_again, undated, without_eta
+from laraq_redis.broker.intake import RedisIntake
+from laraq_redis.broker.keys import BrokerKeys
+from laraq_redis.broker.qos import RedisDeliveries
 from laraq_redis.broker.restore import Restored, restore
-from laraq_redis.broker.store import MOST_URGENT, Entry, RedisQueues
+from laraq_redis.broker.store import MOST_URGENT, RedisQueues
 from laraq_redis.client.direct import direct
-
-if TYPE_CHECKING:
-    from laraq_redis.broker.publishing import PublishBatch
-    from laraq_redis.broker.transport import Transport
-
-logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for what stock workers on this Redis left unacknowledged.
 SWEEP_INTERVAL = 60.0
 
 
-class Channel(kombu_redis.Channel):
+class RedisCarrier(Carrier, Protocol):
+    """What of its transport a channel needs."""
+
+    retry_after: float
+    poll: float | None
+    presences: set[Presence[RedisQueues]]
+
+    def hold_back(self) -> None:
+        """In a worker, which tries again at once: wait, for the server says no."""
+
+
+class Channel(LeasingChannel, kombu_redis.Channel):
     """Publishing, fan-out, bindings, Sentinel and TLS are kombu's. Of consuming only fan-out is."""
 
-    QoS = LeaseQoS
-    connection: Transport
-    qos: LeaseQoS
+    QoS = RedisDeliveries
+    connection: RedisCarrier
+    qos: RedisDeliveries
+    intake: RedisIntake | None
+    presence: Presence[RedisQueues]
+    usual_priority = MOST_URGENT
 
-    def __init__(self, connection: Transport, **kwargs: Any) -> None:
-        self._intake: Intake | None = None
-        #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
-        #: aside in a queue. A worker that keeps such messages sets it.
-        self.delivers_undecodable = False
+    def __init__(self, connection: RedisCarrier, **kwargs: Any) -> None:
         #: Leases of jobs that stock producers put into their list before they are due, with the seconds to wait and
         #: what is to wait.
         self._early: list[tuple[Lease, float, str]] = []
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
         super().__init__(connection, **kwargs)
-        self.keys = Keys(self.global_keyprefix, self.sep, self.priority_steps)
+        self.keys = BrokerKeys(self.global_keyprefix, self.sep, self.priority_steps)
         name = f"{connection.client.as_uri(include_password=True)} {self.global_keyprefix}"
-        self.presence: RedisPresence = presence(name, self._open_queues, connection.client.transport_options)
-        self.ledger: Ledger = self.presence.ledger
+        self.presence = presence_of(name, lambda: Presence(self._open_queues(), connection.client.transport_options))
+        self.ledger = self.presence.ledger
         connection.presences.add(self.presence)
 
     # Connections
-
-    @property
-    def open_transport(self) -> Transport:
-        """The transport; StoreError once kombu has closed the channel, upon which it connects anew."""
-        if self.connection is None:
-            raise StoreError("The connection to the Redis broker was closed, and this channel of it with it.")
-        return self.connection
-
-    @property
-    def state(self) -> Any:
-        """Exchanges and bindings as kombu keeps them."""
-        return self.open_transport.state
 
     def _get_pool(self, *args: Any, **kwargs: Any) -> Any:
         self.open_transport  # noqa: B018 - a closed channel opens no connections
@@ -92,9 +84,13 @@ class Channel(kombu_redis.Channel):
         return self._create_client()
 
     @cached_property
-    def queues(self) -> RedisQueues:
+    def store(self) -> RedisQueues:
         """The broker's jobs over this channel's own connections."""
         return RedisQueues(_client(self.pool), self.keys, self.open_transport.retry_after)
+
+    @property
+    def reservations(self) -> RedisQueues:
+        return self.presence.store
 
     def _open_queues(self) -> RedisQueues:
         sentinels = getattr(self, "_sentinel_manager", None)  # kombu has it since 5.7
@@ -106,9 +102,9 @@ class Channel(kombu_redis.Channel):
 
     def _disconnect_pools(self) -> None:
         super()._disconnect_pools()
-        if (queues := self.__dict__.get("queues")) is not None:
-            direct(queues.client).close()
-        for cached in ("_commands", "queues"):
+        if (store := self.__dict__.get("store")) is not None:
+            direct(store.client).close()
+        for cached in ("_commands", "store"):
             self.__dict__.pop(cached, None)
 
     # Publishing
@@ -117,13 +113,8 @@ class Channel(kombu_redis.Channel):
     def keeps_delayed(self) -> bool:
         """Whether a message with an ETA waits in a place of its own; one that is due goes on the list of stock kombu,
         which `laraq_celery.sending.redis_lists` does without asking."""
-        return self.open_transport.native_delay
-
-    def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
-        properties = message["properties"]
-        known = properties.get("delivery_tag")
-        super()._inplace_augment_message(message, exchange, routing_key)
-        DeliveryTag.keep(properties, known)
+        keeps: bool = self.open_transport.native_delay
+        return keeps
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         delay = 0.0
@@ -134,39 +125,40 @@ class Channel(kombu_redis.Channel):
             # Replies, whose time is to be set anew with each.
             super()._put(queue, message, **kwargs)
             return
-        entry = Entry(dumps(message), self.keys.level(self._get_message_priority(message)), delay)
+        posting = Posting(queue, dumps(message), MOST_URGENT - self._get_message_priority(message), delay)
         if (batch := kwargs.get("_publish_batch")) is not None:
-            batch.put(queue, entry)
+            batch.put(posting)
         else:
-            self._put_one(queue, entry, message)
+            self._put_one(posting, message)
 
-    def _put_one(self, queue: str, entry: Entry, message: dict[str, Any]) -> None:
-        put = put_of(message, queue)
+    def _put_one(self, posting: Posting, message: dict[str, Any]) -> None:
+        put = put_of(message, posting.queue)
         try:
-            self.queues.put_entries(queue, [entry], put)
+            self.store.put([posting], put)
         except StoreError as error:
             # A job that goes back takes the place of its own earlier message, which is about to be acknowledged.
             if not is_sent_again(message) or not isinstance(error.__cause__, OutOfMemoryError):
                 raise
-            self.queues.put_entries(queue, [entry], put, even_when_full=True)
+            self.store.put([posting], put, even_when_full=True)
 
     def put_due(self, jobs: Mapping[tuple[str, int], Sequence[str | bytes]], tag: str | None = None) -> None:
         """Put messages that are due, by queue and priority, all in one round trip; `tag` is that of a single one.
         `laraq_celery.sending.redis_lists` would push them itself if this were not here."""
-        lists = {(queue, self.keys.level(priority)): payloads for (queue, priority), payloads in jobs.items()}
         if not isinstance(tag, DeliveryTag):
-            self.queues.push(lists)
+            self.store.push(
+                {(queue, self.keys.level(priority)): payloads for (queue, priority), payloads in jobs.items()}
+            )
             return
-        for (queue, level), payloads in lists.items():
-            self.queues.put_entries(queue, [Entry(payload, level) for payload in payloads], tag.put(queue))
+        for (queue, priority), payloads in jobs.items():
+            self.store.put([Posting(queue, payload, MOST_URGENT - priority) for payload in payloads], tag.put(queue))
 
     if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; whoever publishes looks for the method
 
-        def create_publish_batch(self, max_size: int) -> PublishBatch:
+        def create_publish_batch(self, max_size: int) -> kombu_redis.PublishBatch:
             """What `Producer.batch()` collects messages in."""
-            from laraq_redis.broker.publishing import PublishBatch
+            from laraq_redis.broker.publishing import RedisPublishBatch
 
-            return PublishBatch(self, max_size)
+            return RedisPublishBatch(self, max_size)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         """A server that takes no writes for now need not be told what it knows, or what fan-out does without."""
@@ -185,26 +177,19 @@ class Channel(kombu_redis.Channel):
     # Queues
 
     def browser(self) -> KeyBrowser:
-        """Looks into the queues without taking anything; `laraq_celery.stock` asks every channel for it."""
-        return KeyBrowser(self.queues)
+        """Looks into the queues without taking anything."""
+        return KeyBrowser(self.store)
 
     def restore(self, queues: Sequence[str] = ()) -> list[Restored]:
         """Put delayed and reserved jobs on the lists stock kombu reads, before a roll-back; see restore.py."""
-        return restore(self.queues, queues)
-
-    def _size(self, queue: str) -> int:
-        """Every job of the queue: pending, delayed and reserved."""
-        return self.queues.count(queue).total
+        return restore(self.store, queues)
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return self._size(queue) > 0
 
-    def _purge(self, queue: str) -> int:
-        return self.queues.purge(queue)
-
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
         super()._delete(queue, *args, **kwargs)
-        self.queues.clear(queue)
+        self.store.clear(queue)
 
     # Consuming
 
@@ -213,138 +198,50 @@ class Channel(kombu_redis.Channel):
         """The queues on which kombu's poller is to wait with BRPOP."""
         return []
 
-    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
-        transport = self.open_transport
-        super().basic_consume(queue, no_ack, *args, **kwargs)
-        if queue not in self.active_fanout_queues:
-            if self._intake is None:
-                self._intake = Intake(
-                    self.presence.queues,
-                    self.ledger,
-                    self.qos,
-                    self._deliver,
-                    poll=transport.poll,
-                    patience=self.health_check_interval or 0.0,
-                )
-            self._intake.add(queue, leased=not no_ack)
-        transport.start_consuming(self)
+    def _takes(self, queue: str) -> bool:
+        return queue not in self.active_fanout_queues
 
-    def _basic_cancel(self, consumer_tag: str) -> None:
-        queue = self._tag_to_queue.get(consumer_tag)
-        super()._basic_cancel(consumer_tag)
-        if self._intake is not None and queue is not None and queue not in self._active_queues:
-            self._intake.remove(queue)
-
-    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
-        super().basic_qos(prefetch_size, prefetch_count, apply_global)
-        if self.connection is not None:
-            self.connection.turns.poke()
+    def _open_intake(self) -> RedisIntake:
+        return RedisIntake(
+            self.reservations,
+            self.ledger,
+            self.qos,
+            self._deliver,
+            poll=self.open_transport.poll,
+            patience=self.health_check_interval or 0.0,
+        )
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
-        """One job, or None; without `no_ack` it is leased like a consumed one."""
-        queues, _ = self.presence.queues, self.open_transport
-        taken = queues.take([queue], 1) if no_ack else queues.step((), [queue], 1)
-        for job in taken.jobs:
-            if not no_ack:
-                self.ledger.hold([job.lease])
-            raw = self._open(job, leased=not no_ack)
-            if raw is not None:
-                message = self.Message(raw, channel=self)
-                if not no_ack:
-                    self.qos.append(message, job.lease.tag)
-                return message
+        message = super().basic_get(queue, no_ack, **kwargs)
         self._put_off_early()
-        return None
-
-    def on_settled(self) -> None:
-        """A delivery was settled: there is credit again, and an acknowledgement to send."""
-        if self._intake is not None:
-            self._intake.settled()
-        if self.connection is not None:
-            self.connection.turns.reconsider()
+        return message
 
     def sockets(self) -> list[socket.socket]:
         """What becomes readable when there is something to do for `pump`."""
-        return [] if self._intake is None else self._intake.sockets()
+        return [] if self.intake is None else self.intake.sockets()
 
     def pump(self) -> bool:
-        """Take in what there is; whether a consumer got anything."""
-        if self._intake is None or self.closed:
-            return False
-        delivered = self._intake.pump()
+        delivered = super().pump()
         self._put_off_early()
-        if time.monotonic() >= self._sweep_at:
+        if time.monotonic() >= self._sweep_at and not self.closed:
             self._sweep_at = time.monotonic() + SWEEP_INTERVAL
             self.qos.restore_visible(num=self.unacked_restore_limit, interval=1)
         return delivered
 
+    def _open(self, job: Job, leased: bool) -> dict[str, Any] | None:
+        message = super()._open(job, leased)
+        if message is None or not leased or not self.open_transport.native_delay:
+            return message
+        if not (seconds := seconds_to_wait(message)):
+            return message
+        self.ledger.drop(job.lease.tag)
+        self._early.append((job.lease, seconds, undated(job.payload)))
+        return None
+
     def _put_off_early(self) -> None:
         if self._early:
             early, self._early = self._early, []
-            self.presence.queues.postpone(early, counted=False)
-
-    def wait(self) -> float | None:
-        """Seconds until `pump` may have work though nothing is readable; None: only after an event."""
-        return None if self._intake is None or self.closed else self._intake.wait()
-
-    def _deliver(self, job: Job, leased: bool) -> bool:
-        if self.closed or job.lease.queue not in self._active_queues:  # cancelled while the job was under way
-            if leased:
-                self.release([job.lease.tag], counted=False)
-            else:
-                self.presence.queues.put([Posting(job.lease.queue, job.payload, MOST_URGENT)])
-            return False
-        raw = self._open(job, leased)
-        if raw is None:
-            return False
-        self.connection._deliver(raw, job.lease.queue)
-        return True
-
-    def _open(self, job: Job, leased: bool) -> dict[str, Any] | None:
-        """The message; None when there is none in it, or when it is for later."""
-        try:
-            raw = unseal(job)
-        except ValueError as error:
-            lease = job.lease
-            if self.delivers_undecodable and leased:
-                logger.error("Item %s of queue %r holds %s", lease.id, lease.queue, error)
-                return undecodable(job)
-            logger.error("Item %s of queue %r holds %s; moved to queue %r", lease.id, lease.queue, error, UNDECODABLE)
-            self.queues.put([Posting(UNDECODABLE, job.payload, MOST_URGENT)])
-            if leased:
-                self.ledger.settle(lease.tag)
-            return None
-        if leased and self.open_transport.native_delay and (seconds := seconds_to_wait(raw)):
-            self.ledger.drop(job.lease.tag)
-            self._early.append((job.lease, seconds, undated(job.payload)))
-            return None
-        return raw
-
-    # Giving back
-
-    def give_back(self, tag: str) -> None:
-        """Requeue one delivery, its attempt used."""
-        self.release([tag], counted=True)
-
-    def release(self, tags: Sequence[str], *, counted: bool) -> None:
-        """Give leases back; where Redis is out of reach they run out by themselves."""
-        leases = [lease for tag in tags if (lease := self.ledger.drop(tag)) is not None]
-        if not leases:
-            return
-        try:
-            self.presence.queues.release(leases, counted=counted)
-        except StoreError as error:
-            logger.warning(
-                "%s job(s) could not be given back and come back when their lease ends: %s", len(leases), error
-            )
-
-    def close(self) -> None:
-        """Stop consuming and give back what did not start."""
-        if not self.closed:
-            if self._intake is not None:
-                self.release([job.lease.tag for job in self._intake.close()], counted=False)
-            self.connection.stop_consuming(self)
-        super().close()
+            self.reservations.postpone(early, counted=False)
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):

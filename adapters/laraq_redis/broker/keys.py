@@ -27,7 +27,7 @@ class QueueKeys(NamedTuple):
         return [self.reserved, self.delayed, self.jobs, self.state, *self.lists]
 
 
-class Keys:
+class BrokerKeys:
     """Names of keys, as the options of the transport say."""
 
     def __init__(self, prefix: str = "", sep: str = "\x06\x16", steps: Sequence[int] = (0, 3, 6, 9)) -> None:

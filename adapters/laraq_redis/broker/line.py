@@ -1,4 +1,4 @@
-"""Line: a connection to Redis over which a script is asked without waiting for the answer."""
+"""ScriptLine: a connection to Redis over which a script is asked without waiting for the answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from redis.exceptions import NoScriptError, RedisError
 
 from laraq.errors import StoreError
 from laraq_redis.broker.connections import connect
-from laraq_redis.broker.scripts import Script
+from laraq_redis.broker.scripts import LuaFile
 from laraq_redis.client.connection import store_errors
 
 
-class Line:
+class ScriptLine:
     """Answers come in the order of the questions. An error closes the connection; the next question opens another."""
 
-    def __init__(self, pool: ConnectionPool, script: Script, label: str, patience: float) -> None:
+    def __init__(self, pool: ConnectionPool, script: LuaFile, label: str, patience: float) -> None:
         """`patience`: seconds of silence after a question after which the server counts as gone; 0 for never."""
         self._pool = pool
         self._script = script

@@ -1,4 +1,4 @@
-"""LeaseQoS: the core's deliveries as kombu's Redis channel wants them."""
+"""RedisDeliveries: a channel's deliveries, and those of stock workers on the same queues."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -6,23 +6,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
-from laraq_kombu import Deliveries
-
-if TYPE_CHECKING:
-    from laraq_redis.broker.channel import Channel
+from laraq_kombu.deliveries import Deliveries, Settling
 
 logger = logging.getLogger(__name__)
 
 
-class LeaseQoS(Deliveries, kombu_redis.QoS):  # type: ignore[misc]  # kombu's restore_unacked takes a client
+class RedisDeliveries(Deliveries, kombu_redis.QoS):  # type: ignore[misc]  # kombu's restore_unacked takes a client
     """Of kombu's only `restore_visible` is left: it puts back what stock workers on the same queues left unacked."""
 
-    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
+    def __init__(self, channel: Settling, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
         self._vrestore_count = 0
 

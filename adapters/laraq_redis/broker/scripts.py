@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 
-class Script(NamedTuple):
+class LuaFile(NamedTuple):
     """A Lua script."""
 
     text: str
@@ -17,8 +17,8 @@ class Script(NamedTuple):
 
 
 @cache
-def load(name: str, *functions: str) -> Script:
+def load(name: str, *functions: str) -> LuaFile:
     """`lua/<name>.lua` behind `lua/<function>.lua` for each of `functions`."""
     folder = files("laraq_redis.broker").joinpath("lua")
     text = "".join(folder.joinpath(f"{file}.lua").read_text(encoding="utf-8") for file in (*functions, name))
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return LuaFile(text, sha1(text.encode(), usedforsecurity=False).hexdigest())

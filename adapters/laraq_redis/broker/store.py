@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -12,8 +12,8 @@ from redis.retry import Retry
 
 from laraq_kombu import REMEMBERED, Job, Lease, Posting, Put, QueueCount, Taken, new_put, raw
 from laraq_redis.broker.connections import connect
-from laraq_redis.broker.keys import Keys
-from laraq_redis.broker.scripts import Script, load
+from laraq_redis.broker.keys import BrokerKeys
+from laraq_redis.broker.scripts import LuaFile, load
 from laraq_redis.client.connection import label, store_errors
 from laraq_redis.client.direct import direct
 
@@ -29,25 +29,15 @@ _MARK = 4
 Reply: TypeAlias = Sequence[Any]
 
 
-class Entry(NamedTuple):
-    """A job on its way into a queue."""
-
-    payload: str | bytes
-    #: The index of its list.
-    level: int
-    #: Seconds until it goes there.
-    delay: float = 0.0
-
-
 class RedisQueues:
-    """Implements `Reservations` and `Queues` over scripts, each one atomic step by the server's clock.
+    """A `JobStore` over scripts, each one atomic step by the server's clock.
 
     Once handed out, a job keeps its id and its place in the keys of its queue until it is acknowledged or given
     back: the end of a lease moves nothing. Ids are made of the server's clock, never given twice, so that whoever
     acknowledges after a restart that lost the last seconds cannot hit another job.
     """
 
-    def __init__(self, client: Redis, keys: Keys, retry_after: float) -> None:
+    def __init__(self, client: Redis, keys: BrokerKeys, retry_after: float) -> None:
         self.client = client
         self.keys = keys
         self.retry_after = retry_after
@@ -130,25 +120,19 @@ class RedisQueues:
 
     # Queues
 
-    def put(self, postings: Sequence[Posting], put: Put | None = None) -> None:
-        """See `Queues`; one transaction."""
-        queues: dict[str, list[Entry]] = {}
+    def put(self, postings: Sequence[Posting], put: Put | None = None, *, even_when_full: bool = False) -> None:
+        """See `Queues`; one transaction. What makes room soon may exceed the server's memory limit."""
+        queues: dict[str, list[Posting]] = {}
         for posting in postings:
-            level = self.keys.level(MOST_URGENT - posting.priority)
-            queues.setdefault(posting.queue, []).append(Entry(raw(posting.payload), level, posting.delay))
-        if len(queues) == 1:
-            ((queue, entries),) = queues.items()
-            self.put_entries(queue, entries, put or new_put())
+            queues.setdefault(posting.queue, []).append(posting)
+        if len(queues) != 1:
+            with store_errors(self.label), self.client.pipeline(transaction=True) as pipe:
+                for queue, part in queues.items():
+                    pipe.eval(*self.putting(queue, part, new_put()))
+                pipe.execute()
             return
-        with store_errors(self.label), self.client.pipeline(transaction=True) as pipe:
-            for queue, entries in queues.items():
-                pipe.eval(*self.putting(queue, entries, new_put()))
-            pipe.execute()
-
-    def put_entries(self, queue: str, entries: Sequence[Entry], put: Put, *, even_when_full: bool = False) -> None:
-        """Put jobs into one queue, unless this very put was done before; those that make room soon may exceed the
-        server's memory limit."""
-        _, count, *rest = self.putting(queue, entries, put)
+        ((queue, part),) = queues.items()
+        _, count, *rest = self.putting(queue, part, put or new_put())
         keys, arguments = rest[:count], rest[count:]
         if even_when_full:
             self._run(self._put_when_full, keys, arguments)
@@ -156,16 +140,16 @@ class RedisQueues:
         with store_errors(self.label):
             direct(self.client).ask(self._registered_put, keys, arguments)
 
-    def putting(self, queue: str, entries: Sequence[Entry], put: Put) -> tuple[Any, ...]:
-        """Arguments of EVAL for `put_entries`, for pipelines, which cannot load a script in the middle."""
+    def putting(self, queue: str, postings: Sequence[Posting], put: Put) -> tuple[Any, ...]:
+        """Arguments of EVAL for a `put` into one queue, for pipelines, which cannot load a script in the middle."""
         groups: list[Any] = []
         at: tuple[int, int] | None = None
-        for payload, level, delay in entries:
-            wanted = max(int(delay * 1000), 0), level
+        for _, payload, priority, delay in postings:
+            wanted = max(int(delay * 1000), 0), self.keys.level(MOST_URGENT - priority)
             if wanted != at:
                 at, counted = wanted, len(groups) + 2
                 groups += [*wanted, 0]
-            groups.append(payload)
+            groups.append(raw(payload))
             groups[counted] += 1
         keys = self.keys.of(queue)
         return (
@@ -223,7 +207,7 @@ class RedisQueues:
         direct(self.client).close()
         self.client.close()
 
-    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def _run(self, script: LuaFile, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         with store_errors(self.label):
             try:
                 return self.client.evalsha(script.sha, len(keys), *keys, *arguments)

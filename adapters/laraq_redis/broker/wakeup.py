@@ -1,4 +1,4 @@
-"""WakeUp: hears that something came into a queue, from whichever producer, by CLIENT TRACKING."""
+"""ChangeTracking: hears that something came into a queue, from whichever producer, by CLIENT TRACKING."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class UntrackableError(Exception):
     """The server has no CLIENT TRACKING."""
 
 
-class WakeUp:
+class ChangeTracking:
     """A connection of its own, in RESP3: the server pushes a line at the first change of a key that was looked at.
 
     Nothing is popped, so nothing can get lost, and one connection serves any number of queues.

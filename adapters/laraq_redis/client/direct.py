@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, WeakMethod, ref
+from weakref import WeakKeyDictionary, ref
 
 from redis import RedisCluster
 from redis.backoff import NoBackoff
@@ -16,6 +14,7 @@ from redis.commands.core import Script
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from laraq.process.forks import after_fork
 from laraq_redis.client.connection import Client
 from laraq_redis.client.resp import ErrorReply, Reader
 
@@ -35,7 +34,7 @@ class Direct:
     def __init__(self, client: Client) -> None:
         self._client = ref(client)
         self._start()
-        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
+        after_fork(self._start)
 
     def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """What the script answers; text as bytes. Raises redis-py's errors."""
@@ -118,8 +117,3 @@ def connection_for(client: Client, key: str) -> Any:
     # fails has the client to try again. Made without the pool, whose `max_connections` are for those who return them.
     settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
     return pool.connection_class(**{**settings, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
-
-
-def _call(method: WeakMethod[Any]) -> None:
-    if call := method():
-        call()

@@ -1,4 +1,4 @@
-"""Connections: one long-lived driver connection per role, kept apart from a parent's after a fork."""
+"""DriverConnections: one long-lived driver connection per role, kept apart from a parent's after a fork."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from laraq.errors import StoreError
 from laraq.process.forks import busy
 from laraq_sqlalchemy.database.engine import label
 
-#: Connections inherited over a fork. Never closed here: closing would end the parent's session, or touch its
+#: DriverConnections inherited over a fork. Never closed here: closing would end the parent's session, or touch its
 #: locks; dropping the reference would close.
 _inherited: list[Any] = []
 
 
-class Connections:
+class DriverConnections:
     """Opens driver connections through the application's engine, so its URL, events and arguments apply."""
 
     def __init__(self, engine: Engine, prepare: Callable[[Any, str], None], advice: str) -> None:

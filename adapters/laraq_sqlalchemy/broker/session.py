@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amqp.protocol import queue_declare_ok_t
 from kombu.connection import Connection
 from kombu.messaging import Producer
-from sqlalchemy import BigInteger, ColumnElement, cast, event, func, literal
+from sqlalchemy import ColumnElement, event
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, registry
 
 from laraq.errors import ConfigurationError
 from laraq_kombu import Posting
-from laraq_sqlalchemy.broker.channel import Channel
+from laraq_kombu.routing import RoutingCarrier, RoutingChannel
+from laraq_sqlalchemy.broker.aliases import ALIAS
+from laraq_sqlalchemy.broker.store import TableStore
 from laraq_sqlalchemy.broker.tables import jobs
-from laraq_sqlalchemy.broker.transport import ALIAS, Transport
+from laraq_sqlalchemy.database.clock import now
 from laraq_sqlalchemy.database.engine import label
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
 #: Where a session keeps which queues to wake once it commits.
 _WAKE = "laraq_wake"
+
+
+class TableCarrier(RoutingCarrier, Protocol):
+    """What is needed of the broker's transport."""
+
+    store: TableStore
 
 
 class JobRow:
@@ -47,17 +55,19 @@ class JobRow:
 registry().map_imperatively(JobRow, jobs, eager_defaults=False)
 
 
-class SessionChannel(Channel):
+class SessionChannel(RoutingChannel):
     """A channel that publishes into a session and does nothing else: it opens no connection to the broker, since
     with SQLite that connection would wait for the very transaction it is used in."""
 
     supports_batch_publish = False  # a batch is written over the broker's own connection; the session has its own
 
-    def __init__(self, connection: Transport, session: Session) -> None:
+    connection: TableCarrier
+
+    def __init__(self, connection: TableCarrier, session: Session) -> None:
         super().__init__(connection)
         self._session = session
         bind = session.get_bind(JobRow)
-        self._now = _now(bind.dialect.name)
+        self._now = now(bind.dialect.name)
 
     def _get_free_channel_id(self) -> int:
         return 0  # never opened, so never closed: it must not use up the numbers of the connection
@@ -104,10 +114,10 @@ def session_producer(app: Celery, session: Session | AsyncSession | Any) -> Prod
 
 
 #: One for each app: waking workers may take a connection to the database, which is worth keeping.
-_transports: weakref.WeakKeyDictionary[Celery, tuple[Connection, Transport]] = weakref.WeakKeyDictionary()
+_transports: weakref.WeakKeyDictionary[Celery, tuple[Connection, TableCarrier]] = weakref.WeakKeyDictionary()
 
 
-def _transport(app: Celery) -> Transport:
+def _transport(app: Celery) -> TableCarrier:
     if app not in _transports:
         connection: Connection = app.connection_for_write()
         if connection.transport_cls != ALIAS:
@@ -115,13 +125,13 @@ def _transport(app: Celery) -> Transport:
                 f"Only the database broker can take part in a session's transaction, and the broker is"
                 f" {connection.as_uri()}: set broker_url to laraq-db+<URL of the session's database>."
             )
-        transport: Transport = connection.transport
+        transport: TableCarrier = connection.transport
         _transports[app] = (connection, transport)
         weakref.finalize(app, transport.store.close)
     return _transports[app][1]
 
 
-def _same_database(session: Session, transport: Transport) -> None:
+def _same_database(session: Session, transport: TableCarrier) -> None:
     try:
         theirs, ours = session.get_bind(JobRow).engine.url, transport.store.url
     except UnboundExecutionError as error:
@@ -135,7 +145,7 @@ def _same_database(session: Session, transport: Transport) -> None:
         )
 
 
-def _wake_after_commit(session: Session, queue: str, transport: Transport) -> None:
+def _wake_after_commit(session: Session, queue: str, transport: TableCarrier) -> None:
     if _WAKE not in session.info:
         session.info[_WAKE] = {}
         event.listen(session, "after_commit", _wake)
@@ -154,14 +164,3 @@ def _wake(session: Session) -> None:
 def _forget(session: Session) -> None:
     if not session.in_nested_transaction():
         session.info[_WAKE].clear()
-
-
-def _now(dialect: str) -> ColumnElement[int]:
-    """The database's clock in milliseconds, at the time of the statement."""
-    match dialect:
-        case "postgresql":
-            return cast(func.extract("epoch", func.statement_timestamp()) * 1000, BigInteger)
-        case "sqlite":
-            return cast((func.julianday("now") - 2440587.5) * 86400000.0, BigInteger)
-        case _:
-            return cast(func.unix_timestamp(func.now(literal(3))) * 1000, BigInteger)

@@ -8,41 +8,24 @@ from typing import Any, Protocol
 from sqlalchemy import URL
 
 from laraq.errors import ConfigurationError
-from laraq_kombu import Polling, Queues, Reservations, Routes, lease_seconds
+from laraq_kombu import RETRY_AFTER, lease_seconds
+from laraq_kombu.routing import RoutingStore
 from laraq_sqlalchemy.broker.databases.mysql import MySqlStore
 from laraq_sqlalchemy.broker.databases.postgresql import PostgresStore
 from laraq_sqlalchemy.broker.databases.sqlite import SqliteStore
-from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
 from laraq_sqlalchemy.database.engine import open_engine
 
-#: Seconds a reserved job may stay silent before it is handed out again (Laravel's `retry_after`).
-RETRY_AFTER = 90.0
 
-
-class BrokerStore(Reservations, Queues, Routes, Protocol):
+class TableStore(RoutingStore, Protocol):
     """Everything a transport asks of a database."""
 
     url: URL
-    retry_after: float
-    polling: Polling
-    #: Whether acknowledging costs nothing beside a reservation. Where it costs a round trip of its own, owed
-    #: acknowledgements wait for each other.
-    acks_ride_along: bool
-
-    def connect(self) -> None:
-        """Prove that the database answers and has the tables, or raise StoreError or ConfigurationError."""
-
-    def listen(self) -> WakeUp | None:
-        """Start hearing hints; None when this database has no way to send any."""
 
     def hint(self, queues: Sequence[str]) -> None:
         """Tell idle workers that jobs of these queues were committed."""
 
-    def close(self) -> None:
-        """Close the connections of this process; the next call opens them again."""
 
-
-def open_store(url: str, options: Mapping[str, Any]) -> BrokerStore:
+def open_store(url: str, options: Mapping[str, Any]) -> TableStore:
     """The store for a SQLAlchemy URL. Of the transport options it knows `retry_after`, `poll` and `create_tables`;
     kombu puts its own keys there too, so nothing else is looked at."""
     retry_after = lease_seconds(options.get("retry_after", RETRY_AFTER))

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Engine
 
-from laraq.errors import ConfigurationError
+from laraq.errors import ConfigurationError, StoreError
 from laraq_sqlalchemy.database.engine import label
 
 metadata = MetaData()
@@ -83,6 +83,9 @@ puts = Table(
 #: Any number: processes that create the tables at the same moment take turns on it.
 _LOCK = 7_246_912_003
 
+#: Seconds to wait for one's turn.
+_PATIENCE = 30
+
 
 def create_tables(engine: Engine) -> None:
     """Create what is missing; idempotent, and safe when several processes do it at once."""
@@ -100,7 +103,12 @@ def _serialize(connection: Connection) -> None:
         case "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         case "mysql" | "mariadb":
-            connection.exec_driver_sql(f"SELECT GET_LOCK('{_LOCK}', 30)")
+            taken = connection.exec_driver_sql(f"SELECT GET_LOCK('{_LOCK}', {_PATIENCE})").scalar()
+            if taken != 1:
+                raise StoreError(
+                    f"The tables of the database broker in {label(connection.engine.url)} could not be made: another"
+                    f" process has been making them for {_PATIENCE} seconds. Try again."
+                )
         case "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 

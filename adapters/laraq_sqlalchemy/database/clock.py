@@ -20,6 +20,12 @@ NOW = {
     "sqlite": "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
 }
 
+#: The same at the beginning of the statement or transaction: only what is constant can end a range of an index.
+STABLE_NOW = {
+    "postgresql": "(extract(epoch from now())*1000)::bigint",
+    "mysql": "CAST(UNIX_TIMESTAMP(NOW(3))*1000 AS SIGNED)",
+}
+
 
 def now(dialect: str) -> ColumnElement[int]:
     """Milliseconds since the epoch on the server; on SQLite, of this machine."""

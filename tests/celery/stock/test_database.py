@@ -14,13 +14,13 @@ from laraq.messages.inspection import QueueState
 from laraq_celery.stock.message import inspected
 from laraq_kombu import Posting
 from laraq_sqlalchemy.broker.browser import TableBrowser
-from laraq_sqlalchemy.broker.store import BrokerStore, open_store
+from laraq_sqlalchemy.broker.store import TableStore, open_store
 
 PENDING, DELAYED, RESERVED = QueueState.PENDING, QueueState.DELAYED, QueueState.RESERVED
 
 
 @pytest.fixture
-def store(sql_url: str) -> Iterator[BrokerStore]:
+def store(sql_url: str) -> Iterator[TableStore]:
     store = open_store(sql_url, {"create_tables": True})
     store.connect()
     yield store
@@ -28,7 +28,7 @@ def store(sql_url: str) -> Iterator[BrokerStore]:
 
 
 @pytest.fixture
-def browser(store: BrokerStore) -> TableBrowser:
+def browser(store: TableStore) -> TableBrowser:
     return TableBrowser(store)
 
 
@@ -44,7 +44,7 @@ def counts(browser: TableBrowser, queue: str = "q") -> tuple[int, ...]:
     return browser.size(queue), *(browser.count(queue, state) for state in (PENDING, DELAYED, RESERVED))
 
 
-def test_each_state_is_counted_and_listed_next_job_first(store: BrokerStore, browser: TableBrowser) -> None:
+def test_each_state_is_counted_and_listed_next_job_first(store: TableStore, browser: TableBrowser) -> None:
     assert counts(browser) == (0, 0, 0, 0)
     store.put([posting("running")])
     store.step((), ["q"], 1)
@@ -57,7 +57,7 @@ def test_each_state_is_counted_and_listed_next_job_first(store: BrokerStore, bro
     assert ids(browser, PENDING, "p") == ["other"]
 
 
-def test_a_job_is_shown_with_its_reservations_and_time(store: BrokerStore, browser: TableBrowser) -> None:
+def test_a_job_is_shown_with_its_reservations_and_time(store: TableStore, browser: TableBrowser) -> None:
     before = time.time()
     store.put([posting("a")])
     store.step((), ["q"], 1)
@@ -67,7 +67,7 @@ def test_a_job_is_shown_with_its_reservations_and_time(store: BrokerStore, brows
     assert job.created_at.timestamp() == pytest.approx(before, abs=2)
 
 
-def test_clear_drops_every_state_of_that_queue_only(store: BrokerStore, browser: TableBrowser) -> None:
+def test_clear_drops_every_state_of_that_queue_only(store: TableStore, browser: TableBrowser) -> None:
     store.put([posting("running"), posting("kept", queue="p")])
     [running] = store.step((), ["q"], 1).jobs
     store.put([posting("a"), posting("later", delay=60)])
@@ -78,12 +78,12 @@ def test_clear_drops_every_state_of_that_queue_only(store: BrokerStore, browser:
     assert counts(browser) == (0, 0, 0, 0)
 
 
-def test_a_row_that_holds_no_message_is_shown_without_a_name(store: BrokerStore, browser: TableBrowser) -> None:
+def test_a_row_that_holds_no_message_is_shown_without_a_name(store: TableStore, browser: TableBrowser) -> None:
     store.put([Posting("q", "no json"), Posting("q", "[1]")])
     assert [inspected("q", found).name for found in browser.messages("q", PENDING, None)] == ["", ""]
 
 
-def test_a_long_listing_comes_whole_or_up_to_its_limit(store: BrokerStore, browser: TableBrowser) -> None:
+def test_a_long_listing_comes_whole_or_up_to_its_limit(store: TableStore, browser: TableBrowser) -> None:
     store.put([posting(str(number)) for number in range(1200)])
     assert ids(browser, PENDING) == [str(number) for number in range(1200)]
     assert [found[0]["headers"]["id"] for found in browser.messages("q", PENDING, 2)] == ["0", "1"]

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from laraq_kombu import QueueCount
-from laraq_redis.broker.keys import Keys
+from laraq_redis.broker.keys import BrokerKeys
 from laraq_redis.broker.store import RedisQueues
 from tests.support.project import Project
 
@@ -91,7 +91,7 @@ class RedisProject(Project):
     def __init__(self, folder: Path, url: str, *, broker: str | None = None, **options: Any) -> None:
         self.url = url
         self.options = {"retry_after": 3, "poll": 30, **options}
-        self.queues = RedisQueues(redis.Redis.from_url(url), Keys(options.get("global_keyprefix", "")), 3)
+        self.queues = RedisQueues(redis.Redis.from_url(url), BrokerKeys(options.get("global_keyprefix", "")), 3)
         env = {"BROKER": broker or f"laraq-{url}", "RESULTS": url, "OPTIONS": json.dumps(self.options)}
         super().__init__(folder, {"proj.py": SOURCE, "jobs.py": JOBS}, env=env)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from laraq_redis.broker import envelope
+from laraq_kombu import envelope
 from laraq_redis.broker.aliases import register
 from laraq_redis.broker.channel import Channel
 

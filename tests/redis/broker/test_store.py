@@ -13,8 +13,8 @@ import redis
 
 from laraq_kombu import SLOTS, Lease, Posting, new_put
 from laraq_kombu.suite import RETRY_AFTER, OpenStore, QueuesSuite, ReservationsSuite
-from laraq_redis.broker.keys import Keys
-from laraq_redis.broker.store import MOST_URGENT, Entry, RedisQueues
+from laraq_redis.broker.keys import BrokerKeys
+from laraq_redis.broker.store import MOST_URGENT, RedisQueues
 
 
 class TestRedis(ReservationsSuite, QueuesSuite):
@@ -23,7 +23,7 @@ class TestRedis(ReservationsSuite, QueuesSuite):
         opened = []
 
         def open_one() -> RedisQueues:
-            opened.append(RedisQueues(redis.Redis.from_url(redis_url), Keys(), RETRY_AFTER))
+            opened.append(RedisQueues(redis.Redis.from_url(redis_url), BrokerKeys(), RETRY_AFTER))
             return opened[-1]
 
         yield open_one
@@ -34,7 +34,7 @@ class TestRedis(ReservationsSuite, QueuesSuite):
 @pytest.fixture
 def queues(redis_url: str) -> Iterator[RedisQueues]:
     client = redis.Redis.from_url(redis_url)
-    yield RedisQueues(client, Keys(), RETRY_AFTER)
+    yield RedisQueues(client, BrokerKeys(), RETRY_AFTER)
     client.close()
 
 
@@ -97,7 +97,7 @@ def test_a_hundred_thousand_delayed_jobs_cost_the_others_nothing(queues: RedisQu
     without = step_time()
     with queues.client.pipeline(transaction=False) as pipe:
         for start in range(0, 100_000, 1000):
-            jobs = [Entry("x" * 200, 0, 86400 + start + n) for n in range(1000)]
+            jobs = [Posting("q", "x" * 200, MOST_URGENT, 86400 + start + n) for n in range(1000)]
             pipe.eval(*queues.putting("q", jobs, new_put()))
         pipe.execute()
     assert step_time() < without * 2 + 0.0005

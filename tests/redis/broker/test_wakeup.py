@@ -10,12 +10,12 @@ import pytest
 import redis
 
 from laraq_kombu import Posting
-from laraq_redis.broker.keys import Keys
+from laraq_redis.broker.keys import BrokerKeys
 from laraq_redis.broker.store import MOST_URGENT, RedisQueues
-from laraq_redis.broker.wakeup import WakeUp
+from laraq_redis.broker.wakeup import ChangeTracking
 from tests.redis.private_server import PrivateRedis
 
-KEYS = Keys()
+KEYS = BrokerKeys()
 
 
 @pytest.fixture
@@ -26,18 +26,18 @@ def queues(tmp_path: Path) -> Iterator[RedisQueues]:
 
 
 @pytest.fixture
-def wakeup(queues: RedisQueues) -> Iterator[WakeUp]:
-    wakeup = WakeUp(queues.client.connection_pool, queues.label)
+def wakeup(queues: RedisQueues) -> Iterator[ChangeTracking]:
+    wakeup = ChangeTracking(queues.client.connection_pool, queues.label)
     yield wakeup
     wakeup.close()
 
 
-def _hears(wakeup: WakeUp, seconds: float = 2) -> bool:
+def _hears(wakeup: ChangeTracking, seconds: float = 2) -> bool:
     assert wakeup.socket is not None
     return bool(select.select([wakeup.socket], (), (), seconds)[0]) and wakeup.drain()
 
 
-def test_a_look_tells_what_is_there(queues: RedisQueues, wakeup: WakeUp) -> None:
+def test_a_look_tells_what_is_there(queues: RedisQueues, wakeup: ChangeTracking) -> None:
     assert wakeup.look((KEYS.of("q"),)) == (False, None)
     queues.put([Posting("q", "x", delay=60)])
     seen = wakeup.look((KEYS.of("q"), KEYS.of("r")))
@@ -49,7 +49,7 @@ def test_a_look_tells_what_is_there(queues: RedisQueues, wakeup: WakeUp) -> None
 
 @pytest.mark.parametrize("delay", [0, 60])
 def test_the_first_job_after_a_look_is_heard_of_in_any_priority(
-    queues: RedisQueues, wakeup: WakeUp, delay: float
+    queues: RedisQueues, wakeup: ChangeTracking, delay: float
 ) -> None:
     for priority in (0, 5, 9):
         queues.purge("q")
@@ -59,7 +59,7 @@ def test_the_first_job_after_a_look_is_heard_of_in_any_priority(
         assert _hears(wakeup)
 
 
-def test_what_happened_before_a_look_is_no_news(queues: RedisQueues, wakeup: WakeUp) -> None:
+def test_what_happened_before_a_look_is_no_news(queues: RedisQueues, wakeup: ChangeTracking) -> None:
     wakeup.look((KEYS.of("q"),))
     queues.put([Posting("q", "x")])
     assert wakeup.look((KEYS.of("q"),)).pending

@@ -104,7 +104,7 @@ def test_a_delayed_job_of_a_stock_producer_waits_in_redis_too(project: RedisProj
 def test_without_native_delay_the_worker_holds_what_is_not_due_as_stock_ones_do(tmp_path: Path, redis_url: str) -> None:
     project = RedisProject(tmp_path, redis_url, native_delay=False)
     with project.worker():
-        project.python("import proj; proj.note.apply_async((1,), countdown=1)")
+        project.python("import proj; proj.note.apply_async((1,), countdown=4)")
         wait_until(lambda: project.count().reserved == 1)
         wait_until(lambda: project.names("end") == [1], timeout=15)
 

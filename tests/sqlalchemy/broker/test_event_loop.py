@@ -15,7 +15,6 @@ from kombu.entity import Queue
 from kombu.messaging import Consumer
 
 from laraq_kombu import Posting
-from laraq_sqlalchemy.broker.presence import presence
 from laraq_sqlalchemy.broker.store import open_store
 from tests.sqlalchemy.broker.celery_app import rows
 from tests.support.waiting import wait_until
@@ -56,9 +55,9 @@ def test_what_runs_is_renewed_at_a_reconnect_before_anything_is_reserved(sqlite_
     store.connect()
     store.put([Posting("q", "x")])
     (job,) = store.step((), ["q"], 1).jobs
-    presence(sqlite_url, options).ledger.hold([job.lease])
-    wait_until(lambda: due(sqlite_url) <= time.time())
     with Connection(f"laraq-db+{sqlite_url}", transport_options=options) as connection:
+        connection.transport.presence.ledger.hold([job.lease])
+        wait_until(lambda: due(sqlite_url) <= time.time())
         connection.connect()
         assert due(sqlite_url) > time.time()
         assert not store.step((), ["q"], 1).jobs

@@ -16,9 +16,9 @@ from sqlalchemy import create_engine, text
 from laraq.errors import ConfigurationError
 from laraq_kombu import Lease, Posting
 from laraq_sqlalchemy.broker.databases.mysql import MySqlStore
-from laraq_sqlalchemy.broker.store import BrokerStore
+from laraq_sqlalchemy.broker.store import TableStore
 
-Open = Callable[[str], BrokerStore]
+Open = Callable[[str], TableStore]
 
 #: Seconds of racing.
 LENGTH = float(os.environ.get("LARAQ_RACE_SECONDS", "1.5"))
@@ -70,7 +70,7 @@ def test_eight_workers_in_a_small_table_do_not_hear_of_each_other(url: str, open
     done: list[int] = []
     ready, until = threading.Barrier(8), time.monotonic() + LENGTH
 
-    def work(store: BrokerStore, chance: random.Random) -> None:
+    def work(store: TableStore, chance: random.Random) -> None:
         acks = list[Lease]()
         ready.wait()
         while time.monotonic() < until:

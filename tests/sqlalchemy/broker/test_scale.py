@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from laraq_kombu import Lease, Posting
-from laraq_sqlalchemy.broker.store import BrokerStore
+from laraq_sqlalchemy.broker.store import TableStore
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
 
@@ -21,7 +21,7 @@ DELAYED = 1_000_000
 #: Jobs done while an old snapshot keeps their rows from being removed; transports are asked to bear 100,000.
 DEAD = int(os.environ.get("LARAQ_DEAD_ROWS", "20000"))
 
-Open = Callable[[str], BrokerStore]
+Open = Callable[[str], TableStore]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -68,7 +68,7 @@ def test_dead_rows_behind_an_old_snapshot_do_not_slow_a_queue_down(postgres_url:
     assert last < first * 2
 
 
-def _step_time(store: BrokerStore) -> float:
+def _step_time(store: TableStore) -> float:
     """Median seconds of a step that acknowledges and reserves ten."""
     store.put([Posting("q", "x") for _ in range(600)])
     acks: Sequence[Lease] = ()

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from laraq.errors import ConfigurationError
 from laraq_sqlalchemy.broker import session_producer
-from laraq_sqlalchemy.broker.store import BrokerStore
+from laraq_sqlalchemy.broker.store import TableStore
 from tests.sqlalchemy.broker.celery_app import BrokerProject
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,7 @@ def engine(sql_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def store(open_stores: Callable[[str], BrokerStore], sql_url: str) -> BrokerStore:
+def store(open_stores: Callable[[str], TableStore], sql_url: str) -> TableStore:
     return open_stores(sql_url)
 
 
@@ -42,7 +42,7 @@ def app(sql_url: str) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def send(app: Celery, store: BrokerStore) -> Send:
+def send(app: Celery, store: TableStore) -> Send:
     """Sends one message with a name through a session."""
 
     def send_one(session: Any, name: str, **options: Any) -> None:
@@ -51,12 +51,12 @@ def send(app: Celery, store: BrokerStore) -> Send:
     return send_one
 
 
-def names(store: BrokerStore) -> list[str]:
+def names(store: TableStore) -> list[str]:
     taken = store.take(["celery"], 100)
     return [json.loads(json.loads(job.payload)["body"])[0][0] for job in taken.jobs]
 
 
-def test_a_message_comes_with_the_commit_and_not_before(engine: Engine, store: BrokerStore, send: Send) -> None:
+def test_a_message_comes_with_the_commit_and_not_before(engine: Engine, store: TableStore, send: Send) -> None:
     with Session(engine) as session:
         send(session, "x")
         session.flush()
@@ -65,7 +65,7 @@ def test_a_message_comes_with_the_commit_and_not_before(engine: Engine, store: B
     assert names(store) == ["x"]
 
 
-def test_a_rollback_takes_it_back(engine: Engine, store: BrokerStore, send: Send) -> None:
+def test_a_rollback_takes_it_back(engine: Engine, store: TableStore, send: Send) -> None:
     with Session(engine) as session:
         send(session, "x")
         session.rollback()
@@ -73,7 +73,7 @@ def test_a_rollback_takes_it_back(engine: Engine, store: BrokerStore, send: Send
     assert names(store) == []
 
 
-def test_a_savepoint_takes_back_its_own_only(engine: Engine, store: BrokerStore, send: Send) -> None:
+def test_a_savepoint_takes_back_its_own_only(engine: Engine, store: TableStore, send: Send) -> None:
     with Session(engine) as session:
         send(session, "1")
         with session.begin_nested():
@@ -86,7 +86,7 @@ def test_a_savepoint_takes_back_its_own_only(engine: Engine, store: BrokerStore,
     assert names(store) == ["1", "2", "4"]
 
 
-def test_a_delay_counts_from_the_servers_clock(engine: Engine, store: BrokerStore, send: Any) -> None:
+def test_a_delay_counts_from_the_servers_clock(engine: Engine, store: TableStore, send: Any) -> None:
     with Session(engine) as session:
         send(session, "x", countdown=40)
         session.commit()
@@ -95,7 +95,7 @@ def test_a_delay_counts_from_the_servers_clock(engine: Engine, store: BrokerStor
     assert taken.next_due == pytest.approx(40, abs=2)
 
 
-def test_a_scoped_session_is_the_session_it_stands_for(engine: Engine, store: BrokerStore, send: Send) -> None:
+def test_a_scoped_session_is_the_session_it_stands_for(engine: Engine, store: TableStore, send: Send) -> None:
     scoped = scoped_session(sessionmaker(engine))
     send(scoped, "x")
     scoped.commit()
@@ -120,7 +120,7 @@ def test_an_exchange_is_refused(engine: Engine, send: Any) -> None:
         send(session, "x", exchange="news", routing_key="a.b", exchange_type="topic", retry=False)
 
 
-def test_an_async_session(postgres_url: str, open_stores: Callable[[str], BrokerStore]) -> None:
+def test_an_async_session(postgres_url: str, open_stores: Callable[[str], TableStore]) -> None:
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     store = open_stores(postgres_url)

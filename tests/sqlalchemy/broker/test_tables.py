@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, insert, select, text
 
 from laraq.errors import ConfigurationError
 from laraq_kombu import Posting, Put, new_put
-from laraq_sqlalchemy.broker.store import BrokerStore, open_store
+from laraq_sqlalchemy.broker.store import TableStore, open_store
 from laraq_sqlalchemy.broker.tables import bindings, create_tables, jobs, metadata, puts
 from laraq_sqlalchemy.broker.transport import Transport
 from laraq_sqlalchemy.database.engine import open_engine
@@ -26,7 +26,7 @@ def test_postgresql_is_told_to_vacuum_the_queue_often(postgres_url: str) -> None
 
 
 def test_a_broker_of_an_older_release_is_migrated_with_its_jobs(
-    sql_url: str, open_stores: Callable[[str], BrokerStore]
+    sql_url: str, open_stores: Callable[[str], TableStore]
 ) -> None:
     engine = open_engine(sql_url)
     metadata.create_all(engine, tables=[jobs, bindings])
@@ -45,7 +45,7 @@ def test_a_broker_of_an_older_release_is_migrated_with_its_jobs(
 
 
 def test_writers_that_put_nothing_any_more_are_forgotten(
-    sql_url: str, open_stores: Callable[[str], BrokerStore]
+    sql_url: str, open_stores: Callable[[str], TableStore]
 ) -> None:
     store, engine = open_stores(sql_url), open_engine(sql_url)
     with engine.begin() as connection:

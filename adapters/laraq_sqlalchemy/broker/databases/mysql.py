@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq_kombu import REMEMBERED, SLOTS, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken
-from laraq_sqlalchemy.broker.connections import Connections
+from laraq_kombu import REMEMBERED, SLOTS, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken, WakeUp
+from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.levels import Levels
-from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
 from laraq_sqlalchemy.broker.tables import ensure_tables
+from laraq_sqlalchemy.database.clock import STABLE_NOW
 
 R = TypeVar("R")
 
 #: ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: the transaction lost against another and may simply be repeated.
 _LOST_RACE = {1205, 1213}
 
-_NOW = "CAST(UNIX_TIMESTAMP(NOW(3))*1000 AS SIGNED)"
+_NOW = STABLE_NOW["mysql"]
 
 _DUE = f"""
 SELECT id, attempts, payload, {_NOW} FROM laraq_jobs
@@ -53,7 +53,7 @@ class MySqlStore:
         self.polling = Polling(first=poll or 0.05, most=poll or 1.0)
         self._create = create
         self._engine = engine
-        self._connections = Connections(
+        self._connections = DriverConnections(
             engine, _prepare, "Check that the server runs, and the address, user and rights in the URL."
         )
         self._levels = Levels()

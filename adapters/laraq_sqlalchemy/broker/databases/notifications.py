@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from uuid import uuid4
 
-from laraq_sqlalchemy.broker.connections import Connections
+from laraq_sqlalchemy.broker.connections import DriverConnections
 
 #: The NOTIFY channel; its payload is a queue name.
 CHANNEL = "laraq_jobs"
@@ -16,7 +16,7 @@ CHANNEL = "laraq_jobs"
 class NotifyListener:
     """A connection that does nothing but LISTEN."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: DriverConnections) -> None:
         self._connections = connections
         connection = connections.get("listener")
         connection.execute(f"LISTEN {CHANNEL}")

@@ -24,12 +24,13 @@ from laraq_kombu import (
     QueueCount,
     Route,
     Taken,
+    WakeUp,
 )
-from laraq_sqlalchemy.broker.connections import Connections
+from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.levels import Levels
 from laraq_sqlalchemy.broker.databases.notifications import CHANNEL, NotifyListener
-from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
 from laraq_sqlalchemy.broker.tables import ensure_tables
+from laraq_sqlalchemy.database.clock import STABLE_NOW
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ LOW_WATER_AGE = 5.0
 #: SQLSTATEs of a transaction that lost against another and may simply be repeated.
 _LOST_RACE = {"40001", "40P01"}
 
-# now() and not clock_timestamp(): only a stable function can end an index range.
-_NOW = "(extract(epoch from now())*1000)::bigint"
+_NOW = STABLE_NOW["postgresql"]
 
 # What is due in the (queue, priority) pairs given, most urgent pair first. MATERIALIZED is a fence: a planner may
 # run an inlined sub-query with LIMIT twice and lock more than it returns.
@@ -125,7 +125,7 @@ class PostgresStore:
         self._poll = poll
         self._create = create
         self._engine = engine
-        self._connections = Connections(
+        self._connections = DriverConnections(
             engine, _prepare, "Check that the server runs, and the address, user and rights in the URL."
         )
         self._throttle = HintThrottle()

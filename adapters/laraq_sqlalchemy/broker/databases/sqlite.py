@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq_kombu import REMEMBERED, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken
-from laraq_sqlalchemy.broker.connections import Connections
+from laraq_kombu import REMEMBERED, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken, WakeUp
+from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.datagrams import DatagramListener, DatagramSender, mailboxes
 from laraq_sqlalchemy.broker.databases.turnstile import Turnstile
-from laraq_sqlalchemy.broker.databases.wakeups import WakeUp
 from laraq_sqlalchemy.broker.tables import create_tables, missing_tables
 
 _INSERT = "INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at, attempts) VALUES (?,?,?,?,?,0)"
@@ -42,7 +41,7 @@ class SqliteStore:
         self.retry_after = retry_after
         self.polling = Polling(first=poll or 1.0, most=poll or 1.0)
         self._engine = engine
-        self._connections = Connections(
+        self._connections = DriverConnections(
             engine,
             _prepare,
             "Check that the file is writable, on a local disk, and not held by a long write. Past a transaction of your"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from weakref import WeakSet
+
+from laraq.process.forks import after_fork
 
 try:
     import fcntl
 except ImportError:  # Windows: SQLite's own busy handler decides, unfairly but correctly
     fcntl = None  # type: ignore[assignment]
-
-
-_turnstiles: WeakSet[Turnstile] = WeakSet()
 
 
 class Turnstile:
@@ -28,7 +26,9 @@ class Turnstile:
         self._database = database
         self._paths = (f"{database}-gate", f"{database}-turn")
         self._files: tuple[int, int] | None = None
-        _turnstiles.add(self)
+        # A lock belongs to the open file, which a child shares with its parent. It opens its own, and must not hold
+        # those of a parent that is killed.
+        after_fork(self.close)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -65,14 +65,3 @@ class Turnstile:
             for file in self._files:
                 os.close(file)
             self._files = None
-
-
-def _close_all() -> None:
-    """In a forked child: a lock belongs to the open file, which it shares with its parent. The child opens its own, and
-    must not hold those of a parent that is killed."""
-    for turnstile in list(_turnstiles):
-        turnstile.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)

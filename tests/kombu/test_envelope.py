@@ -1,5 +1,8 @@
+"""What a queue holds, sealed and opened."""
+
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -7,15 +10,15 @@ from uuid import uuid4
 import pytest
 
 from laraq_kombu import Job, Lease, undecodable
-from laraq_sqlalchemy.broker.envelope import seal, unseal
+from laraq_kombu.envelope import seal, unseal
 
 
 def message(**headers: Any) -> dict[str, Any]:
     return {"body": "[[], {}, {}]", "headers": headers, "properties": {"delivery_info": {"routing_key": "q"}}}
 
 
-def received(payload: str, attempts: int = 1, *, native_delay: bool = True) -> dict[str, Any]:
-    return unseal(Job(Lease(5, "q", attempts, 99), payload), native_delay=native_delay)
+def received(payload: str | bytes, attempts: int = 1, *, waited: bool = True) -> dict[str, Any]:
+    return unseal(Job(Lease(5, "q", attempts, 99), payload), waited=waited)
 
 
 def test_a_message_comes_back_with_its_lease() -> None:
@@ -44,7 +47,7 @@ def test_without_native_delay_the_worker_sees_the_eta() -> None:
     eta = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     posting = seal("q", message(eta=eta), 0, native_delay=False)
     assert posting.delay == 0
-    assert received(posting.payload, native_delay=False)["headers"]["eta"] == eta
+    assert received(posting.payload, waited=False)["headers"]["eta"] == eta
 
 
 def test_headers_that_json_does_not_know_come_back_as_they_were() -> None:
@@ -84,6 +87,19 @@ def test_what_is_no_message_is_a_value_error_and_keeps_its_bytes(payload: Any) -
     assert undecodable(Job(Lease(5, "q", 1, 99), payload))["body"] == (
         payload.encode() if isinstance(payload, str) else payload
     )
+
+
+@pytest.mark.parametrize("text", ["plain", "\ud800", "\U0001f600", "\u2028"])
+def test_whatever_json_python_writes_is_read(text: str) -> None:
+    found = received(json.dumps(message(argsrepr=text, big=2**70, ratio=float("inf"))))
+    assert found["headers"] == {"argsrepr": text, "big": 2**70, "ratio": float("inf"), "attempts": 1}
+
+
+@pytest.mark.parametrize(("attempts", "told", "redelivered"), [(1, False, False), (2, False, True), (1, True, True)])
+def test_who_had_it_before_is_told(attempts: int, told: bool, redelivered: bool) -> None:
+    sent = message()
+    sent["properties"]["delivery_info"] = {"redelivered": told}
+    assert received(json.dumps(sent), attempts)["properties"]["delivery_info"] == {"redelivered": redelivered}
 
 
 def test_bytes_come_back_as_they_were() -> None:

@@ -1,0 +1,308 @@
+"""Channels: jobs are reserved under a lease, where kombu's own channels take them out of the queue."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
+
+from laraq.errors import StoreError
+from laraq_kombu.deliveries import Deliveries
+from laraq_kombu.envelope import seal, unseal
+from laraq_kombu.intake import Intake
+from laraq_kombu.ledger import Ledger
+from laraq_kombu.once import DeliveryTag, put_of
+from laraq_kombu.presence import Presence
+from laraq_kombu.publishing import PublishBatch
+from laraq_kombu.store import BrokerStore, Job, JobStore, Posting
+from laraq_kombu.turns import Turns
+from laraq_kombu.undecodable import UNDECODABLE, undecodable
+
+logger = logging.getLogger(__name__)
+
+
+class Carrier(Protocol):
+    """What of a channel's transport is needed."""
+
+    client: Any
+    state: Any
+    turns: Turns
+    native_delay: bool
+
+    def start_consuming(self, channel: LeasingChannel) -> None:
+        """The channel has a consumer (another one, maybe)."""
+
+    def stop_consuming(self, channel: LeasingChannel) -> None:
+        """The channel closed."""
+
+    def _deliver(self, message: dict[str, Any], queue: str) -> None: ...
+
+
+class StoreCarrier(Carrier, Protocol):
+    """The same of a transport on a store."""
+
+    store: BrokerStore
+    presence: Presence[Any]
+
+    def listen(self) -> None:
+        """Hear of new jobs from now on."""
+
+
+class LeasingChannel(virtual.Channel):
+    """What every channel of ours does the same way; to be put before another one of kombu's among the bases."""
+
+    QoS = Deliveries
+    connection: Any
+    qos: Deliveries
+    presence: Presence[Any]
+    ledger: Ledger
+
+    #: What the priority of a message that names none is to the store.
+    usual_priority = 0
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self.intake: Intake | None = None
+        #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
+        #: aside in a queue. A worker that keeps such messages sets it.
+        self.delivers_undecodable = False
+        super().__init__(connection, **kwargs)
+
+    # What a broker says
+
+    @property
+    def store(self) -> JobStore:
+        """Where the channel puts and counts jobs; StoreError once it is closed."""
+        raise NotImplementedError
+
+    @property
+    def reservations(self) -> JobStore:
+        """Where it reserves them, and gives them back, even when it is closed."""
+        raise NotImplementedError
+
+    def _open_intake(self) -> Intake:
+        """For the first consumer."""
+        raise NotImplementedError
+
+    def _unseal(self, job: Job) -> dict[str, Any]:
+        """The message in it; ValueError when there is none."""
+        return unseal(job)
+
+    # The connection
+
+    @property
+    def open_transport(self) -> Any:
+        """The transport; StoreError once kombu has closed the channel, upon which it connects anew."""
+        if self.connection is None:
+            raise StoreError("The connection to the broker was closed, and this channel of it with it.")
+        return self.connection
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings as kombu keeps them."""
+        return self.open_transport.state
+
+    def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
+        properties = message["properties"]
+        known = properties.get("delivery_tag")
+        super()._inplace_augment_message(message, exchange, routing_key)
+        DeliveryTag.keep(properties, known)
+
+    # Queues
+
+    def _size(self, queue: str) -> int:
+        """Every job of the queue: pending, delayed and reserved."""
+        return self.store.count(queue).total
+
+    def _purge(self, queue: str) -> int:
+        return self.store.purge(queue)
+
+    # Consuming
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
+        transport = self.open_transport
+        super().basic_consume(queue, no_ack, *args, **kwargs)
+        if self._takes(queue):
+            if self.intake is None:
+                self.intake = self._open_intake()
+            self.intake.add(queue, leased=not no_ack)
+        transport.start_consuming(self)
+
+    def _takes(self, queue: str) -> bool:
+        """Whether its jobs come from the store."""
+        return True
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if self.intake is not None and queue is not None and queue not in self._active_queues:
+            self.intake.remove(queue)
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        super().basic_qos(prefetch_size, prefetch_count, apply_global)
+        if self.connection is not None:
+            self.connection.turns.poke()
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:
+        """One job, or None; without `no_ack` it is leased like a consumed one."""
+        store, _ = self.reservations, self.open_transport
+        taken = store.take([queue], 1) if no_ack else store.step((), [queue], 1)
+        for job in taken.jobs:
+            if not no_ack:
+                self.ledger.hold([job.lease])
+            raw = self._open(job, leased=not no_ack)
+            if raw is not None:
+                message = self.Message(raw, channel=self)
+                if not no_ack:
+                    self.qos.append(message, job.lease.tag)
+                return message
+        return None
+
+    def on_settled(self) -> None:
+        """A delivery was settled: there is credit again, and an acknowledgement to send."""
+        if self.intake is not None:
+            self.intake.settled()
+        if self.connection is not None:
+            self.connection.turns.reconsider()
+
+    def pump(self) -> bool:
+        """Take in what there is; whether a consumer got anything."""
+        return self.intake is not None and not self.closed and self.intake.pump()
+
+    def wait(self) -> float | None:
+        """Seconds until `pump` may have work though nothing is heard; None: only after an event."""
+        return None if self.intake is None or self.closed else self.intake.wait()
+
+    def _deliver(self, job: Job, leased: bool) -> bool:
+        if self.closed or job.lease.queue not in self._active_queues:  # cancelled while the job was under way
+            if leased:
+                self.release([job.lease.tag], counted=False)
+            else:
+                self.reservations.put([Posting(job.lease.queue, job.payload, self.usual_priority)])
+            return False
+        raw = self._open(job, leased)
+        if raw is None:
+            return False
+        self.connection._deliver(raw, job.lease.queue)
+        return True
+
+    def _open(self, job: Job, leased: bool) -> dict[str, Any] | None:
+        """The message; None when there is none in it, which is put aside."""
+        try:
+            return self._unseal(job)
+        except ValueError as error:
+            lease = job.lease
+            if self.delivers_undecodable and leased:
+                logger.error("Item %s of queue %r holds %s", lease.id, lease.queue, error)
+                return undecodable(job)
+            logger.error("Item %s of queue %r holds %s; moved to queue %r", lease.id, lease.queue, error, UNDECODABLE)
+            self.store.put([Posting(UNDECODABLE, job.payload, self.usual_priority)])
+            if leased:
+                self.ledger.settle(lease.tag)
+            return None
+
+    # Giving back
+
+    def give_back(self, tag: str) -> None:
+        """Requeue one delivery, its attempt used."""
+        self.release([tag], counted=True)
+
+    def release(self, tags: Sequence[str], *, counted: bool) -> None:
+        """Give leases back; where the broker is out of reach they run out by themselves."""
+        leases = [lease for tag in tags if (lease := self.ledger.drop(tag)) is not None]
+        if not leases:
+            return
+        try:
+            self.reservations.release(leases, counted=counted)
+        except StoreError as error:
+            logger.warning(
+                "%s job(s) could not be given back and come back when their lease ends: %s", len(leases), error
+            )
+
+    def close(self) -> None:
+        """Stop consuming and give back what did not start."""
+        if not self.closed:
+            if self.intake is not None:
+                self.release([job.lease.tag for job in self.intake.close()], counted=False)
+            self.connection.stop_consuming(self)
+        super().close()
+
+
+class StoreChannel(LeasingChannel):
+    """A channel on a `BrokerStore`. Bindings are known to this process alone, as kombu keeps them."""
+
+    connection: StoreCarrier
+    supports_batch_publish = True
+
+    def __init__(self, connection: StoreCarrier, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.presence = connection.presence
+        self.ledger = self.presence.ledger
+        self._store = connection.store
+
+    @property
+    def store(self) -> BrokerStore:
+        store: BrokerStore = self.open_transport.store
+        return store
+
+    @property
+    def reservations(self) -> BrokerStore:
+        return self._store
+
+    def _open_intake(self) -> Intake:
+        self.connection.listen()
+        store = self.store
+        return Intake(store, self.ledger, self.qos, self._deliver, store.polling, acks_ride_along=store.acks_ride_along)
+
+    def _unseal(self, job: Job) -> dict[str, Any]:
+        return unseal(job, waited=self.open_transport.native_delay)
+
+    # Publishing
+
+    def prepare_queue_arguments(self, arguments: dict[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
+        """Without this `expires` of control and event queues would never arrive at `_new_queue`."""
+        prepared: dict[str, Any] = to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
+        return prepared
+
+    def encode_body(self, body: Any, encoding: str | None = None) -> tuple[Any, Any]:
+        """Text travels as it is; only bytes need base64."""
+        if isinstance(body, bytes):
+            encoded: tuple[str, str] = super().encode_body(body, "base64")
+            return encoded
+        return body, None
+
+    def posting(self, queue: str, message: dict[str, Any]) -> Posting:
+        """What to put for a message."""
+        priority = self._get_message_priority(message)
+        return seal(queue, message, priority, native_delay=self.open_transport.native_delay)
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self.store.put([self.posting(queue, message)], put_of(message, queue))
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """What `Producer.batch()` of kombu 5.7 collects messages in."""
+        return PublishBatch(self, max_size)
+
+    # Queues
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> queue_declare_ok_t:
+        """Counts the jobs only for a passive declare, which asks for it: counting may read the whole queue."""
+        if passive or queue is None:
+            declared: queue_declare_ok_t = super().queue_declare(queue, passive=passive, **kwargs)
+            return declared
+        self._new_queue(queue, **kwargs)
+        return queue_declare_ok_t(queue, 0, 0)
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        """A queue is there as soon as it holds a job."""
+
+    def release(self, tags: Sequence[str], *, counted: bool) -> None:
+        super().release(tags, counted=counted)
+        if self.connection is None:
+            self._store.close()  # nobody else will

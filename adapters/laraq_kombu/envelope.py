@@ -1,0 +1,103 @@
+"""kombu messages <-> what a queue holds: the envelope a job travels in."""
+
+# mypy: disable-error-code="no-untyped-call"
+# kombu is annotated only here and there.
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kombu.utils import json as kombu_json
+from pydantic_core import from_json
+
+from laraq_kombu.store import Job, Posting
+
+#: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
+#: own quotes are escaped, so this finds only those of the envelope itself.
+_TYPED = '"__type__"'
+
+
+def seconds_to_wait(message: Mapping[str, Any]) -> float:
+    """Seconds until the message's ETA by this process's clock; 0 for at once.
+
+    The ETA was computed by the sender's clock, which is this one when it is sent.
+    """
+    eta = message["headers"].get("eta")
+    if not eta:
+        return 0.0
+    due = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    if due.tzinfo is None:
+        due = due.replace(tzinfo=UTC)
+    return max((due - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def seal(queue: str, message: dict[str, Any], priority: int, *, native_delay: bool) -> Posting:
+    """What to put for a message; with `native_delay` its ETA becomes the due time."""
+    try:
+        payload = json.dumps(message, separators=(",", ":"))
+    except TypeError:
+        payload = kombu_json.dumps(message)
+    return Posting(queue, payload, priority, seconds_to_wait(message) if native_delay else 0.0)
+
+
+def unseal(job: Job, *, waited: bool = False) -> dict[str, Any]:
+    """The message of a reserved job, with its attempts; ValueError when it holds none.
+
+    `waited`: whether the broker kept the job until its ETA had come. It is removed then: the job is due by the broker's
+    clock, and a worker whose own is behind would hold it once more, in memory.
+    """
+    try:
+        return _unseal(job, waited)
+    except Exception as error:  # whatever something foreign makes of the decoders
+        raise ValueError(f"no kombu message: {type(error).__name__}: {error}") from error
+
+
+def _unseal(job: Job, waited: bool) -> dict[str, Any]:
+    message: dict[str, Any] = _loads(job.payload)
+    properties, headers = message["properties"], message["headers"]
+    info = properties["delivery_info"]
+    properties["delivery_tag"] = job.lease.tag
+    # A stock worker that had the job before may have said so.
+    info["redelivered"] = job.lease.attempts > 1 or bool(info.get("redelivered"))
+    headers["attempts"] = job.lease.attempts
+    if waited and headers.get("eta"):
+        headers["eta"] = None
+    seconds_to_wait(message)
+    _open_body(message)
+    return message
+
+
+def _loads(payload: str) -> Any:
+    if _TYPED in payload:
+        return kombu_json.loads(payload)
+    try:
+        return from_json(payload)  # in half the time
+    except ValueError:
+        return json.loads(payload)  # half a surrogate pair is JSON to Python alone
+
+
+def _open_body(message: dict[str, Any]) -> None:
+    """Undo what kombu did to put bytes into JSON; ValueError, TypeError or KeyError when they are something else.
+
+    kombu would do it when it makes a Message of it, where an error ends the worker.
+    """
+    properties = message["properties"]
+    encoding = properties.get("body_encoding")
+    if encoding is None:
+        return
+    if encoding != "base64":
+        raise ValueError(f"body_encoding {encoding!r}")
+    message["body"], properties["body_encoding"] = base64.b64decode(message["body"]), None
+
+
+def shown(payload: str | bytes) -> dict[str, Any]:
+    """The message for whoever looks into a queue. What holds none is shown as one without a name."""
+    try:
+        message = kombu_json.loads(payload)
+    except Exception:  # as in `unseal`
+        return {}
+    return message if isinstance(message, dict) else {}
