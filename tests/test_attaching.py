@@ -138,7 +138,7 @@ get_transport_cls("laraq-db")
 ])  # fmt: skip
 def test_attaching_imports_neither_pydantic_nor_a_store_nor_what_only_workers_need(code: str) -> None:
     loaded = imported(code)
-    late = ("pydantic", "pydantic_core", "sqlalchemy", "redis", "laraq_redis", "laraq_sqlalchemy")
+    late = ("pydantic", "pydantic_core", "sqlalchemy", "redis", "svcs", "laraq_redis", "laraq_sqlalchemy")
     assert not {name for name in loaded if name.partition(".")[0] in late}
     steps = {name for name in loaded if name.startswith("laraq_celery.worker.steps.")}
     assert steps <= {"laraq_celery.worker.steps.install"}

@@ -1,31 +1,32 @@
 """Dependency injection: the parameters of `handle`, filled by type."""
 
+from typing import TYPE_CHECKING, Any
+
 from laraq.container.container import Container
-from laraq.container.parameters import Injected, Parameter, declare_locals, injected, parameters_of
-from laraq.container.resolvers import (
-    AsyncDishkaResolver,
-    AsyncResolver,
-    AsyncResolverScope,
-    DishkaResolver,
-    Resolver,
-    ResolverScope,
-    SvcsResolver,
-)
-from laraq.container.scope import Scope
+from laraq.container.parameters import Injected, Parameter, injected, parameters_of
+from laraq.container.resolvers import AsyncDishkaResolver, DishkaResolver, Resolver, SvcsResolver
+
+if TYPE_CHECKING:
+    from laraq.container.scope import Scope
 
 __all__ = [
     "AsyncDishkaResolver",
-    "AsyncResolver",
-    "AsyncResolverScope",
     "Container",
     "DishkaResolver",
     "Injected",
     "Parameter",
     "Resolver",
-    "ResolverScope",
     "Scope",
     "SvcsResolver",
-    "declare_locals",
     "injected",
     "parameters_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Scope is imported when it is asked for, for svcs."""
+    if name != "Scope":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from laraq.container.scope import Scope
+
+    return Scope

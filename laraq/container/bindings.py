@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_origin
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_origin
 
-from laraq.container.resolvers import AsyncResolver, Resolver
+from laraq.container.resolvers import Resolver
+from laraq.container.singletons import Singletons
+
+if TYPE_CHECKING:  # imported when the first scope is opened
+    import svcs
 
 #: How long an instance is kept: for one job, or for the process.
 Lifetime: TypeAlias = Literal["job", "singleton"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Binding:
-    """How one type is made. Binding a type again makes a new one, so that nothing made by the old one is reused."""
+class Recipe:
+    """How one type is made."""
 
     key: Any
     #: A value, a class, or a factory.
     source: Any
-    lifetime: Lifetime
+    lifetime: Lifetime = "job"
     #: Whether a context manager that a factory returns is entered.
-    enter: bool
-    is_value: bool
+    enter: bool = True
+    is_value: bool = False
 
     @property
     def is_class(self) -> bool:
@@ -29,9 +34,17 @@ class Binding:
         return isinstance(get_origin(self.source) or self.source, type)
 
 
-@dataclass(slots=True)
+@dataclass
 class Bindings:
     """Shared by a container and its scopes."""
 
-    by_key: dict[Any, Binding] = field(default_factory=dict)
-    resolvers: list[Resolver | AsyncResolver] = field(default_factory=list)
+    recipes: dict[Any, Recipe] = field(default_factory=dict)
+    resolvers: list[Resolver] = field(default_factory=list)
+    singletons: Singletons = field(default_factory=Singletons)
+
+    @cached_property
+    def registry(self) -> svcs.Registry:
+        """The factories of what was asked for already."""
+        import svcs
+
+        return svcs.Registry()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laraq.container import refusals
-from laraq.container.bindings import Binding, Bindings, Lifetime
+from laraq.container.bindings import Bindings, Lifetime, Recipe
 from laraq.container.parameters import parameters_of, wanted
-from laraq.container.resolvers import AsyncResolver, Resolver
-from laraq.container.scope import Scope
-from laraq.container.singletons import Singletons
+from laraq.container.resolvers import Resolver
+from laraq.container.singletons import finish
 from laraq.errors import ConfigurationError
 
-_NO_EXTRAS: Mapping[Any, Any] = MappingProxyType({})
+if TYPE_CHECKING:  # imported when the first scope is opened, and svcs with it
+    from laraq.container.scope import Scope
 
 
 class Container:
@@ -31,10 +31,9 @@ class Container:
 
     def __init__(self) -> None:
         self._bindings = Bindings()
-        self._singletons = Singletons(self._bindings)
 
     def bind(self, key: Any, source: Any = None, *, lifetime: Lifetime = "job", enter: bool = True) -> None:
-        """Say how a type is made; binding it again replaces what was said.
+        """Set how a type is made; binding it again replaces that.
 
         `source` is a class, which is built, or a factory; anything that cannot be called is the value itself; None
         stands for the class `key`. A factory may be a plain or an async function or generator. A context manager
@@ -47,7 +46,7 @@ class Container:
             if not refusals.can_be_built(key):
                 raise refusals.cannot_make(key)
             source = key
-        self._bindings.by_key[key] = Binding(key, source, lifetime, enter, is_value=not callable(source))
+        self._bindings.recipes[key] = Recipe(key, source, lifetime, enter, is_value=not callable(source))
 
     def singleton(self, key: Any, source: Any = None, *, enter: bool = True) -> None:
         """`bind`, made once per process; what an async factory makes, once per event loop."""
@@ -56,20 +55,22 @@ class Container:
     def instance(self, key: Any, value: Any) -> None:
         """Bind a type to this very object; it is never entered or closed."""
         key = wanted(key).keys[0]
-        self._bindings.by_key[key] = Binding(key, value, "singleton", enter=False, is_value=True)
+        self._bindings.recipes[key] = Recipe(key, value, is_value=True)
 
-    def use(self, resolver: Resolver | AsyncResolver) -> None:
+    def use(self, resolver: Resolver) -> None:
         """Plug in a container of another library; it is asked for what is not bound here."""
-        if not isinstance(resolver, Resolver | AsyncResolver):
+        if not isinstance(resolver, Resolver):
             raise ConfigurationError(
-                f"{type(resolver).__module__}.{type(resolver).__qualname__} is no Resolver:"
+                f"Expected a Resolver, got {type(resolver).__module__}.{type(resolver).__qualname__}:"
                 " wrap it, as in container.use(SvcsResolver(registry)) or container.use(DishkaResolver(container))."
             )
         self._bindings.resolvers.append(resolver)
 
-    def scope(self, extras: Mapping[Any, Any] = _NO_EXTRAS) -> Scope:
+    def scope(self, extras: Mapping[Any, Any] | None = None) -> Scope:
         """The scope of one job, to be opened with `with` or `async with`; `extras` are its own objects by type."""
-        return Scope(self._bindings, extras, self._singletons)
+        from laraq.container.scope import Scope
+
+        return Scope(self._bindings, extras or {})
 
     def needs_injection(self, function: Callable[..., Any], given: Collection[str] = ()) -> bool:
         """Whether a call with these arguments leaves a parameter to fill; without one no scope is needed."""
@@ -78,8 +79,8 @@ class Container:
 
     def close(self) -> None:
         """Leave the context managers of the singletons, in reverse order; for the end of the process."""
-        self._singletons.close()
+        finish(self._bindings.singletons.aclose(None))
 
     async def aclose(self) -> None:
         """`close`, and before that the same for singletons that belong to the running event loop."""
-        await self._singletons.aclose()
+        await self._bindings.singletons.aclose(asyncio.get_running_loop())

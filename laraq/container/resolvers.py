@@ -5,8 +5,7 @@ Own bindings come first, then the resolvers in the order of their plugging, then
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -15,34 +14,17 @@ if TYPE_CHECKING:
     from dishka.exceptions import NoFactoryError
 
 
-class ResolverScope(Protocol):
-    """Another container during one job."""
-
-    def get(self, key: Any, default: Any) -> Any:
-        """The instance of a type, or `default` when that type is not its own; other errors are raised."""
-
-
-class AsyncResolverScope(Protocol):
-    """The same during one async job."""
-
-    async def aget(self, key: Any, default: Any) -> Any:
-        """The instance of a type, or `default` when that type is not its own; other errors are raised."""
-
-
 @runtime_checkable
 class Resolver(Protocol):
-    """A container that can serve sync jobs; async ones as well, when it is no AsyncResolver."""
+    """A container of another library."""
 
-    def scope(self, extras: Mapping[Any, Any]) -> AbstractContextManager[ResolverScope]:
-        """Opened at the first type a job asks for, left with the job's exception; `extras` are its own objects."""
+    def open(self, extras: Mapping[Any, Any]) -> Any:
+        """A context manager of that container for one job, entered when the job first asks for a type, and left with
+        the job's exception; `extras` are the job's own objects. One that is async only is left out in sync jobs."""
 
-
-@runtime_checkable
-class AsyncResolver(Protocol):
-    """A container that can serve async jobs."""
-
-    def ascope(self, extras: Mapping[Any, Any]) -> AbstractAsyncContextManager[AsyncResolverScope]:
-        """Opened at the first type a job asks for, left with the job's exception; `extras` are its own objects."""
+    def ask(self, entered: Any, key: Any, default: Any, as_async: bool) -> Any:
+        """The instance of a type, or `default` when the container does not know it; an awaitable of that when the
+        context manager was entered as an async one."""
 
 
 class SvcsResolver:
@@ -54,19 +36,8 @@ class SvcsResolver:
     def __init__(self, registry: svcs.Registry) -> None:
         self._registry = registry
 
-    @contextmanager
-    def scope(self, extras: Mapping[Any, Any]) -> Iterator[ResolverScope]:
+    def open(self, extras: Mapping[Any, Any]) -> svcs.Container:
         """See Resolver."""
-        with self._container(extras) as container:
-            yield _SvcsScope(self._registry, container)
-
-    @asynccontextmanager
-    async def ascope(self, extras: Mapping[Any, Any]) -> AsyncIterator[AsyncResolverScope]:
-        """See AsyncResolver."""
-        async with self._container(extras) as container:
-            yield _SvcsScope(self._registry, container)
-
-    def _container(self, extras: Mapping[Any, Any]) -> svcs.Container:
         import svcs
 
         container = svcs.Container(self._registry)
@@ -74,19 +45,15 @@ class SvcsResolver:
             container.register_local_value(key, value)
         return container
 
+    def ask(self, entered: svcs.Container, key: Any, default: Any, as_async: bool) -> Any:
+        """See Resolver."""
+        if as_async:
+            return self._aask(entered, key, default)
+        # Looked up first: ServiceNotFoundError may also be about something that a factory of the registry needs.
+        return entered.get(key) if key in self._registry else default
 
-class _SvcsScope:
-    def __init__(self, registry: svcs.Registry, container: svcs.Container) -> None:
-        self._registry = registry
-        self._container = container
-
-    # Asking first: ServiceNotFoundError may also be about something that a factory of the registry needs.
-
-    def get(self, key: Any, default: Any) -> Any:
-        return self._container.get(key) if key in self._registry else default
-
-    async def aget(self, key: Any, default: Any) -> Any:
-        return await self._container.aget(key) if key in self._registry else default
+    async def _aask(self, entered: svcs.Container, key: Any, default: Any) -> Any:
+        return await entered.aget(key) if key in self._registry else default
 
 
 class DishkaResolver:
@@ -98,11 +65,19 @@ class DishkaResolver:
     def __init__(self, container: dishka.Container) -> None:
         self._container = container
 
-    @contextmanager
-    def scope(self, extras: Mapping[Any, Any]) -> Iterator[ResolverScope]:
+    def open(self, extras: Mapping[Any, Any]) -> Any:
         """See Resolver."""
-        with self._container(context=dict(extras)) as request:
-            yield _DishkaScope(request)
+        return self._container(context=dict(extras))
+
+    def ask(self, entered: dishka.Container, key: Any, default: Any, as_async: bool) -> Any:
+        """See Resolver."""
+        from dishka.exceptions import NoFactoryError
+
+        asked = _with_component(key)
+        try:
+            return entered.get(*asked)
+        except NoFactoryError as error:
+            return _default(default, error, asked[0])
 
 
 class AsyncDishkaResolver:
@@ -114,43 +89,19 @@ class AsyncDishkaResolver:
     def __init__(self, container: dishka.AsyncContainer) -> None:
         self._container = container
 
-    @asynccontextmanager
-    async def ascope(self, extras: Mapping[Any, Any]) -> AsyncIterator[AsyncResolverScope]:
-        """See AsyncResolver."""
-        async with self._container(context=dict(extras)) as request:
-            yield _AsyncDishkaScope(request)
+    def open(self, extras: Mapping[Any, Any]) -> Any:
+        """See Resolver."""
+        return self._container(context=dict(extras))
 
-
-class _DishkaScope:
-    def __init__(self, request: dishka.Container) -> None:
-        self._request = request
-
-    def get(self, key: Any, default: Any) -> Any:
+    async def ask(self, entered: dishka.AsyncContainer, key: Any, default: Any, as_async: bool) -> Any:
+        """See Resolver."""
         from dishka.exceptions import NoFactoryError
 
-        type_, component = _with_component(key)
+        asked = _with_component(key)
         try:
-            return self._request.get(type_, component)
+            return await entered.get(*asked)
         except NoFactoryError as error:
-            if _is_about_a_part(error, type_):
-                raise
-            return default
-
-
-class _AsyncDishkaScope:
-    def __init__(self, request: dishka.AsyncContainer) -> None:
-        self._request = request
-
-    async def aget(self, key: Any, default: Any) -> Any:
-        from dishka.exceptions import NoFactoryError
-
-        type_, component = _with_component(key)
-        try:
-            return await self._request.get(type_, component)
-        except NoFactoryError as error:
-            if _is_about_a_part(error, type_):
-                raise
-            return default
+            return _default(default, error, asked[0])
 
 
 def _with_component(key: Any) -> tuple[Any, str]:
@@ -161,6 +112,8 @@ def _with_component(key: Any) -> tuple[Any, str]:
     return key, ""
 
 
-def _is_about_a_part(error: NoFactoryError, type_: Any) -> bool:
-    """Whether dishka knows the type, and lacks something that it is made of."""
-    return bool(error.path) or error.requested.type_hint != type_
+def _default(default: Any, error: NoFactoryError, asked: Any) -> Any:
+    """The default; raises the error when dishka knows the type, and lacks something that it is made of."""
+    if error.path or error.requested.type_hint != asked:
+        raise error
+    return default

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, NewType, Protocol, TypeVar
 
-from laraq.container import Container, Injected, injected
+from laraq.container import Container
 
 T = TypeVar("T")
 
@@ -80,22 +81,30 @@ class Repo(Generic[T]):
 
 
 class UnitOfWork:
-    """A class that its users enter themselves."""
+    """A class that can be entered either way, and that its users enter themselves."""
 
-    entered = 0
+    how = ""
 
     def __enter__(self) -> UnitOfWork:
-        self.entered += 1
+        self.how += "sync"
         return self
 
     def __exit__(self, *error: object) -> None: ...
 
+    async def __aenter__(self) -> UnitOfWork:
+        self.how += "async"
+        return self
+
+    async def __aexit__(self, *error: object) -> None: ...
+
 
 class AsyncClient:
-    opened = closed = False
+    """Belongs to the event loop it was opened in."""
+
+    closed = False
 
     async def __aenter__(self) -> AsyncClient:
-        self.opened = True
+        self.loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -136,40 +145,6 @@ class Recorder:
                 yield value
 
         return generator
-
-
-class Several:
-    """One method for each kind of parameter."""
-
-    def with_default(self, clock: Clock | None = None) -> Any:
-        return clock
-
-    def with_optional(self, clock: Clock | None) -> Any:
-        return clock
-
-    def with_value(self, clock: Clock = Clock()) -> Any:  # noqa: B008 - the default is what a test looks for
-        return clock
-
-    def with_marker(self, clock: Injected[Clock] = injected()) -> Any:  # noqa: B008 - it is a marker, not a value
-        return clock
-
-    def with_marked_none(self, clock: Injected[Clock | None] = None) -> Any:
-        return clock
-
-    def with_positional(self, clock: Clock, /, other: Clock) -> Any:
-        return clock if clock is other else None
-
-    def with_rest(self, *args: Any, clock: Clock, **kwargs: Any) -> Any:
-        assert (args, kwargs) == ((), {})
-        return clock
-
-    @staticmethod
-    def with_static(clock: Clock) -> Any:
-        return clock
-
-    @classmethod
-    def with_class(cls, clock: Clock) -> Any:
-        return clock
 
 
 def get(container: Container, key: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypeAliasType
 
-from laraq.container import Container, Injected, Scope, declare_locals, injected, parameters_of
+from laraq.container import Container, Injected, injected, parameters_of
 from laraq.container.parameters import INJECT, wanted
 from tests.container import shop
 from tests.container.far_away import FarAway
@@ -150,18 +150,6 @@ def test_types_of_the_enclosing_function_are_found_when_the_function_uses_them(f
 
     with Container().scope() as scope:
         assert scope.call(module_of(source, future).outer())
-
-
-def test_types_of_the_enclosing_function_can_be_declared(scope: Scope) -> None:
-    class Local: ...
-
-    def handle(local: Local) -> object:
-        return local
-
-    assert parameters_of(handle)[0].problem is not None
-    declare_locals(handle, locals())
-
-    assert isinstance(scope.call(handle), Local)
 
 
 class Base:

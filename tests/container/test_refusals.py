@@ -5,9 +5,10 @@ from decimal import Decimal
 import pytest
 
 from laraq.container import Container, Scope
+from laraq.container.singletons import finish
 from laraq.errors import InjectionError
 from tests.container import shop
-from tests.container.shop import Clock, Disk, Egg, Mailer, NeedsDsn, Outer, Service, Several, Smtp, Store, Untyped
+from tests.container.shop import Clock, Disk, Egg, Mailer, NeedsDsn, Outer, Service, Smtp, Store, Untyped
 
 HERE = __name__
 SHOP = shop.__name__
@@ -35,6 +36,8 @@ class Send:
     def value_of_a_class(self, needs: NeedsDsn) -> None: ...
 
     def untyped_in_a_class(self, untyped: Untyped) -> None: ...
+
+    def clocked(self, clock: Clock) -> None: ...
 
     def cyclic(self, egg: Egg) -> None: ...
 
@@ -126,10 +129,8 @@ def test_a_parameter_of_a_factory_is_named_with_the_factory(container: Container
 
     container.bind(Clock, make)
 
-    with pytest.raises(
-        InjectionError, match=rf"'mailer' of {HERE}\.\S+\.make, needed by {SHOP}.Several.with_optional:"
-    ):
-        scope.call(Several().with_optional)
+    with pytest.raises(InjectionError, match=rf"'mailer' of {HERE}\.\S+\.make, needed by {HERE}.SendToday.clocked:"):
+        scope.call(SendToday().clocked)
 
 
 def test_a_type_asked_for_directly_is_refused_by_name(scope: Scope) -> None:
@@ -160,11 +161,16 @@ def test_what_a_factory_raises_reaches_the_caller_as_it_is(container: Container,
         scope.get(Clock)
 
 
-def test_a_scope_that_is_not_open_makes_nothing(container: Container) -> None:
+def test_a_scope_makes_nothing_before_it_is_opened_after_it_is_closed_and_for_the_other_kind_of_job(
+    container: Container,
+) -> None:
     scope = container.scope()
-    with pytest.raises(InjectionError, match="This scope is not open"):
+    not_open = pytest.raises(InjectionError, match="This scope is not open for sync code: `with")
+    with not_open:
         scope.get(Clock)
     with scope:
         scope.get(Clock)
-    with pytest.raises(InjectionError, match="This scope is not open"):
+        with pytest.raises(InjectionError, match="not open for async code: `async with"):
+            finish(scope.aget(Clock))
+    with not_open:
         scope.get(Clock)

@@ -26,7 +26,7 @@ EXPECTED = [
 
 def test_nothing_but_what_laraq_depends_on_is_there(installed: Installed) -> None:
     code = "import laraq, importlib.util as u; print(laraq.__file__, *(n for n in NAMES if u.find_spec(n)))"
-    names = ["rich", "cryptography", "cloudpickle", "psycopg", "pymysql", "svcs", "dishka", "pytest"]
+    names = ["rich", "cryptography", "cloudpickle", "psycopg", "pymysql", "dishka", "pytest"]
     said = subprocess.check_output(
         [installed.python, "-c", code.replace("NAMES", repr(names))], env=installed.env(), cwd="/", text=True
     )
