@@ -1,17 +1,18 @@
 """Tally: what a batch has counted so far, and what is due then. BatchRecord: all that is kept of one.
 
-MemberState: how far a member got.
+MemberState: how far a member got. Every rule of batches is a function here; stores keep rows and apply it.
 
 (Illuminate/Bus/Batch.php, DatabaseBatchRepository.php; there a batch is three counters, here it counts by job.)
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 
 class MemberState(StrEnum):
@@ -87,6 +88,45 @@ class Tally:
     def complete(self) -> bool:
         """Whether every job is accounted for."""
         return self.loads == 0 and self.unsettled == 0
+
+
+#: A Tally or BatchRecord.
+T = TypeVar("T", bound=Tally)
+
+
+def moves(
+    states: Mapping[str, MemberState], outcome: MemberState, jobs: Sequence[str], dropped: Sequence[str] = ()
+) -> dict[str, MemberState]:
+    """What becomes of members when jobs ended so and `dropped` will never run, but for those that stay as they are.
+
+    `states`: of these jobs, those that are members. The others of `jobs` join, the others of `dropped` are ignored.
+    """
+    after = {job: states[job].after(outcome) if job in states else outcome for job in jobs}
+    for job in dropped:
+        if states.get(job) is MemberState.PENDING:
+            after.setdefault(job, MemberState.DROPPED)
+    return {job: state for job, state in after.items() if states.get(job) is not state}
+
+
+def moved(tally: T, states: Mapping[str, MemberState], moves: Mapping[str, MemberState], now: datetime) -> T:
+    """What a batch counts after some moves. The first failure cancels one that allows none."""
+    more = Counter(moves.values())
+    more.subtract(states[job] for job in moves if job in states)
+    cancel = MemberState.FAILED in moves.values() and not tally.allow_failures
+    joined = sum(job not in states for job in moves)
+    done, failed, dropped = more[MemberState.DONE], more[MemberState.FAILED], more[MemberState.DROPPED]
+    return changed(tally, now, cancel=cancel, total=joined, done=done, failed=failed, dropped=dropped)
+
+
+def changed(tally: T, now: datetime, *, cancel: bool = False, **more: int) -> T:
+    """What a batch is when there are so many more of each count: open or finished, and not CLOSED."""
+    after = replace(
+        tally,
+        **{name: getattr(tally, name) + number for name, number in more.items()},
+        sent=tally.sent - {CLOSED},
+        cancelled_at=tally.cancelled_at or (now if cancel else None),
+    )
+    return replace(after, finished_at=(after.finished_at or now) if after.complete else None)
 
 
 def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]:
@@ -185,7 +225,7 @@ class Settled(NamedTuple):
     """The answer to an outcome."""
 
     tally: Tally
-    #: False when the same was told before: then the sender may have died before it drew the consequences.
+    #: Whether it was news of one of the jobs; if not, who told it before may have died before it drew the consequences.
     changed: bool
 
 

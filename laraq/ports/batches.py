@@ -34,18 +34,12 @@ class BatchCounts(Protocol):
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
         """The load is over; without `keep` those of its jobs that are still pending are members no more."""
 
-    def settle(self, id: str, job: str, outcome: MemberState, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how a job ended (`MemberState.after`), and that pending `dropped` will never run.
+    def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
+        """Note how jobs ended, and that pending `dropped` will never run: `tally.moves` and `tally.moved`.
 
-        A job that was no member becomes one; `dropped` that are none are left out. The first failure cancels a batch
-        that does not allow failures. PENDING opens the batch again for a job that failed or was dropped.
+        A job that was no member becomes one; `dropped` that are none are left out. PENDING opens the batch again for a
+        job that failed or was dropped.
         """
-
-    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
-        """`settle` of jobs that all succeeded, in one step; `changed`: whether that was news of one of them."""
-
-    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
-        """`settle` of jobs that all failed, in one step; `changed`: whether that was news of one of them."""
 
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""

@@ -152,7 +152,7 @@ class BatchService:
         Before it is sent, for it may end at once; if that is as far as it gets, its failed record is still there.
         """
         if payload.batch_id is not None and payload.event is None:
-            self.store.settle(payload.batch_id, payload.id, MemberState.PENDING)
+            self.store.settle(payload.batch_id, MemberState.PENDING, payload.id)
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class BatchService:
         Raises StoreError, DispatchError; may be repeated.
         """
         with self._around(successes[-1].context):
-            settled = self.store.succeed(id, [success.job for success in successes])
+            settled = self.store.settle(id, MemberState.DONE, *(success.job for success in successes))
             if settled is None:
                 return
             if settled.changed and settled.tally.done + settled.tally.failed <= len(successes):
@@ -257,7 +257,7 @@ class BatchService:
         Raises StoreError, DispatchError; may be repeated.
         """
         dropped = [link for payload in payloads for link in dropped_with(payload)]
-        settled = self.store.fail(id, [payload.id for payload in payloads], dropped)
+        settled = self.store.settle(id, MemberState.FAILED, *(payload.id for payload in payloads), dropped=dropped)
         if settled is None:
             return
         tally = settled.tally
@@ -323,7 +323,7 @@ class BatchService:
     ) -> None:
         assert payload.batch_id is not None
         dropped = () if outcome is MemberState.DONE else dropped_with(payload)
-        settled = self.store.settle(payload.batch_id, payload.id, outcome, dropped)
+        settled = self.store.settle(payload.batch_id, outcome, payload.id, dropped=dropped)
         if settled is None:
             return
         tally = settled.tally
@@ -436,7 +436,7 @@ class BatchService:
         if known:
             first, *others = known
             outer = str(first.payload.batch_id)
-            settled = self.store.settle(outer, first.id, MemberState.DROPPED, [link.id for link in others])
+            settled = self.store.settle(outer, MemberState.DROPPED, first.id, dropped=[link.id for link in others])
             if settled is not None:
                 self._advance(settled.tally)
 

@@ -42,7 +42,7 @@ def make(queue: Laraq) -> Make:
         store.create(BatchRecord(id=id, **{"allow_failures": True, **values}), [f"{id}-{n}" for n in range(3)], 60)
         store.end_load(id, FIRST_LOAD)
         for number, outcome in enumerate(outcomes):
-            store.settle(id, f"{id}-{number}", outcome)
+            store.settle(id, outcome, f"{id}-{number}")
         if cancel:
             store.cancel(id)
         time.sleep(0.002)  # the store tells batches apart by the millisecond
@@ -160,11 +160,11 @@ def test_watch_ends_when_the_batches_have_finished(
     watch = threading.Thread(target=lambda: results.append(call("batches", "--watch")))
     watch.start()
     assert looked.wait(20)
-    queue.batches.store.settle("a", "a-2", DONE)
+    queue.batches.store.settle("a", DONE, "a-2")
     queue.batches.delete(["gone"])
     watch.join(0.2)
     assert watch.is_alive()
-    queue.batches.store.settle("b", "b-2", last)
+    queue.batches.store.settle("b", last, "b-2")
     watch.join(20)
     [result] = results
     assert result.exit_code == exit_code

@@ -22,7 +22,7 @@ def batches(queue: Laraq) -> Callable[[], set[str]]:
         store.create(BatchRecord(id=id), ["j"], 60)
         store.end_load(id, FIRST_LOAD)
     for id in ("finished", "both"):
-        store.settle(id, "j", MemberState.DONE)
+        store.settle(id, MemberState.DONE, "j")
     for id in ("cancelled", "both"):
         store.cancel(id)
     return lambda: {batch.id for batch in queue.batches.all()}

@@ -71,7 +71,7 @@ def batch(queue: Laraq, fail: Callable[..., FailedJob]) -> str:
     store.create(BatchRecord(id="b", allow_failures=True), ["kept", "lost"], 60)
     store.end_load("b", FIRST_LOAD)
     for job in ("kept", "lost"):
-        store.settle("b", job, MemberState.FAILED)
+        store.settle("b", MemberState.FAILED, job)
     fail("kept", batch_id="b")
     return "b"
 

@@ -12,21 +12,21 @@ from tests.life.test_crashes import cut_connections, messages_left
 TOLD = """
 from laraq import Bus
 from laraq.errors import StoreError
-from laraq_redis.store.batches import RedisBatches
+from laraq.workflow.batch_service import BatchService
 
 app.conf.worker_prefetch_multiplier = 16
-settle, succeed = RedisBatches.settle, RedisBatches.succeed
+tell, tell_together = BatchService.succeeded, BatchService.succeeded_together
 
-def settled(self, id, job, *rest):
-    note("settled", job=job)
-    return settle(self, id, job, *rest)
+def succeeded(self, payload):
+    note("settled", job=payload.id)
+    return tell(self, payload)
 
-def succeeded(self, id, jobs):
+def succeeded_together(self, id, successes):
     if record.decr("away") >= 0: raise StoreError("the store is away")
-    note("told", jobs=list(jobs))
-    return succeed(self, id, jobs)
+    note("told", jobs=[success.job for success in successes])
+    return tell_together(self, id, successes)
 
-RedisBatches.settle, RedisBatches.succeed = settled, succeeded
+BatchService.succeeded, BatchService.succeeded_together = succeeded, succeeded_together
 
 class Ran(Job):
     n: int = 0
@@ -143,7 +143,7 @@ def test_a_worker_that_is_killed_before_its_parent_tells_loses_no_job_and_counts
     project = stage.project(
         TOLD
         + f"""
-from laraq_celery import outcomes
+from laraq_celery.worker import outcomes
 app.conf.broker_transport_options = {json.dumps(options)}
 if record.get("mute"): outcomes.Outcomes._work = lambda self: None
 """

@@ -17,6 +17,8 @@ from laraq.messages.tally import (
     counts_at,
     due,
     happened,
+    moved,
+    moves,
 )
 
 PENDING, DONE, FAILED, DROPPED = MemberState
@@ -157,3 +159,39 @@ def test_what_is_done_stays_done_and_only_a_run_ends_what_is_not(
     before: MemberState, outcome: MemberState, after: MemberState
 ) -> None:
     assert before.after(outcome) is after
+
+
+STATES = {"pending": PENDING, "done": DONE, "failed": FAILED, "dropped": DROPPED}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (DONE, {"pending": DONE, "failed": DONE, "dropped": DONE, "stranger": DONE}),
+        (FAILED, {"pending": FAILED, "dropped": FAILED, "stranger": FAILED}),
+        (DROPPED, {"pending": DROPPED, "stranger": DROPPED}),
+        (PENDING, {"failed": PENDING, "dropped": PENDING, "stranger": PENDING}),
+    ],
+)
+def test_members_move_to_an_outcome_by_the_rule_of_their_states(
+    outcome: MemberState, expected: dict[str, MemberState]
+) -> None:
+    assert moves(STATES, outcome, [*STATES, "stranger", "pending"]) == expected
+
+
+def test_only_pending_members_are_dropped_with_a_failure() -> None:
+    states = {**STATES, "head": PENDING}
+    assert moves(states, FAILED, ["head"], [*states, "no member"]) == {"head": FAILED, "pending": DROPPED}
+
+
+@pytest.mark.parametrize("allow_failures", [False, True])
+def test_moves_are_counted_and_the_last_finishes_the_batch(allow_failures: bool) -> None:
+    now, later = datetime.now(UTC), datetime.max.replace(tzinfo=UTC)
+    batch = BatchRecord(id="b", total=2, loads=0, allow_failures=allow_failures, sent=frozenset({"then", CLOSED}))
+    failed = moved(batch, {"a": PENDING}, {"a": FAILED}, now)
+    assert (failed.failed, failed.cancelled_at, failed.finished_at) == (1, None if allow_failures else now, None)
+    assert failed.sent == {"then"}
+    whole = moved(failed, {"a": FAILED, "b": PENDING}, {"a": DONE, "b": DROPPED, "c": DONE}, later)
+    assert (whole.total, whole.done, whole.failed, whole.dropped) == (3, 2, 0, 1)
+    assert (whole.cancelled_at, whole.finished_at) == (failed.cancelled_at, later)
+    assert moved(whole, {"b": DROPPED}, {"b": PENDING}, later).finished_at is None

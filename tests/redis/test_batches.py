@@ -33,7 +33,7 @@ def test_a_deleted_batch_leaves_nothing_behind(redis_url: str) -> None:
         batches = RedisStore(client, prefix="{shop}:").batches
         batches.create(BatchRecord(id="b"), ["j1", "j2"], 60)
         batches.add("b", "load", ["j3"], 60)
-        batches.settle("b", "j1", MemberState.DONE)
+        batches.settle("b", MemberState.DONE, "j1")
         keys = client.keys("*")
         assert isinstance(keys, list)
         assert {key.split(b":")[0] for key in keys} == {b"{shop}"}
@@ -46,7 +46,7 @@ def test_a_closed_batch_is_in_no_list_of_things_to_do(redis_url: str) -> None:
         batches = RedisStore(client).batches
         batches.create(BatchRecord(id="b"), ["j1"], 60)
         batches.end_load("b", FIRST_LOAD)
-        batches.settle("b", "j1", MemberState.DONE)
+        batches.settle("b", MemberState.DONE, "j1")
         batches.mark("b", CLOSED)
         assert client.exists("{laraq}:batches:finished", "{laraq}:batches:loads") == 0
 
@@ -55,7 +55,7 @@ def test_a_batch_may_be_read_by_people(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         batches = RedisStore(client).batches
         batches.create(BatchRecord(id="b", wants=frozenset({"then"})), ["j1", "j2"], 60)
-        batches.settle("b", "j2", MemberState.DONE)
+        batches.settle("b", MemberState.DONE, "j2")
         assert client.hgetall("{laraq}:batch-jobs:b") == {"j1": "pending 0 1", "j2": "done 1 1"}
         assert client.hget("{laraq}:batch:b", "done") == "1"
         found = batches.find("b")

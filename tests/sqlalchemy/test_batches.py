@@ -50,7 +50,7 @@ def rows(store: SqlStore) -> list[int]:
 def test_a_deleted_batch_leaves_nothing_behind(store: SqlStore) -> None:
     store.batches.create(BatchRecord(id="b"), ["j1", "j2"], 60)
     store.batches.add("b", "load", ["j3"], 60)
-    store.batches.settle("b", "j1", MemberState.DONE)
+    store.batches.settle("b", MemberState.DONE, "j1")
     assert rows(store) == [1, 3, 2]
     assert store.batches.delete(BatchQuery()) == 1
     assert rows(store) == [0, 0, 0]
@@ -66,7 +66,7 @@ def test_what_a_killed_delete_left_is_seen_by_nobody_and_deleted_by_the_next(
     monkeypatch.undo()
     assert rows(store) == [1, 2, 0]
     assert store.batches.find("b") is None
-    assert store.batches.settle("b", "j1", MemberState.DONE) is None
+    assert store.batches.settle("b", MemberState.DONE, "j1") is None
     assert store.batches.add("b", "load", ["j3"], 60) is None
     assert [*store.batches.all(), *store.batches.lapsed(), *store.batches.jobs("b", MemberState.PENDING)] == []
     assert store.batches.delete(BatchQuery(ids=())) == 0

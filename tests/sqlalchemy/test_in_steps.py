@@ -1,4 +1,4 @@
-"""Locks, limits and batches where SQL has no word for them: MySQL, played by MariaDB. (SQLite has its own tests.)"""
+"""Locks and limits where SQL has no word for them: MySQL, played by MariaDB. (SQLite has its own tests.)"""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete
 
-from laraq.testing.suite import SharedBatchesSuite, SharedLimitsSuite, SharedLocksSuite
+from laraq.testing.suite import SharedLimitsSuite, SharedLocksSuite
 from laraq_sqlalchemy import SqlStore
-from laraq_sqlalchemy.schema.tables import batch_jobs, batch_loads
-from laraq_sqlalchemy.schema.tables import batches as batches_table
 from laraq_sqlalchemy.schema.tables import limits as limits_table
 from laraq_sqlalchemy.schema.tables import locks as locks_table
-from laraq_sqlalchemy.store.batches import SqlBatches
 from laraq_sqlalchemy.store.direct import Direct
 from laraq_sqlalchemy.store.limits import SqlLimits
 from laraq_sqlalchemy.store.locks import SqlLocks
@@ -38,7 +35,7 @@ def shared_store(mariadb_database: SqlDatabase) -> Iterator[SqlStore]:
 @pytest.fixture
 def store(shared_store: SqlStore) -> SqlStore:
     with shared_store.database.engine.begin() as connection:
-        for table in (locks_table, limits_table, batches_table, batch_jobs, batch_loads):
+        for table in (locks_table, limits_table):
             connection.execute(delete(table))
     return shared_store
 
@@ -64,11 +61,3 @@ class TestSqlLimitsInSteps(SharedLimitsSuite):
     @pytest.fixture
     def limits(self, store: SqlStore, direct: Direct) -> SqlLimits:
         return SqlLimits(store.database, direct)
-
-
-class TestSqlBatchesInSteps(SharedBatchesSuite):
-    members = 100
-
-    @pytest.fixture
-    def batches(self, store: SqlStore, direct: Direct) -> SqlBatches:
-        return SqlBatches(store.database, direct)

@@ -22,6 +22,11 @@ _PAGE = 500
 #: How many members are asked for in one round trip.
 _MEMBERS = 1000
 
+#: The states that an outcome ends, as `lua/batch.lua` looks for them.
+_ENDS = {
+    outcome: " ".join(state for state in MemberState if state.after(outcome) is not state) for outcome in MemberState
+}
+
 #: What `lua/batch.lua` answers, a line each, empty for none, in this order.
 _TALLY = (
     *("total", "done", "failed", "dropped", "loads", "allow_failures", "wants", "sent"),
@@ -43,14 +48,8 @@ class RedisBatches:
         self._label = label
         self._prefix = prefix
         self._created, self._finished, self._loads = (f"{prefix}batches{end}" for end in ("", ":finished", ":loads"))
-        self._create = script.load(client, "batch", "batch_create")
-        self._add = script.load(client, "batch", "batch_add")
-        self._end_load = script.load(client, "batch", "batch_end_load")
-        self._settle = script.load(client, "even_when_full", "batch", "batch_settle")
-        self._succeed = script.load(client, "even_when_full", "batch", "batch_succeed")
-        self._fail = script.load(client, "even_when_full", "batch", "batch_fail")
-        self._cancel = script.load(client, "even_when_full", "batch", "batch_cancel")
-        self._mark = script.load(client, "even_when_full", "batch", "batch_mark")
+        self._change = script.load(client, "batch")
+        self._change_even_when_full = script.load(client, "even_when_full", "batch")
         self._delete = script.load(client, "batch_delete")
         self._due = script.load(client, "batch_due")
 
@@ -61,52 +60,43 @@ class RedisBatches:
             *(_events(sorted(batch.wants)), _events(sorted(batch.sent))),
         ]
         with store_errors(self._label):
-            self._create(
+            self._change(
                 [*self._keys(batch.id), self._created],
-                [batch.id, FIRST_LOAD, ceil(seconds * 1000), *row, *dict.fromkeys(jobs)],
+                ["create", batch.id, FIRST_LOAD, ceil(seconds * 1000), *row, *dict.fromkeys(jobs)],
             )
 
     def add(self, id: str, load: str, jobs: Sequence[str], seconds: float) -> Tally | None:
         """Make the jobs members, each once, as part of a load that lapses after `seconds` without another `add`."""
         with store_errors(self._label):
-            answer: Any = self._add(self._keys(id), [id, load, ceil(seconds * 1000), *dict.fromkeys(jobs)])
+            answer: Any = self._change(self._keys(id), ["add", id, load, ceil(seconds * 1000), *dict.fromkeys(jobs)])
         return _tally(id, answer)
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
         """The load is over; without `keep` those of its jobs that are still pending are members no more."""
         with store_errors(self._label):
-            answer: Any = self._end_load(self._keys(id), [id, load, int(keep)])
+            answer: Any = self._change(self._keys(id), ["end_load", id, load, int(keep)])
         return _tally(id, answer)
 
-    def settle(self, id: str, job: str, outcome: MemberState, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how a job ended (`MemberState.after`), and that pending `dropped` will never run."""
+    def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
+        """Note how jobs ended, and that pending `dropped` will never run."""
+        cancels = int(outcome is MemberState.FAILED)
+        arguments = ["settle", id, outcome.value, _ENDS[outcome], cancels, len(jobs), *jobs, *dropped]
         with store_errors(self._label):
-            answer: Any = self._settle(self._keys(id), [id, job, outcome.value, *dropped])
-        return _settled(id, answer)
-
-    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
-        """`settle` of jobs that all succeeded, in one step."""
-        with store_errors(self._label):
-            answer: Any = self._succeed(self._keys(id), [id, *dict.fromkeys(jobs)])
-        return _settled(id, answer)
-
-    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
-        """`settle` of jobs that all failed, in one step."""
-        each = [*dict.fromkeys(jobs)]
-        with store_errors(self._label):
-            answer: Any = self._fail(self._keys(id), [id, len(each), *each, *dict.fromkeys(dropped)])
-        return _settled(id, answer)
+            answer: Any = self._change_even_when_full(self._keys(id), arguments)
+        tally = _tally(id, answer and answer[0])
+        return None if tally is None else Settled(tally, bool(answer[1]))
 
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
         with store_errors(self._label):
-            answer: Any = self._cancel(self._keys(id), [id])
+            answer: Any = self._change_even_when_full(self._keys(id), ["cancel", id])
         return _tally(id, answer)
 
     def mark(self, id: str, event: str) -> bool:
         """Add to `sent`; say whether it was not there."""
+        arguments = ["mark", id, _events([event]), int(event == CLOSED)]
         with store_errors(self._label):
-            return bool(self._mark(self._keys(id), [id, _events([event]), int(event == CLOSED)]))
+            return bool(self._change_even_when_full(self._keys(id), arguments))
 
     def find(self, id: str) -> BatchRecord | None:
         """The batch, or None."""
@@ -194,11 +184,6 @@ class RedisBatches:
 def _events(names: Sequence[str]) -> str:
     """A JSON list without brackets. Each name begins with its comma: what stands for one is no part of another."""
     return "".join(f",{json.dumps(name)}" for name in names)
-
-
-def _settled(id: str, answer: Any) -> Settled | None:
-    tally = _tally(id, answer and answer[0])
-    return None if tally is None else Settled(tally, bool(answer[1]))
 
 
 def _tally(id: str, answer: Any) -> Tally | None:

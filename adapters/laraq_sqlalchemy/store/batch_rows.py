@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, overload
 
 from sqlalchemy import BindParameter, Column, ColumnElement, Row
 
@@ -17,7 +16,7 @@ from laraq_sqlalchemy.schema.tables import batches
 _columns = batches.c
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A member's state is stored as its place here; 1, 2 and 3 also stand in `sql/settle_*.sql`.
+#: A member's state is stored as its place here; they also stand in `sql/settle_postgresql.sql`.
 STATES = (MemberState.PENDING, MemberState.DONE, MemberState.FAILED, MemberState.DROPPED)
 
 
@@ -88,19 +87,8 @@ def tally(row: Row[Any]) -> Tally:
     return Tally(**_counts(row))
 
 
-def changed(before: Tally, now: int, *, cancel: bool = False, **more: int) -> Tally:
-    """What the batch counts when there are so many more of each count, and what follows from that."""
-    after = replace(
-        before,
-        **{name: getattr(before, name) + number for name, number in more.items()},
-        sent=before.sent - {CLOSED},
-        cancelled_at=before.cancelled_at or (_moment(now) if cancel else None),
-    )
-    return replace(after, finished_at=(after.finished_at or _moment(now)) if after.complete else None)
-
-
 def changes(after: Tally) -> dict[str, Any]:
-    """What any change may have changed of a row."""
+    """The columns that a change may have changed."""
     return {
         **{name: getattr(after, name) for name in ("total", "done", "failed", "dropped", "loads")},
         "phase": Phase.OPEN,
@@ -112,7 +100,7 @@ def changes(after: Tally) -> dict[str, Any]:
 def record(row: Row[Any]) -> BatchRecord:
     """All of a row."""
     options = json.loads(row.options)
-    return BatchRecord(**_counts(row), name=row.name, options=options, created_at=_moment(row.created_at))
+    return BatchRecord(**_counts(row), name=row.name, options=options, created_at=moment(row.created_at))
 
 
 def _counts(row: Row[Any]) -> dict[str, Any]:
@@ -121,8 +109,8 @@ def _counts(row: Row[Any]) -> dict[str, Any]:
         "allow_failures": bool(row.allow_failures),
         "wants": frozenset(_names(row.wants)),
         "sent": frozenset(_names(row.sent)) | ({CLOSED} if row.phase == Phase.CLOSED else set()),
-        "cancelled_at": _moment(row.cancelled_at),
-        "finished_at": _moment(row.finished_at),
+        "cancelled_at": moment(row.cancelled_at),
+        "finished_at": moment(row.finished_at),
     }
 
 
@@ -131,7 +119,12 @@ def _names(events: str) -> list[str]:
     return names
 
 
-def _moment(milliseconds: int | None) -> datetime | None:
+@overload
+def moment(milliseconds: int) -> datetime: ...
+@overload
+def moment(milliseconds: None) -> None: ...
+def moment(milliseconds: int | None) -> datetime | None:
+    """What a column of milliseconds says."""
     return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
 
 

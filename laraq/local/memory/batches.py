@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from laraq.messages.tally import CLOSED, FIRST_LOAD, BatchQuery, BatchRecord, MemberState, Settled, Tally
+from laraq.messages.tally import (
+    CLOSED,
+    FIRST_LOAD,
+    BatchQuery,
+    BatchRecord,
+    MemberState,
+    Settled,
+    Tally,
+    changed,
+    moved,
+    moves,
+)
 from laraq.process.forks import new_lock
 
 
 class _Batch:
-    """One batch. What its record says is brought up to date by `changed`."""
+    """One batch."""
 
     def __init__(self, record: BatchRecord) -> None:
         self.record = record
@@ -22,41 +32,20 @@ class _Batch:
         self.members: dict[str, MemberState] = {}
         #: Loads under way: their jobs, and the epoch seconds at which they lapse.
         self.loads: dict[str, tuple[list[str], float]] = {}
-        self._counts: Counter[MemberState] = Counter()
 
     def load(self, name: str, jobs: Sequence[str], seconds: float) -> None:
         """Make the jobs members as part of that load."""
+        before = len(self.loads)
         loaded, _ = self.loads.get(name, ([], 0.0))
         self.loads[name] = (loaded, time.time() + seconds)
-        for job in jobs:
-            if job not in self.members:
-                self.put(job, MemberState.PENDING)
-                loaded.append(job)
+        new = [job for job in dict.fromkeys(jobs) if job not in self.members]
+        self.members.update(dict.fromkeys(new, MemberState.PENDING))
+        loaded.extend(new)
+        self.change(total=len(new), loads=len(self.loads) - before)
 
-    def put(self, job: str, state: MemberState | None) -> None:
-        """Set the state of a job; None: it is a member no more."""
-        if (before := self.members.get(job)) is not None:
-            self._counts[before] -= 1
-        if state is None:
-            del self.members[job]
-        else:
-            self.members[job] = state
-            self._counts[state] += 1
-
-    def changed(self, *, cancel: bool = False) -> BatchRecord:
-        """The record after a change."""
-        counted = replace(
-            self.record,
-            total=len(self.members),
-            done=self._counts[MemberState.DONE],
-            failed=self._counts[MemberState.FAILED],
-            dropped=self._counts[MemberState.DROPPED],
-            loads=len(self.loads),
-            sent=self.record.sent - {CLOSED},
-            cancelled_at=self.record.cancelled_at or (datetime.now(UTC) if cancel else None),
-        )
-        finished_at = (counted.finished_at or datetime.now(UTC)) if counted.complete else None
-        self.record = replace(counted, finished_at=finished_at)
+    def change(self, *, cancel: bool = False, **more: int) -> BatchRecord:
+        """The record, brought up to date."""
+        self.record = changed(self.record, datetime.now(UTC), cancel=cancel, **more)
         return self.record
 
 
@@ -75,7 +64,6 @@ class MemoryBatches:
             if batch.id not in self._batches:
                 new = _Batch(replace(batch, created_at=datetime.now(UTC), cancelled_at=None))
                 new.load(FIRST_LOAD, jobs, seconds)
-                new.changed()
                 self._batches[batch.id] = new
 
     def add(self, id: str, load: str, jobs: Sequence[str], seconds: float) -> Tally | None:
@@ -85,7 +73,7 @@ class MemoryBatches:
             if batch is None or (batch.record.cancelled_at is not None and load not in batch.loads):
                 return None
             batch.load(load, jobs, seconds)
-            return batch.changed()
+            return batch.record
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
         """The load is over; without `keep` those of its jobs that are still pending are members no more."""
@@ -93,60 +81,22 @@ class MemoryBatches:
             batch = self._batches.get(id)
             if batch is None or load not in batch.loads:
                 return None if batch is None else batch.record
-            jobs, _ = batch.loads.pop(load)
-            for job in () if keep else jobs:
-                if batch.members[job] is MemberState.PENDING:
-                    batch.put(job, None)
-            return batch.changed()
+            loaded, _ = batch.loads.pop(load)
+            gone = [] if keep else [job for job in loaded if batch.members[job] is MemberState.PENDING]
+            for job in gone:
+                del batch.members[job]
+            return batch.change(total=-len(gone), loads=-1)
 
-    def settle(self, id: str, job: str, outcome: MemberState, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how a job ended (`MemberState.after`), and that pending `dropped` will never run."""
+    def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
+        """Note how jobs ended, and that pending `dropped` will never run."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None:
                 return None
-            before = batch.members.get(job)
-            after = outcome if before is None else before.after(outcome)
-            never = {each for each in dropped if each != job and batch.members.get(each) is MemberState.PENDING}
-            changed = after is not before
-            if not changed and not never:
-                return Settled(batch.record, changed=False)
-            batch.put(job, after)
-            for each in never:
-                batch.put(each, MemberState.DROPPED)
-            failed = changed and after is MemberState.FAILED
-            return Settled(batch.changed(cancel=failed and not batch.record.allow_failures), changed)
-
-    def succeed(self, id: str, jobs: Sequence[str]) -> Settled | None:
-        """`settle` of jobs that all succeeded, in one step."""
-        with self._lock:
-            batch = self._batches.get(id)
-            if batch is None:
-                return None
-            news = {job for job in jobs if batch.members.get(job) is not MemberState.DONE}
-            for job in jobs:
-                batch.put(job, MemberState.DONE)
-            return Settled(batch.changed() if news else batch.record, bool(news))
-
-    def fail(self, id: str, jobs: Sequence[str], dropped: Sequence[str] = ()) -> Settled | None:
-        """`settle` of jobs that all failed, in one step."""
-        with self._lock:
-            batch = self._batches.get(id)
-            if batch is None:
-                return None
-            pending = MemberState.PENDING
-            news = {
-                job for job in jobs if batch.members.get(job, pending) not in (MemberState.DONE, MemberState.FAILED)
-            }
-            never = {job for job in dropped if job not in jobs and batch.members.get(job) is pending}
-            if not news and not never:
-                return Settled(batch.record, changed=False)
-            for job in jobs:
-                if job in news:
-                    batch.put(job, MemberState.FAILED)
-            for job in never:
-                batch.put(job, MemberState.DROPPED)
-            return Settled(batch.changed(cancel=bool(news) and not batch.record.allow_failures), bool(news))
+            if news := moves(batch.members, outcome, jobs, dropped):
+                batch.record = moved(batch.record, batch.members, news, datetime.now(UTC))
+                batch.members.update(news)
+            return Settled(batch.record, any(job in news for job in jobs))
 
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at`, if it was not set."""
@@ -154,7 +104,7 @@ class MemoryBatches:
             batch = self._batches.get(id)
             if batch is None or batch.record.cancelled_at is not None:
                 return None if batch is None else batch.record
-            return batch.changed(cancel=True)
+            return batch.change(cancel=True)
 
     def mark(self, id: str, event: str) -> bool:
         """Add to `sent`; say whether it was not there."""

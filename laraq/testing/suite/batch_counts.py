@@ -48,7 +48,7 @@ class BatchCountsSuite:
 
     def test_a_known_id_stays_as_it_is(self, batches: Batches) -> None:
         make(batches, "j1", name="first")
-        batches.settle("b", "j1", DONE)
+        batches.settle("b", DONE, "j1")
         before = record(batches)
         batches.create(BatchRecord(id="b", name="second", allow_failures=True), ["j2"], LONG)
         assert record(batches) == before
@@ -64,9 +64,8 @@ class BatchCountsSuite:
         assert batches.find("b") is None
         assert batches.add("b", "load", ["j"], LONG) is None
         assert batches.end_load("b", FIRST_LOAD) is None
-        assert batches.settle("b", "j1", DONE) is None
-        assert batches.succeed("b", ["j1", "j2"]) is None
-        assert batches.fail("b", ["j1", "j2"], ["j3"]) is None
+        assert batches.settle("b", DONE, "j1") is None
+        assert batches.settle("b", FAILED, "j1", "j2", dropped=["j3"]) is None
         assert batches.state("b", "j1") is None
         assert batches.cancel("b") is None
         assert batches.mark("b", "then") is False
@@ -78,7 +77,7 @@ class BatchCountsSuite:
     def test_ids_differ_by_every_character(self, batches: Batches, id: str, other: str) -> None:
         make(batches, "J", id=id)
         make(batches, "j", id=other)
-        batches.settle(id, id, DONE)
+        batches.settle(id, DONE, id)
         assert list(batches.jobs(id, PENDING)) == ["J"]
         assert list(batches.jobs(id, DONE)) == [id]
         assert list(batches.jobs(other, PENDING)) == ["j"]
@@ -145,7 +144,7 @@ class BatchCountsSuite:
         make(batches, "j1")
         added(batches, "j1", "j2", "j3", load="a")
         added(batches, "j3", "j4", load="b")
-        batches.settle("b", "j2", DONE)
+        batches.settle("b", DONE, "j2")
         tally = ended(batches, "a", keep=False)
         assert (tally.total, tally.done, tally.loads) == (3, 1, 1)
         assert list(batches.jobs("b", PENDING)) == ["j1", "j4"]
@@ -154,7 +153,7 @@ class BatchCountsSuite:
     def test_the_first_load_may_be_abandoned(self, batches: Batches) -> None:
         make(batches, "j1", "j2", loaded=False)
         added(batches, "j3", load=FIRST_LOAD)
-        batches.settle("b", "j1", FAILED)
+        batches.settle("b", FAILED, "j1")
         tally = ended(batches, keep=False)
         assert (tally.total, tally.failed, tally.complete) == (1, 1, True)
         assert tally.finished_at is not None
@@ -186,7 +185,7 @@ class BatchCountsSuite:
         for outcome in MemberState:
             id = f"told {outcome}"
             make(batches, "j1", "j2", id=id)
-            batches.settle(id, "j1", before)
+            batches.settle(id, before, "j1")
             after = before.after(outcome)
             told = settled(batches, "j1", outcome, id=id)
             assert told.changed is (after is not before)
@@ -196,8 +195,8 @@ class BatchCountsSuite:
 
     def test_the_state_of_a_job_is_its_own(self, batches: Batches) -> None:
         make(batches, "j1", "j2", "j3", allow_failures=True)
-        batches.settle("b", "j1", DONE)
-        batches.settle("b", "j2", FAILED)
+        batches.settle("b", DONE, "j1")
+        batches.settle("b", FAILED, "j2")
         assert [batches.state("b", job) for job in ("j1", "j2", "j3", "j4")] == [DONE, FAILED, PENDING, None]
 
     def test_a_job_that_was_no_member_becomes_one(self, batches: Batches) -> None:
@@ -212,8 +211,8 @@ class BatchCountsSuite:
 
     def test_several_succeed_in_one_step(self, batches: Batches) -> None:
         make(batches, "pending", "done", "failed", "dropped", "other", allow_failures=True)
-        batches.settle("b", "done", DONE)
-        batches.settle("b", "failed", FAILED, ["dropped"])
+        batches.settle("b", DONE, "done")
+        batches.settle("b", FAILED, "failed", dropped=["dropped"])
         told = succeeded(batches, "pending", "done", "failed", "dropped", "stranger", "pending")
         assert told.changed is True
         assert counts(told.tally) == (6, 5, 0, 0)
@@ -229,11 +228,11 @@ class BatchCountsSuite:
         told = ["pending", "done", "failed", "dropped", "stranger", "pending"]
         for id in ("b", "c"):
             make(batches, "pending", "done", "failed", "dropped", "link", "behind", "rest", id=id, allow_failures=True)
-            batches.settle(id, "done", DONE)
-            batches.settle(id, "failed", FAILED, ["dropped"])
+            batches.settle(id, DONE, "done")
+            batches.settle(id, FAILED, "failed", dropped=["dropped"])
         together = failed(batches, *told, dropped=["link", "behind", "done", "pending"])
         for job in told:
-            batches.settle("c", job, FAILED, ["link", "behind"])
+            batches.settle("c", FAILED, job, dropped=["link", "behind"])
         assert together.changed is True
         assert counts(together.tally) == counts(record(batches)) == counts(record(batches, "c")) == (8, 1, 4, 2)
         for state in MemberState:
@@ -269,15 +268,15 @@ class BatchCountsSuite:
     def test_success_cancels_nothing_and_counts_in_a_cancelled_batch(self, batches: Batches) -> None:
         make(batches, "j1", "j2", "j3")
         assert succeeded(batches, "j1").tally.cancelled_at is None
-        batches.settle("b", "j2", FAILED)
+        batches.settle("b", FAILED, "j2")
         told = succeeded(batches, "j2", "j3").tally
         assert told.cancelled_at is not None
         assert (counts(told), told.complete) == ((3, 3, 0, 0), True)
 
     def test_pending_jobs_are_dropped_with_a_failure(self, batches: Batches) -> None:
         make(batches, "head", "done", "failed", "tail1", "tail2", "other", allow_failures=True)
-        batches.settle("b", "done", DONE)
-        batches.settle("b", "failed", FAILED)
+        batches.settle("b", DONE, "done")
+        batches.settle("b", FAILED, "failed")
         told = settled(batches, "head", FAILED, "tail1", "done", "failed", "tail2", "tail1", "head", "no member")
         assert counts(told.tally) == (6, 1, 2, 2)
         assert list(batches.jobs("b", DROPPED)) == ["tail1", "tail2"]
@@ -286,7 +285,7 @@ class BatchCountsSuite:
 
     def test_what_is_dropped_later_counts_though_the_failure_was_told_before(self, batches: Batches) -> None:
         make(batches, "head", "tail")
-        batches.settle("b", "head", FAILED)
+        batches.settle("b", FAILED, "head")
         told = settled(batches, "head", FAILED, "tail")
         assert told.changed is False
         assert told.tally.dropped == 1
@@ -302,7 +301,7 @@ class BatchCountsSuite:
 
     def test_a_finished_batch_keeps_its_moment_until_it_is_opened_again(self, batches: Batches) -> None:
         make(batches, "j1", "j2", allow_failures=True)
-        batches.settle("b", "j1", DONE)
+        batches.settle("b", DONE, "j1")
         finished = settled(batches, "j2", FAILED).tally.finished_at
         time.sleep(TICK)
         assert settled(batches, "j2", DONE).tally.finished_at == finished
@@ -364,11 +363,11 @@ class BatchCountsSuite:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda batches: batches.settle("b", "j1", DONE),
-            lambda batches: batches.settle("b", "stranger", DONE),
-            lambda batches: batches.succeed("b", ["j1"]),
-            lambda batches: batches.fail("b", ["stranger"]),
-            lambda batches: batches.settle("b", "j1", PENDING),
+            lambda batches: batches.settle("b", DONE, "j1"),
+            lambda batches: batches.settle("b", DONE, "stranger"),
+            lambda batches: batches.settle("b", DONE, "j1", "j2"),
+            lambda batches: batches.settle("b", FAILED, "stranger"),
+            lambda batches: batches.settle("b", PENDING, "j1"),
             lambda batches: batches.cancel("b"),
             lambda batches: (batches.add("b", "load", [], LONG), batches.end_load("b", "load")),
         ],
@@ -377,7 +376,7 @@ class BatchCountsSuite:
         self, batches: Batches, change: Callable[[Batches], object]
     ) -> None:
         make(batches, "j1", allow_failures=True)
-        batches.settle("b", "j1", FAILED)
+        batches.settle("b", FAILED, "j1")
         batches.mark("b", "then")
         assert batches.mark("b", CLOSED) is True
         assert batches.mark("b", CLOSED) is False
@@ -387,9 +386,9 @@ class BatchCountsSuite:
 
     def test_what_was_told_before_leaves_the_mark_closed(self, batches: Batches) -> None:
         make(batches, "j1")
-        batches.settle("b", "j1", FAILED)
+        batches.settle("b", FAILED, "j1")
         batches.mark("b", CLOSED)
-        batches.settle("b", "j1", FAILED, ["j1"])
+        batches.settle("b", FAILED, "j1", dropped=["j1"])
         batches.cancel("b")
         batches.end_load("b", FIRST_LOAD)
         assert record(batches).sent == {CLOSED}
@@ -398,7 +397,7 @@ class BatchCountsSuite:
     def test_a_mark_that_came_too_late_does_not_close_what_finishes_later(self, batches: Batches) -> None:
         make(batches, "j1")
         batches.mark("b", CLOSED)
-        batches.settle("b", "j1", DONE)
+        batches.settle("b", DONE, "j1")
         assert list(batches.overdue(0)) == ["b"]
 
     def test_threads_settle_each_job_once(self, batches: Batches) -> None:
@@ -442,21 +441,21 @@ def ended(batches: Batches, load: str = FIRST_LOAD, *, keep: bool = True) -> Tal
 
 def settled(batches: Batches, job: str, outcome: MemberState = DONE, *dropped: str, id: str = "b") -> Settled:
     """The answer to an outcome."""
-    answer = batches.settle(id, job, outcome, dropped)
+    answer = batches.settle(id, outcome, job, dropped=dropped)
     assert answer is not None
     return answer
 
 
 def failed(batches: Batches, *jobs: str, dropped: Sequence[str] = ()) -> Settled:
-    """Answer of `fail` of jobs of the batch "b"."""
-    answer = batches.fail("b", jobs, dropped)
+    """The answer to failures."""
+    answer = batches.settle("b", FAILED, *jobs, dropped=dropped)
     assert answer is not None
     return answer
 
 
 def succeeded(batches: Batches, *jobs: str) -> Settled:
     """The answer to successes."""
-    answer = batches.succeed("b", jobs)
+    answer = batches.settle("b", DONE, *jobs)
     assert answer is not None
     return answer
 

@@ -75,13 +75,13 @@ class BatchRecordsSuite:
 
     def test_a_deleted_batch_leaves_nothing_to_do(self, batches: Batches) -> None:
         make(batches, "j1", id="finished")
-        batches.settle("finished", "j1", DONE)
+        batches.settle("finished", DONE, "j1")
         batches.create(BatchRecord(id="loading"), ["j1"], 0)
         assert eventually(lambda: batches.lapsed())
         assert batches.delete(BatchQuery()) == 2
         assert [*batches.overdue(0), *batches.lapsed()] == []
         for id in ("finished", "loading"):
-            assert batches.settle(id, "j1", DONE) is None
+            assert batches.settle(id, DONE, "j1") is None
             assert list(batches.jobs(id, DONE)) == list(batches.jobs(id, PENDING)) == []
 
     def test_what_is_overdue_finished_that_long_ago_and_is_not_closed(self, batches: Batches) -> None:
@@ -93,7 +93,7 @@ class BatchRecordsSuite:
         batches.mark("done", CLOSED)
         assert list(batches.overdue(0)) == ["failed"]
         make(batches, "j1", id="fresh")
-        batches.settle("fresh", "j1", DONE)
+        batches.settle("fresh", DONE, "j1")
         assert eventually(lambda: list(batches.overdue(SHORT)) == ["failed", "fresh"])
 
     def test_a_load_lapses_when_nobody_continues_it(self, batches: Batches) -> None:
@@ -115,7 +115,7 @@ def make_four(batches: Batches) -> None:
     for id in ("open", "done", "failed", "cancelled"):
         make(batches, "j1", id=id)
         time.sleep(TICK)
-    batches.settle("done", "j1", DONE)
+    batches.settle("done", DONE, "j1")
     time.sleep(TICK)
-    batches.settle("failed", "j1", FAILED)
+    batches.settle("failed", FAILED, "j1")
     batches.cancel("cancelled")

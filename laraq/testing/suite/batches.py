@@ -53,7 +53,7 @@ class SharedBatchesSuite(BatchesSuite):
 
     def test_the_clock_of_the_worker_does_not_matter(self, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
         make(batches, "j1")
-        batches.settle("b", "j1", DONE)
+        batches.settle("b", DONE, "j1")
         batches.create(BatchRecord(id="loading"), (), LONG)
         right = time.time
         for wrong_by in (-10 * LONG, 10 * LONG):
@@ -70,7 +70,7 @@ class SharedBatchesSuite(BatchesSuite):
         def tell(child: int) -> None:
             for number in range(child, len(tellings), PROCESSES):
                 job, outcome, dropped = tellings[number]
-                answer = batches.settle("b", job, outcome, dropped)
+                answer = batches.settle("b", outcome, job, dropped=dropped)
                 assert answer is not None
                 if answer.changed and told_one_way(job):
                     changes.add(child)
@@ -96,7 +96,7 @@ class SharedBatchesSuite(BatchesSuite):
             mine = [*jobs(size), *(f"stranger {number}" for number in range(10))]
             Random(child).shuffle(mine)  # noqa: S311  # no secret
             for start in range(0, len(mine), 7):
-                answer = batches.succeed("b", mine[start : start + 7])
+                answer = batches.settle("b", DONE, *mine[start : start + 7])
                 assert answer is not None
                 if answer.changed and answer.tally.finished_at is not None:
                     news.add(child)
@@ -116,7 +116,7 @@ class SharedBatchesSuite(BatchesSuite):
             kill_this_process_in(CHANCE.uniform(0.02, 0.1))
             while True:
                 job, outcome, dropped = CHANCE.choice(tellings)
-                batches.settle("b", job, outcome, dropped)
+                batches.settle("b", outcome, job, dropped=dropped)
 
         for _ in range(3):
             children = [Child(partial(tell_until_killed, child)) for child in range(4)]
@@ -143,7 +143,7 @@ class SharedBatchesSuite(BatchesSuite):
             for number in range(child, chunks * chunk, 4):
                 while number >= loaded.column()[0]:
                     time.sleep(0.001)
-                answer = batches.settle("b", f"j{number}", DONE)
+                answer = batches.settle("b", DONE, f"j{number}")
                 assert answer is not None
                 assert answer.tally.finished_at is None or loaded.column(1)[0]
 
@@ -165,10 +165,10 @@ class SharedBatchesSuite(BatchesSuite):
                 CHANCE.choice(acts)(id, job, others)
 
         acts: list[Callable[[str, str, list[str]], object]] = [
-            lambda id, job, others: batches.settle(id, job, CHANCE.choice(list(MemberState)), others),
-            lambda id, job, others: batches.settle(id, f"new {job}", FAILED, others),
-            lambda id, job, others: batches.succeed(id, [*others, f"new {job}"]),
-            lambda id, job, others: batches.fail(id, [job, f"new {job}"], others),
+            lambda id, job, others: batches.settle(id, CHANCE.choice(list(MemberState)), job, dropped=others),
+            lambda id, job, others: batches.settle(id, FAILED, f"new {job}", dropped=others),
+            lambda id, job, others: batches.settle(id, DONE, *others, f"new {job}"),
+            lambda id, job, others: batches.settle(id, FAILED, job, f"new {job}", dropped=others),
             lambda id, job, others: batches.add(id, job, [*others, f"new {job}"], LONG),
             lambda id, job, others: batches.end_load(id, job, keep=False),
             lambda id, job, others: batches.cancel(id),
@@ -181,7 +181,7 @@ class SharedBatchesSuite(BatchesSuite):
 
     def test_what_one_process_creates_another_settles_and_deletes(self, batches: Batches) -> None:
         make(batches, "j1")
-        in_children([partial(batches.settle, "b", "j1", DONE)])
+        in_children([partial(batches.settle, "b", DONE, "j1")])
         assert record(batches).done == 1
         in_children([partial(batches.delete, BatchQuery())])
         assert batches.find("b") is None
@@ -261,7 +261,7 @@ def is_whole(batches: Batches, id: str = "b") -> bool:
 def tell_all(batches: Batches, tellings: list[Telling]) -> None:
     """Say it."""
     for job, outcome, dropped in tellings:
-        assert batches.settle("b", job, outcome, dropped) is not None
+        assert batches.settle("b", outcome, job, dropped=dropped) is not None
 
 
 def kill_this_process_in(seconds: float) -> None:

@@ -60,13 +60,17 @@ CHECKS: dict[str, Callable[[Store], object]] = {
     "get": lambda store: store.cache.get("key"),
     "put": lambda store: store.cache.put("key", "value", 60),
     "forget": lambda store: store.cache.forget("key"),
-    "settle": lambda store: store.batches.settle("b", f"job {next(NUMBERS)}", MemberState.DONE),
-    "settle a broken chain": lambda store: store.batches.settle(
-        "b", f"job {next(NUMBERS)}", MemberState.FAILED, ["c", "d"]
-    ),
-    "settle again": lambda store: store.batches.settle("b", "a", MemberState.DONE),
     "mark": lambda store: store.batches.mark("b", f"event {next(NUMBERS)}"),
     "find": lambda store: store.batches.find("b"),
+}
+
+#: What MariaDB does in a transaction.
+SETTLINGS: dict[str, Callable[[Store], object]] = {
+    "settle": lambda store: store.batches.settle("b", MemberState.DONE, f"job {next(NUMBERS)}"),
+    "settle a broken chain": lambda store: store.batches.settle(
+        "b", MemberState.FAILED, f"job {next(NUMBERS)}", dropped=["c", "d"]
+    ),
+    "settle again": lambda store: store.batches.settle("b", MemberState.DONE, "a"),
 }
 
 #: What only Redis does in one; a database begins and commits.
@@ -88,6 +92,17 @@ def test_a_check_is_one_round_trip(trips: tuple[RoundTrips, Store], check: str) 
     before = proxy.count
     CHECKS[check](store)
     assert proxy.count - before == (2 if " and " in check else 1)
+
+
+@pytest.mark.parametrize("trips", ["redis", "postgres"], indirect=True)
+@pytest.mark.parametrize("settling", SETTLINGS)
+def test_a_job_of_a_batch_is_settled_in_one_round_trip(trips: tuple[RoundTrips, Store], settling: str) -> None:
+    proxy, store = trips
+    for _ in range(WARM):
+        SETTLINGS[settling](store)
+    before = proxy.count
+    SETTLINGS[settling](store)
+    assert proxy.count - before == 1
 
 
 @pytest.mark.parametrize("trips", ["redis"], indirect=True)

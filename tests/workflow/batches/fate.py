@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.line import Line
 
-STORE_STEPS = ("create", "add", "end_load", "settle", "succeed", "cancel", "mark", "delete", "find")
+STORE_STEPS = ("create", "add", "end_load", "settle", "cancel", "mark", "delete", "find")
 
 
 class Died(SystemExit):

@@ -251,7 +251,7 @@ def test_a_failure_that_is_counted_and_not_told_yet_keeps_finally_waiting(line: 
     batch = watched([Breaks(1), Note(2)]).dispatch()
     line.step()
     payload = take(line, lambda payload: payload.job == Breaks.job_name())
-    line.laraq.batches.store.settle(batch.id, payload.id, FAILED)
+    line.laraq.batches.store.settle(batch.id, FAILED, payload.id)
     line.work()
     assert log == ["before", 2, "progress"]
     line.laraq.batches.failed(payload, ValueError("late"))
@@ -265,7 +265,7 @@ def test_the_reconciler_tells_a_failure_whose_worker_died(line: Line) -> None:
     batch = watched([Breaks(1), Note(2)]).dispatch()
     line.step()
     payload = take(line, lambda payload: payload.job == Breaks.job_name())
-    line.laraq.batches.store.settle(batch.id, payload.id, FAILED)
+    line.laraq.batches.store.settle(batch.id, FAILED, payload.id)
     line.work()
     for _ in range(2):
         line.laraq.batches.reconcile()

@@ -48,7 +48,7 @@ def test_the_reconciler_cancels_what_a_dead_sender_left_half_sent(
 @pytest.mark.usefixtures("impatient")
 def test_the_reconciler_of_one_app_sends_nothing_to_another(line: Line) -> None:
     batch = watched([Note(1)]).dispatch()
-    line.laraq.batches.store.settle(batch.id, line.taken[-1].id, DONE)  # whoever told it died right behind
+    line.laraq.batches.store.settle(batch.id, DONE, line.taken[-1].id)  # whoever told it died right behind
     with Line.attached() as other:
         line.laraq.batches.reconcile()
         assert other.taken == []
@@ -71,10 +71,10 @@ def test_a_store_that_is_away_for_a_moment_loses_no_count(line: Line, monkeypatc
     store = line.laraq.batches.store
     settle, failures = store.settle, [StoreError("down")] * 3
 
-    def shaky(*args: Any) -> Any:
+    def shaky(*args: Any, **options: Any) -> Any:
         if failures:
             raise failures.pop()
-        return settle(*args)
+        return settle(*args, **options)
 
     monkeypatch.setattr(store, "settle", shaky)
     line.work()

@@ -1,55 +1,61 @@
--- Note how a job of a batch ended, and that others will never run. The row of the batch is locked first, so that two
--- of these never wait for each other. What `old` saw may be older than that lock: who lost such a race over one job
--- changes nothing, finds `changed` NULL, and tries again. No row: no such batch.
+-- `tally.moves` and `tally.moved` in one statement. The row of the batch is locked first, so that two of these never wait
+-- for each other. What `old` saw may be older than that lock: jobs over which such a race was lost are not `known`, and
+-- whoever asks tries again. No row: no such batch.
 WITH batch AS MATERIALIZED (
   SELECT {tally}, places FROM laraq_job_batches WHERE id = :id AND phase < 2 FOR UPDATE
+), told AS MATERIALIZED (
+  SELECT job, CAST(number AS int) AS number
+  FROM jsonb_array_elements_text(CAST(:jobs AS jsonb)) WITH ORDINALITY AS each (job, number)
 ), old AS MATERIALIZED (
-  SELECT state, state IN (1, CAST(:outcome AS smallint)) OR (state = 2 AND CAST(:outcome AS smallint) = 3) AS stays
-  FROM laraq_batch_jobs WHERE batch_id = :id AND job = :job
+  SELECT job, state, state = ANY (CAST(:ends AS smallint[])) AS moves
+  FROM laraq_batch_jobs WHERE batch_id = :id AND job = ANY (ARRAY(SELECT job FROM told))
 ), moved AS (
   UPDATE laraq_batch_jobs AS member SET state = CAST(:outcome AS smallint) FROM batch, old
-  WHERE member.batch_id = :id AND member.job = :job AND member.state = old.state AND NOT old.stays
+  WHERE member.batch_id = :id AND member.job = old.job AND member.state = old.state AND old.moves
   RETURNING old.state AS before
 ), joined AS (
   INSERT INTO laraq_batch_jobs (batch_id, job, state, load_name, place)
-  SELECT id, CAST(:job AS varchar), CAST(:outcome AS smallint), '', places FROM batch WHERE NOT EXISTS (SELECT FROM old)
+  SELECT id, CAST(job AS varchar), CAST(:outcome AS smallint), '', places + number - 1 FROM batch, told
+  WHERE NOT EXISTS (SELECT FROM old WHERE old.job = told.job)
   ON CONFLICT DO NOTHING
   RETURNING CAST(NULL AS smallint) AS before
-), noted AS MATERIALIZED (
-  SELECT before, CAST(:outcome AS smallint) AS after, TRUE AS changed
-  FROM (SELECT before FROM moved UNION ALL SELECT before FROM joined) AS changes
-  UNION ALL
-  SELECT state, state, FALSE FROM batch, old WHERE stays
 ), never AS (
-  UPDATE laraq_batch_jobs AS member SET state = 3 FROM noted
+  UPDATE laraq_batch_jobs AS member SET state = 3 FROM batch
   WHERE member.batch_id = :id AND member.job = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(:dropped AS jsonb))))
   AND member.state = 0
   RETURNING 1
 ), change AS MATERIALIZED (
   SELECT
-    changed OR gone > 0 AS counts,
-    changed AND after = 2 AS fails,
-    CAST(before IS NULL AS int) AS joined,
-    CAST(after = 1 AS int) - CAST(before IS NOT DISTINCT FROM 1 AS int) AS more_done,
-    CAST(after = 2 AS int) - CAST(before IS NOT DISTINCT FROM 2 AS int) AS more_failed,
-    CAST(after = 3 AS int) - CAST(before IS NOT DISTINCT FROM 3 AS int) + CAST(gone AS int) AS more_dropped
-  FROM noted, (SELECT count(*) AS gone FROM never) AS never
+    CAST(count(*) AS int) AS news,
+    CASE WHEN CAST(:outcome AS smallint) > 0 THEN CAST(count(*) AS int) ELSE 0 END AS ended,
+    CAST(count(*) FILTER (WHERE before IS NULL) AS int) AS joined,
+    CAST(count(*) FILTER (WHERE before = 1) AS int) AS less_done,
+    CAST(count(*) FILTER (WHERE before = 2) AS int) AS less_failed,
+    CAST(count(*) FILTER (WHERE before = 3) AS int) AS less_dropped,
+    (SELECT CAST(count(*) AS int) FROM never) AS gone
+  FROM (SELECT before FROM moved UNION ALL SELECT before FROM joined) AS changes
 ), counted AS (
   UPDATE laraq_job_batches SET
     total = total + joined,
-    places = places + joined,
-    done = done + more_done,
-    failed = failed + more_failed,
-    dropped = dropped + more_dropped,
+    places = places + CASE WHEN joined > 0 THEN jsonb_array_length(CAST(:jobs AS jsonb)) ELSE 0 END,
+    done = done - less_done + CASE CAST(:outcome AS smallint) WHEN 1 THEN news ELSE 0 END,
+    failed = failed - less_failed + CASE CAST(:outcome AS smallint) WHEN 2 THEN news ELSE 0 END,
+    dropped = dropped - less_dropped + CASE CAST(:outcome AS smallint) WHEN 3 THEN news ELSE 0 END + gone,
     phase = 0,
-    cancelled_at = CASE WHEN fails AND NOT allow_failures THEN COALESCE(cancelled_at, {now}) ELSE cancelled_at END,
+    cancelled_at = CASE
+      WHEN CAST(:outcome AS smallint) = 2 AND news > 0 AND NOT allow_failures THEN COALESCE(cancelled_at, {now})
+      ELSE cancelled_at
+    END,
     finished_at = CASE
-      WHEN loads = 0 AND total + joined = done + more_done + failed + more_failed + dropped + more_dropped
+      WHEN loads = 0
+      AND total + joined = done - less_done + failed - less_failed + dropped - less_dropped + ended + gone
       THEN COALESCE(finished_at, {now})
     END
-  FROM change WHERE id = :id AND counts
+  FROM change WHERE id = :id AND news + gone > 0
   RETURNING {tally}
+), stayed AS (
+  SELECT CAST(count(*) AS int) AS stayed FROM old WHERE NOT moves
 )
-SELECT counted.*, (SELECT changed FROM noted) AS changed FROM counted
+SELECT counted.*, news, news + stayed AS known FROM counted, change, stayed
 UNION ALL
-SELECT {tally}, (SELECT changed FROM noted) FROM batch WHERE NOT EXISTS (SELECT FROM counted)
+SELECT {tally}, news, news + stayed FROM batch, change, stayed WHERE NOT EXISTS (SELECT FROM counted)
