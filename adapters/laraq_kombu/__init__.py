@@ -4,12 +4,11 @@
 know no kombu.
 """
 
-from laraq_kombu.credit import BATCH, credit
-from laraq_kombu.feed import Appetite, Ask, Feed
+from laraq_kombu.feed import Appetite, Ask, Feed, credit
 from laraq_kombu.heartbeat import Heartbeat
 from laraq_kombu.hints import HINT_INTERVAL, HINT_WINDOW, HintThrottle
 from laraq_kombu.lease import FOREVER, RETRY_AFTER, Lease, lease_seconds
-from laraq_kombu.ledger import ACK_LINGER, Ledger
+from laraq_kombu.ledger import ACK_LINGER, BATCH, Ledger
 from laraq_kombu.once import REMEMBERED, SLOTS, DeliveryTag, Put, new_put, put_of
 from laraq_kombu.presence import Presence, presence_of
 from laraq_kombu.store import (

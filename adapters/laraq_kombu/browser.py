@@ -1,4 +1,4 @@
-"""Browser: looks into the queues of a broker, and drops what they hold."""
+"""StoreBrowser: looks into the queues of a broker, and drops what they hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kept(NamedTuple, Generic[Id]):
     attempts: int
 
 
-class Browser(ABC, Generic[StoreT, Id]):
+class StoreBrowser(ABC, Generic[StoreT, Id]):
     """`channel.browser()` makes one; `laraq_celery.stock` asks every channel for it.
 
     A queue that is worked on meanwhile may show a job twice, or skip one. A broker says how its jobs are listed.

@@ -45,21 +45,11 @@ class Carrier(Protocol):
     def _deliver(self, message: dict[str, Any], queue: str) -> None: ...
 
 
-class StoreCarrier(Carrier, Protocol):
-    """The same of a transport on a store."""
-
-    store: BrokerStore
-    presence: Presence[Any]
-
-    def listen(self) -> None:
-        """Hear of new jobs from now on."""
-
-
 class LeasingChannel(virtual.Channel):
     """What every channel of ours does the same way; to be put before another one of kombu's among the bases."""
 
     QoS = Deliveries
-    connection: Any
+    connection: Carrier
     qos: Deliveries
     presence: Presence[Any]
     ledger: Ledger
@@ -98,7 +88,7 @@ class LeasingChannel(virtual.Channel):
 
     @property
     def open_transport(self) -> Any:
-        """The transport; StoreError once kombu has closed the channel, upon which it connects anew."""
+        """The connection; StoreError once kombu has closed the channel, upon which it connects anew."""
         if self.connection is None:
             raise StoreError("The connection to the broker was closed, and this channel of it with it.")
         return self.connection
@@ -237,27 +227,27 @@ class LeasingChannel(virtual.Channel):
 class StoreChannel(LeasingChannel):
     """A channel on a `BrokerStore`. Bindings are known to this process alone, as kombu keeps them."""
 
-    connection: StoreCarrier
     supports_batch_publish = True
 
-    def __init__(self, connection: StoreCarrier, **kwargs: Any) -> None:
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        """`connection` is a StoreTransport."""
         super().__init__(connection, **kwargs)
         self.presence = connection.presence
         self.ledger = self.presence.ledger
-        self._store = connection.store
+        self._store: BrokerStore = connection.store
 
     @property
     def store(self) -> BrokerStore:
-        store: BrokerStore = self.open_transport.store
-        return store
+        self.open_transport  # noqa: B018 - none is asked once the channel is closed
+        return self._store
 
     @property
     def reservations(self) -> BrokerStore:
         return self._store
 
     def _open_intake(self) -> Intake:
-        self.connection.listen()
-        store = self.store
+        self.open_transport.listen()
+        store = self._store
         return Intake(store, self.ledger, self.qos, self._deliver, store.polling, acks_ride_along=store.acks_ride_along)
 
     def _unseal(self, job: Job) -> dict[str, Any]:

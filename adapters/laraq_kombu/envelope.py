@@ -66,7 +66,8 @@ def _unseal(job: Job, waited: bool) -> dict[str, Any]:
     headers["attempts"] = job.lease.attempts
     if waited and headers.get("eta"):
         headers["eta"] = None
-    seconds_to_wait(message)
+    elif headers.get("eta"):
+        seconds_to_wait(message)  # whether it is a time at all
     _open_body(message)
     return message
 

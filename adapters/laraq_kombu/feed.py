@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from laraq_kombu.credit import LINGER, credit
 from laraq_kombu.lease import Lease
-from laraq_kombu.ledger import Ledger
+from laraq_kombu.ledger import BATCH, Ledger
 from laraq_kombu.store import Polling, Taken
+
+#: Seconds without a finished job after which a single free slot is filled on its own.
+LINGER = 0.005
 
 
 class Appetite(StrEnum):
@@ -130,3 +132,20 @@ class Feed:
             else:
                 waits.append(self._quiet_at - now)
         return min(waits, default=None)
+
+
+def credit(prefetch: int, outstanding: int, *, lately: bool) -> int:
+    """How many more jobs to reserve, given how many are delivered and not yet settled.
+
+    Slots are refilled in batches: once half of the prefetch count is free, or once nothing was settled `lately`,
+    which is within the last `LINGER` seconds, so that a free slot beside long jobs does not stay empty.
+    `prefetch` 0 means unlimited, as in AMQP.
+    """
+    if prefetch <= 0:
+        return BATCH
+    room = prefetch - outstanding
+    if room <= 0:
+        return 0
+    if outstanding * 2 > prefetch and lately:
+        return 0
+    return min(room, BATCH)

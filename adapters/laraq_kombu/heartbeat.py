@@ -28,7 +28,10 @@ class Heartbeat:
         self._beat = beat
         self._interval = interval
         self.quick = quick
-        self._timer = _timer
+        self._start_over()
+        after_fork(self._start_over)
+
+    def _start_over(self) -> None:
         self._attached = 0
         #: While it beats: when it was asked to beat again, in monotonic seconds.
         self._again: float | None = None
@@ -36,27 +39,25 @@ class Heartbeat:
 
     def attach(self) -> None:
         """Beat from now on."""
-        self._start_over_after_fork()
-        with self._timer.lock:
+        with _timer.lock:
             self._attached += 1
-            if not (self._beating or self in self._timer.due):
-                self._timer.call(self, time.monotonic() + self._wait())
+            if not (self._beating or self in _timer.due):
+                _timer.call(self, time.monotonic() + self._wait())
 
     def detach(self) -> None:
         """Undo one `attach`; the next beat, at once, says whether there is something left to do."""
-        self._start_over_after_fork()
-        with self._timer.lock:
+        with _timer.lock:
             self._attached = max(self._attached - 1, 0)
         self.hurry()
 
     def hurry(self, within: float = 0.0) -> None:
         """Beat in so many seconds, if that is sooner; not when it has ended."""
         when = time.monotonic() + within
-        with self._timer.lock:
+        with _timer.lock:
             if self._beating:
                 self._again = when if self._again is None else min(self._again, when)
-            elif self in self._timer.due:
-                self._timer.call(self, min(self._timer.due[self], when))
+            elif self in _timer.due:
+                _timer.call(self, min(_timer.due[self], when))
 
     def run(self) -> None:
         """Beat once, and plan the next time."""
@@ -69,12 +70,11 @@ class Heartbeat:
         except Exception:  # the thread must live, for all the others
             more = True
             logger.exception("What is done from time to time has failed, trying again")
-        timer = self._timer
-        with timer.lock:
+        with _timer.lock:
             self._beating, again, self._again = False, self._again, None
             if self._attached or more:
                 when = time.monotonic() + self._wait()
-                timer.call(self, when if again is None else min(again, when))
+                _timer.call(self, when if again is None else min(again, when))
 
     def begin(self) -> None:
         """It is not due any more, but under way; called with the lock."""
@@ -83,15 +83,15 @@ class Heartbeat:
     def _wait(self) -> float:
         return self._interval() if callable(self._interval) else self._interval
 
-    def _start_over_after_fork(self) -> None:
-        if self._timer is not _timer:
-            self._timer, self._attached, self._beating, self._again = _timer, 0, False, None
-
 
 class _Timer:
     """The thread of this process, there while any heartbeat is due."""
 
     def __init__(self) -> None:
+        self._start_over()
+        after_fork(self._start_over)
+
+    def _start_over(self) -> None:
         self.lock = threading.RLock()
         #: Monotonic seconds.
         self.due: dict[Heartbeat, float] = {}
@@ -130,11 +130,3 @@ class _Timer:
 
 
 _timer = _Timer()
-
-
-def _start_over() -> None:
-    global _timer
-    _timer = _Timer()
-
-
-after_fork(_start_over)

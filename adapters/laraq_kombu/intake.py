@@ -6,24 +6,11 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Protocol
 
+from laraq_kombu.deliveries import Deliveries
 from laraq_kombu.feed import Ask, Feed
 from laraq_kombu.ledger import Ledger
 from laraq_kombu.store import Job, JobStore, Polling, Taken
-
-
-class Room(Protocol):
-    """What is known of how much more may be delivered."""
-
-    prefetch_count: int
-
-    @property
-    def outstanding(self) -> int:
-        """Deliveries not yet settled."""
-
-    def can_consume(self) -> bool:
-        """Whether there is room for one more."""
 
 
 class Intake:
@@ -33,7 +20,7 @@ class Intake:
         self,
         store: JobStore,
         ledger: Ledger,
-        room: Room,
+        room: Deliveries,
         deliver: Callable[[Job, bool], bool],
         polling: Polling,
         *,

@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from laraq.process.forks import after_fork
-from laraq_kombu.credit import BATCH
 from laraq_kombu.lease import Lease
+
+#: Most jobs reserved in one step: bounds the latency of a step and what a dying worker holds.
+BATCH = 64
 
 #: Seconds an acknowledgement may wait for company. A crash in between repeats the job, it never loses it.
 ACK_LINGER = 0.02

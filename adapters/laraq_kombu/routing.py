@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from kombu.transport import virtual
 
-from laraq_kombu.channel import StoreCarrier, StoreChannel
+from laraq_kombu.channel import StoreChannel
 from laraq_kombu.once import put_of
 from laraq_kombu.presence import Presence
 from laraq_kombu.store import Bindings, BrokerStore, Route
@@ -76,28 +76,18 @@ class RoutingPresence(Presence[RoutingStore]):
         return bool(routes)
 
 
-class RoutingCarrier(StoreCarrier, Protocol):
-    """What of its transport a channel needs."""
-
-    store: RoutingStore
-    presence: RoutingPresence
-    routing: Routing
-
-
 class RoutingChannel(StoreChannel):
     """Its exchanges lead to the queues that any process has bound to them."""
 
     supports_fanout = True
-    connection: RoutingCarrier
+    presence: RoutingPresence
+    store: RoutingStore
 
-    def __init__(self, connection: RoutingCarrier, **kwargs: Any) -> None:
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        """`connection` is a RoutingTransport."""
         super().__init__(connection, **kwargs)
+        self._routing: Routing = connection.routing
         self._ttl: dict[str, float] = {}
-
-    @property
-    def open_transport(self) -> RoutingCarrier:
-        transport: RoutingCarrier = super().open_transport
-        return transport
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
         queues = {queue for _, _, queue in self.get_table(exchange)}
@@ -113,23 +103,22 @@ class RoutingChannel(StoreChannel):
     def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
         route = Route(exchange, routing_key or "", pattern or "", queue)
         expires_in = self._ttl.get(queue)
-        store = self.open_transport.store
-        if expires_in is None and route in store.routes(exchange):
+        if expires_in is None and route in self.store.routes(exchange):
             return
-        store.bind(route, expires_in)
-        self.open_transport.routing.forget(exchange)
+        self.store.bind(route, expires_in)
+        self._routing.forget(exchange)
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         """Bindings as kombu's exchange types want them. Fan-outs are read anew: a worker may have just come."""
         declared = (self.state.exchanges or {}).get(exchange, {})
         fresh = declared.get("type") == "fanout"
-        return list(self.open_transport.routing.table(exchange, fresh=fresh))
+        return list(self._routing.table(exchange, fresh=fresh))
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
         """Queues for a message; a miss is looked up anew, since the consumer may have bound its queue just now."""
         found = super()._lookup(exchange, routing_key, default)
         if not found and exchange:
-            self.open_transport.routing.forget(exchange)
+            self._routing.forget(exchange)
             found = super()._lookup(exchange, routing_key, default)
         return found
 
@@ -137,14 +126,14 @@ class RoutingChannel(StoreChannel):
         if if_empty and self._size(queue):
             return
         self._ttl.pop(queue, None)
-        self.open_transport.presence.leave_routes(queue)
-        self.open_transport.store.unbind(queue)
+        self.presence.leave_routes(queue)
+        self.store.unbind(queue)
         self.state.queue_bindings_delete(queue)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
         super().basic_consume(queue, no_ack, *args, **kwargs)
         if queue in self._ttl:
-            self.open_transport.presence.keep_routes(queue, self._ttl[queue])
+            self.presence.keep_routes(queue, self._ttl[queue])
 
 
 class RoutingTransport(StoreTransport):

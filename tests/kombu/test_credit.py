@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from laraq_kombu.credit import BATCH, credit
+from laraq_kombu import BATCH, credit
 
 
 @pytest.mark.parametrize(

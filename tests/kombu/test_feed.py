@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from laraq_kombu import ACK_LINGER, Appetite, Feed, Job, Lease, Ledger, Polling, Taken
-from laraq_kombu.credit import LINGER
+from laraq_kombu.feed import LINGER
 
 
 class FakeStore:

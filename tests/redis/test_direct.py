@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from laraq_redis.client.direct import Direct, packed
+from laraq_redis.client.direct import DirectConnection, packed
 from tests.redis.private_server import PrivateRedis
 from tests.support.waiting import wait_until
 
@@ -27,7 +27,7 @@ def echo(client: redis.Redis) -> redis.commands.core.Script:
 
 
 def test_answers_are_as_redis_py_gives_them(client: redis.Redis) -> None:
-    direct = Direct(client)
+    direct = DirectConnection(client)
     script = client.register_script("return {ARGV[1], 7, false, {'x', ''}, redis.status_reply('fine')}")
     assert direct.ask(script, ["k"], ["ü"]) == script(["k"], ["ü"]) == ["ü".encode(), 7, None, [b"x", b""], b"fine"]
     long = "x" * 300_000
@@ -37,7 +37,7 @@ def test_answers_are_as_redis_py_gives_them(client: redis.Redis) -> None:
 
 def test_a_script_the_server_has_forgotten_is_sent_again_and_the_connection_kept(tmp_path: Path) -> None:
     with PrivateRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
-        direct, script = Direct(client), echo(client)
+        direct, script = DirectConnection(client), echo(client)
         assert direct.ask(script, ["k"], ["1"]) == b"1"
         kept = direct._connection
         client.script_flush()
@@ -48,7 +48,7 @@ def test_a_script_the_server_has_forgotten_is_sent_again_and_the_connection_kept
 
 
 def test_an_error_of_the_script_is_redis_pys(client: redis.Redis) -> None:
-    direct = Direct(client)
+    direct = DirectConnection(client)
     with pytest.raises(redis.ResponseError, match="no such thing"):
         direct.ask(client.register_script("return redis.error_reply('no such thing')"), ["k"], [])
     assert direct.ask(echo(client), ["k"], ["after"]) == b"after"
@@ -56,7 +56,7 @@ def test_an_error_of_the_script_is_redis_pys(client: redis.Redis) -> None:
 
 
 def test_a_connection_that_was_cut_is_made_anew(client: redis.Redis) -> None:
-    direct, script = Direct(client), echo(client)
+    direct, script = DirectConnection(client), echo(client)
     for n in range(3):
         assert direct.ask(script, ["k"], [n]) == str(n).encode()
         for other in client.client_list():
@@ -67,7 +67,7 @@ def test_a_connection_that_was_cut_is_made_anew(client: redis.Redis) -> None:
 
 def test_a_server_that_is_gone_is_redis_pys_error(tmp_path: Path) -> None:
     with PrivateRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
-        direct, script = Direct(client), echo(client)
+        direct, script = DirectConnection(client), echo(client)
         assert direct.ask(script, ["k"], ["1"]) == b"1"
         server.kill()
         with pytest.raises(redis.ConnectionError):
@@ -78,7 +78,7 @@ def test_a_server_that_is_gone_is_redis_pys_error(tmp_path: Path) -> None:
 
 
 def test_threads_get_their_own_answers(client: redis.Redis) -> None:
-    direct, script, wrong = Direct(client), echo(client), []
+    direct, script, wrong = DirectConnection(client), echo(client), []
 
     def ask(thread: int) -> None:
         for n in range(200):
@@ -97,7 +97,7 @@ def test_threads_get_their_own_answers(client: redis.Redis) -> None:
 
 def test_an_answer_that_was_not_waited_for_is_not_the_next_ones(client: redis.Redis) -> None:
     """A soft time limit raises in the middle of whatever its process does."""
-    direct, script = Direct(client), echo(client)
+    direct, script = DirectConnection(client), echo(client)
     slow = client.register_script("local t = redis.call('TIME')[1] * 1 repeat until redis.call('TIME')[1] - t >= 2")
 
     class Limit(BaseException):
@@ -120,7 +120,7 @@ def test_an_answer_that_was_not_waited_for_is_not_the_next_ones(client: redis.Re
 
 
 def test_a_forked_child_has_a_connection_of_its_own(client: redis.Redis, tmp_path: Path) -> None:
-    direct, script = Direct(client), echo(client)
+    direct, script = DirectConnection(client), echo(client)
     assert direct.ask(script, ["k"], ["parent"]) == b"parent"
     pid = os.fork()
     if pid == 0:
@@ -137,7 +137,7 @@ def test_a_forked_child_has_a_connection_of_its_own(client: redis.Redis, tmp_pat
 
 
 def test_who_would_have_to_wait_goes_redis_pys_way(client: redis.Redis) -> None:
-    direct, script = Direct(client), echo(client)
+    direct, script = DirectConnection(client), echo(client)
     direct.ask(script, ["k"], ["warm"])
     with direct._lock:
         assert direct.ask(script, ["k"], ["other"]) == b"other"

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import cast
 
 from laraq.messages.inspection import QueueState
-from laraq_kombu.browser import Browser, Found, Kept
+from laraq_kombu.browser import Found, Kept, StoreBrowser
 from laraq_redis.broker.store import PAGE, RedisQueues
 from laraq_redis.client.connection import store_errors
 
@@ -15,7 +15,7 @@ from laraq_redis.client.connection import store_errors
 ATTEMPTS = "laraq-attempts"
 
 
-class KeyBrowser(Browser[RedisQueues, bytes]):
+class KeyBrowser(StoreBrowser[RedisQueues, bytes]):
     """When a job was put is not kept."""
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:

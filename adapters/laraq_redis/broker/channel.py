@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -20,43 +21,48 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from laraq.errors import StoreError
 from laraq_kombu import DeliveryTag, Job, Lease, Posting, Presence, presence_of, put_of
-from laraq_kombu.channel import Carrier, LeasingChannel
+from laraq_kombu.channel import LeasingChannel
+from laraq_kombu.deliveries import Deliveries, Settling
 from laraq_kombu.envelope import seconds_to_wait
 from laraq_redis.broker.browser import KeyBrowser
 from laraq_redis.broker.envelope import is_sent_again, undated, without_eta
 from laraq_redis.broker.intake import RedisIntake
 from laraq_redis.broker.keys import BrokerKeys
-from laraq_redis.broker.qos import RedisDeliveries
 from laraq_redis.broker.restore import Restored, restore
 from laraq_redis.broker.store import MOST_URGENT, RedisQueues
 from laraq_redis.client.direct import direct
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for what stock workers on this Redis left unacknowledged.
 SWEEP_INTERVAL = 60.0
 
 
-class RedisCarrier(Carrier, Protocol):
-    """What of its transport a channel needs."""
+class RedisDeliveries(Deliveries, kombu_redis.QoS):  # type: ignore[misc]  # kombu's restore_unacked takes a client
+    """Of kombu's only `restore_visible` is left: it puts back what stock workers on the same queues left unacked."""
 
-    retry_after: float
-    poll: float | None
-    presences: set[Presence[RedisQueues]]
+    def __init__(self, channel: Settling, prefetch_count: int = 0) -> None:
+        super().__init__(channel, prefetch_count)
+        self._vrestore_count = 0
 
-    def hold_back(self) -> None:
-        """In a worker, which tries again at once: wait, for the server says no."""
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Where Redis refuses, on a full server, the jobs of our own workers can still be drained."""
+        try:
+            super().restore_visible(*args, **kwargs)
+        except ResponseError as error:
+            logger.warning("What stock workers left unacknowledged is not looked for at the moment: %s", error)
 
 
 class Channel(LeasingChannel, kombu_redis.Channel):
     """Publishing, fan-out, bindings, Sentinel and TLS are kombu's. Of consuming only fan-out is."""
 
     QoS = RedisDeliveries
-    connection: RedisCarrier
     qos: RedisDeliveries
     intake: RedisIntake | None
     presence: Presence[RedisQueues]
     usual_priority = MOST_URGENT
 
-    def __init__(self, connection: RedisCarrier, **kwargs: Any) -> None:
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
         #: Leases of jobs that stock producers put into their list before they are due, with the seconds to wait and
         #: what is to wait.
         self._early: list[tuple[Lease, float, str]] = []
@@ -166,7 +172,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
             super()._queue_bind(exchange, routing_key, pattern, queue)
         except ResponseError:
             if queue not in self._fanout_queues and not self._is_bound(exchange, routing_key, pattern, queue):
-                self.connection.hold_back()
+                self.open_transport.hold_back()
                 raise
 
     def _is_bound(self, exchange: str, *binding: str) -> bool:

@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 from laraq.errors import StoreError
 from laraq.messages.backoff import Backoff
 from laraq_kombu import Appetite, Ask, Feed, Job, Ledger, Polling
-from laraq_kombu.intake import Intake, Room
+from laraq_kombu.deliveries import Deliveries
+from laraq_kombu.intake import Intake
 from laraq_redis.broker.line import ScriptLine
 from laraq_redis.broker.store import RedisQueues
 from laraq_redis.broker.wakeup import ChangeTracking, UntrackableError
@@ -54,7 +55,7 @@ class RedisIntake(Intake):
         self,
         queues: RedisQueues,
         ledger: Ledger,
-        room: Room,
+        room: Deliveries,
         deliver: Callable[[Job, bool], bool],
         *,
         poll: float | None = None,

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
 
 from laraq_kombu import Posting, new_put
-from laraq_kombu.publishing import Collected
+from laraq_kombu.publishing import Waiting, to_put
 
 
 class RedisPublishBatch(kombu_redis.PublishBatch):
@@ -18,28 +19,28 @@ class RedisPublishBatch(kombu_redis.PublishBatch):
 
     def __init__(self, channel: Any, max_size: int) -> None:
         super().__init__(channel, max_size)
-        self._collected = Collected()
+        self._waiting: list[Waiting] = []
 
     def put(self, posting: Posting) -> None:
         """Collect it."""
-        self._collected.add(posting)
-        if len(self._collected) >= self.max_size:
+        self._waiting.append((posting, time.monotonic()))
+        if len(self._waiting) >= self.max_size:
             self.flush()
 
     def flush(self) -> None:
         """Send what is buffered, once."""
         self._check_usable()
         queues: dict[str, list[Posting]] = {}
-        for posting in self._collected.postings():
+        for posting in to_put(self._waiting):
             queues.setdefault(posting.queue, []).append(posting)
         for queue, postings in queues.items():
             # In one call: each further one would begin when those before it are done.
             self.pipeline.eval(*self.channel.store.putting(queue, postings, new_put()))
         self._buffered += len(queues)
-        self._collected.clear()
+        self._waiting = []
         super().flush()
 
     def discard(self) -> None:
         """Forget what was not sent."""
-        self._collected.clear()
+        self._waiting = []
         super().discard()

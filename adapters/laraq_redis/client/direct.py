@@ -1,4 +1,4 @@
-"""Direct: a connection over which scripts are asked without what redis-py does around each command."""
+"""DirectConnection: a connection over which scripts are asked without what redis-py does around each command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laraq_redis.client.connection import Client
 from laraq_redis.client.resp import ErrorReply, Reader
 
 
-class Direct:
+class DirectConnection:
     """One connection of a client's server, for one caller at a time.
 
     redis-py's bookkeeping around a command (pool, retries, observers, parsing) costs several times what the command
@@ -88,15 +88,15 @@ class Direct:
         self._reader = Reader()
 
 
-#: A Direct refers to its client weakly, or neither would ever go.
-_directs: WeakKeyDictionary[Client, Direct] = WeakKeyDictionary()
+#: A DirectConnection refers to its client weakly, or neither would ever go.
+_directs: WeakKeyDictionary[Client, DirectConnection] = WeakKeyDictionary()
 
 
-def direct(client: Client) -> Direct:
+def direct(client: Client) -> DirectConnection:
     """The one of a client."""
     found = _directs.get(client)
     if found is None:
-        found = _directs[client] = Direct(client)
+        found = _directs[client] = DirectConnection(client)
     return found
 
 

@@ -10,14 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import StoreError
 from laraq.messages.inspection import QueueState
-from laraq_kombu.browser import PAGE, Browser, Found, Kept
+from laraq_kombu.browser import PAGE, Found, Kept, StoreBrowser
 from laraq_sqlalchemy.broker.store import TableStore
 from laraq_sqlalchemy.broker.tables import jobs
 from laraq_sqlalchemy.database.clock import now
 from laraq_sqlalchemy.database.engine import label
 
 
-class TableBrowser(Browser[TableStore, int]):
+class TableBrowser(StoreBrowser[TableStore, int]):
     """Counts on the store's own connection; lists and clears on one that is opened for it, which is rare."""
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session, registry
 
 from laraq.errors import ConfigurationError
 from laraq_kombu import Posting
-from laraq_kombu.routing import RoutingCarrier, RoutingChannel
+from laraq_kombu.channel import Carrier
+from laraq_kombu.routing import RoutingChannel
 from laraq_sqlalchemy.broker.aliases import ALIAS
 from laraq_sqlalchemy.broker.store import TableStore
 from laraq_sqlalchemy.broker.tables import jobs
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _WAKE = "laraq_wake"
 
 
-class TableCarrier(RoutingCarrier, Protocol):
+class TableCarrier(Carrier, Protocol):
     """What is needed of the broker's transport."""
 
     store: TableStore
@@ -61,8 +62,6 @@ class SessionChannel(RoutingChannel):
 
     supports_batch_publish = False  # a batch is written over the broker's own connection; the session has its own
 
-    connection: TableCarrier
-
     def __init__(self, connection: TableCarrier, session: Session) -> None:
         super().__init__(connection)
         self._session = session
@@ -74,7 +73,7 @@ class SessionChannel(RoutingChannel):
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         self._session.add(JobRow(self.posting(queue, message), self._now))
-        _wake_after_commit(self._session, queue, self.connection)
+        _wake_after_commit(self._session, queue, self.open_transport)
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
         if exchange:

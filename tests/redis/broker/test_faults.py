@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +14,6 @@ from tests.redis.private_server import PrivateRedis
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
-
-#: Kills under load; the issue asks for 50 once, every run does a few.
-ROUNDS = int(os.environ.get("LARAQ_KILL_ROUNDS", "3"))
 
 
 @pytest.fixture
@@ -34,42 +28,6 @@ def secluded(tmp_path: Path) -> Iterator[RedisProject]:
     """On a server whose connections nobody else is hurt to lose."""
     with PrivateRedis(tmp_path) as server:
         yield RedisProject(tmp_path, server.url)
-
-
-@pytest.mark.serial
-def test_the_job_of_a_killed_worker_comes_back_when_its_lease_ends(project: RedisProject) -> None:
-    with project.worker() as first:
-        project.python("import proj; proj.note.delay('x', 60)")
-        wait_until(lambda: project.names("start"), timeout=15)
-        with project.worker():
-            first.kill()
-            killed = time.time()
-            wait_until(lambda: len(project.names("start")) == 2, timeout=20)
-    again = project.marks("start")[1]
-    assert (again["attempts"], again["redelivered"]) == (2, True)
-    assert again["at"] - killed < 3 + 0.5
-
-
-def test_a_killed_child_gives_its_job_back_at_once(tmp_path: Path, redis_url: str) -> None:
-    project = RedisProject(tmp_path, redis_url, retry_after=60)
-    with project.worker():
-        project.python("import proj; proj.die_once.delay('x')")
-        wait_until(lambda: project.names("end") == ["x"], timeout=30)
-    first, second = project.marks("start")
-    assert (first["attempts"], second["attempts"]) == (1, 2)
-    # Not by the end of the lease. Stock Celery itself takes up to 5 s to notice that a child is gone.
-    assert second["at"] - first["at"] < 20
-
-
-@pytest.mark.serial
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_job_longer_than_its_lease_starts_once(tmp_path: Path, redis_url: str, pool: str) -> None:
-    project = RedisProject(tmp_path, redis_url, retry_after=1)
-    with project.worker(pool=pool), project.worker():
-        project.python("import proj; proj.note.delay('long', 4)")
-        wait_until(lambda: project.names("end"), timeout=25)
-        wait_until(lambda: project.count().total == 0)
-    assert project.names("start") == ["long"]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
@@ -159,48 +117,6 @@ def test_a_server_that_forgot_everything_is_worked_on_and_the_owed_acknowledgeme
             wait_until(lambda: len(project.names("end")) == 21, timeout=40)
             wait_until(lambda: project.count().total == 0)
     assert project.names("start") == ["long", *range(20)]
-
-
-@pytest.mark.serial
-def test_a_worker_frozen_past_its_lease_loses_it_and_says_so(project: RedisProject) -> None:
-    with project.worker() as frozen:
-        project.python("import proj; proj.note.delay('x', 7)")
-        wait_until(lambda: project.names("start"), timeout=15)
-        os.kill(frozen.pid, signal.SIGSTOP)
-        with project.worker():
-            wait_until(lambda: len(project.names("start")) == 2, timeout=20)
-            os.kill(frozen.pid, signal.SIGCONT)
-            frozen.wait_for_log("Lease lost: job")
-            wait_until(lambda: len(project.names("end")) == 2, timeout=25)
-            wait_until(lambda: project.count().total == 0)
-    assert len(project.names("start")) == 2
-
-
-@pytest.mark.timeout(120 + 40 * ROUNDS)
-def test_kills_under_load_lose_nothing(project: RedisProject) -> None:
-    total, sent = 0, "import proj\nfor n in range({}, {}): proj.note.delay(n)"
-    chance = random.Random(7)
-    for _ in range(ROUNDS):
-        project.python(sent.format(total, total + 120))
-        total += 120
-        with project.worker(concurrency=2, args=["--prefetch-multiplier", "4"]) as worker:
-            started = len(project.names("end"))
-            wait_until(lambda started=started: len(project.names("end")) > started + 20, timeout=30)  # type: ignore[misc]  # a default binds the loop's value
-            time.sleep(chance.uniform(0, 0.2))
-            worker.kill()
-    with project.worker(concurrency=2):
-        killed = time.time()
-        wait_until(lambda: set(project.names("end")) == set(range(total)), timeout=60)
-        wait_until(lambda: project.count().total == 0, timeout=15)
-        assert max(mark["at"] for mark in project.marks("end")) - killed < 3 + 5
-    assert len(project.names("end")) - total < ROUNDS * 60
-
-
-def test_children_that_publish_and_are_replaced_after_each_job_do_not_hang(project: RedisProject) -> None:
-    with project.worker(concurrency=2, args=["--max-tasks-per-child", "1"]):
-        project.python("import proj\nfor n in range(8): proj.publish.delay(f'p{n}', 3)")
-        wait_until(lambda: len(project.names("end")) == 24, timeout=90)
-        assert sorted(project.names("start")) == [f"p{n}.{m}" for n in range(8) for m in range(3)]
 
 
 def test_a_full_server_is_drained(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.sqlalchemy.broker.celery_app import BrokerProject
+from tests.sqlalchemy.broker.celery_app import DatabaseProject
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.serial
@@ -62,7 +62,7 @@ SITECUSTOMIZE = """
 @pytest.mark.parametrize("database", ["sqlite", "postgres", "mariadb"])
 def test_jobs_start_when_they_are_due(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
     poll = {"poll": None} if database == "mariadb" else {}
-    project = BrokerProject(tmp_path, request.getfixturevalue(f"{database}_url"), **poll)
+    project = DatabaseProject(tmp_path, request.getfixturevalue(f"{database}_url"), **poll)
     with project.worker(concurrency=2):
         project.python(SEND, str(JOBS))
         wait_until(lambda: len(project.marks("start")) == JOBS, timeout=30 + JOBS / 100)
@@ -79,7 +79,7 @@ def test_the_clocks_of_producers_and_workers_do_not_matter(
     tmp_path: Path, request: pytest.FixtureRequest, database: str
 ) -> None:
     poll = {"poll": None} if database == "mariadb" else {}
-    project = BrokerProject(tmp_path, request.getfixturevalue(f"{database}_url"), **poll)
+    project = DatabaseProject(tmp_path, request.getfixturevalue(f"{database}_url"), **poll)
     (project.folder / "sitecustomize.py").write_text(dedent(SITECUSTOMIZE))
     ahead, behind = {"SHIFT": "300"}, {"SHIFT": "-300"}
     send = "import proj, time; proj.note.apply_async((time.time() + 1.5, 4), countdown=1.5)"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sqlalchemy.broker.celery_app import BrokerProject
+from tests.sqlalchemy.broker.celery_app import DatabaseProject
 from tests.sqlalchemy.broker.private_servers import PrivateMariaDb, PrivatePostgres, PrivateServer
 from tests.support.waiting import wait_until
 
@@ -47,13 +47,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, server: PrivateServer) -> BrokerProject:
+def project(tmp_path: Path, server: PrivateServer) -> DatabaseProject:
     poll = {"poll": None} if isinstance(server, PrivateMariaDb) else {}
-    return BrokerProject(tmp_path, server.url, **poll)
+    return DatabaseProject(tmp_path, server.url, **poll)
 
 
 @contextmanager
-def producing(project: BrokerProject) -> Iterator[None]:
+def producing(project: DatabaseProject) -> Iterator[None]:
     """A producer runs beside the block, and has sent its last job after it."""
     with project.start_python(PRODUCER) as producer:
         try:
@@ -66,7 +66,7 @@ def producing(project: BrokerProject) -> Iterator[None]:
 
 @pytest.mark.timeout(120 + 2 * OUTAGE)
 @pytest.mark.parametrize("server", [PrivatePostgres], indirect=True, ids=["postgres"])
-def test_a_server_that_is_away_is_waited_for(project: BrokerProject, server: PrivateServer) -> None:
+def test_a_server_that_is_away_is_waited_for(project: DatabaseProject, server: PrivateServer) -> None:
     """For longer than a lease lasts: the job that runs meanwhile is not started again."""
     with project.worker(concurrency=2, args=["--prefetch-multiplier", "4"]) as worker:
         project.python(f"import proj; proj.note.delay('long', {OUTAGE + 4})")
@@ -86,7 +86,7 @@ def test_a_server_that_is_away_is_waited_for(project: BrokerProject, server: Pri
 
 
 @pytest.mark.timeout(120 + 20 * CRASHES)
-def test_a_server_that_crashes_under_load_loses_nothing(project: BrokerProject, server: PrivateServer) -> None:
+def test_a_server_that_crashes_under_load_loses_nothing(project: DatabaseProject, server: PrivateServer) -> None:
     """Though workers do not wait for the disk: what a crash takes back are reservations and acknowledgements."""
     with project.worker(concurrency=2, args=["--prefetch-multiplier", "4"]):
         with producing(project):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from laraq.errors import ConfigurationError
 from laraq_sqlalchemy.broker import session_producer
 from laraq_sqlalchemy.broker.store import TableStore
-from tests.sqlalchemy.broker.celery_app import BrokerProject
+from tests.sqlalchemy.broker.celery_app import DatabaseProject
 from tests.support.waiting import wait_until
 
 Send = Callable[[Any, str], None]
@@ -144,7 +144,7 @@ def test_an_async_session(postgres_url: str, open_stores: Callable[[str], TableS
 
 @pytest.mark.serial
 def test_an_idle_worker_starts_the_job_right_after_the_commit(tmp_path: Path, sqlite_url: str) -> None:
-    project = BrokerProject(tmp_path, sqlite_url)
+    project = DatabaseProject(tmp_path, sqlite_url)
     with project.worker():
         project.python(
             """
@@ -176,7 +176,7 @@ def test_who_dies_before_the_commit_sent_nothing_and_right_after_it_everything(
     tmp_path: Path, request: pytest.FixtureRequest, database: str
 ) -> None:
     """The second one woke nobody: an idle worker finds the job at its next look."""
-    project = BrokerProject(tmp_path, request.getfixturevalue(f"{database}_url"), poll=1.5)
+    project = DatabaseProject(tmp_path, request.getfixturevalue(f"{database}_url"), poll=1.5)
     send = """
         import os, sys, proj, sqlalchemy
         from sqlalchemy import event

@@ -10,7 +10,7 @@ import pytest
 from laraq_kombu import Posting
 from laraq_sqlalchemy.broker.store import open_store
 from laraq_sqlalchemy.store.store import SqlStore
-from tests.sqlalchemy.broker.celery_app import BrokerProject, rows
+from tests.sqlalchemy.broker.celery_app import DatabaseProject, rows
 from tests.support.project import Project
 from tests.support.waiting import wait_until
 
@@ -68,7 +68,7 @@ def test_a_worker_with_laraq_keeps_them_as_failed_jobs_with_their_bytes(
 
 
 def test_a_worker_without_laraq_puts_them_aside_and_goes_on(tmp_path: Path, sqlite_url: str) -> None:
-    project = BrokerProject(tmp_path, sqlite_url)
+    project = DatabaseProject(tmp_path, sqlite_url)
     with project.worker():
         put(sqlite_url, *ROWS)
         # What the driver would refuse to read as text, and what it would not take for text.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sqlalchemy.broker.celery_app import BrokerProject
+from tests.sqlalchemy.broker.celery_app import DatabaseProject
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.fault, pytest.mark.serial]
@@ -30,7 +30,7 @@ SOAK = """
 @pytest.mark.timeout(120 + SENDS // 5)
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_no_wake_up_is_lost(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
-    project = BrokerProject(tmp_path, request.getfixturevalue(f"{database}_url"), poll=30)
+    project = DatabaseProject(tmp_path, request.getfixturevalue(f"{database}_url"), poll=30)
     with project.worker():
         project.python(SOAK, str(SENDS), timeout=60 + SENDS / 5)
         wait_until(lambda: len(project.marks("end")) == SENDS, timeout=20)

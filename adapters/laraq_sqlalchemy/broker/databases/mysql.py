@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq_kombu import REMEMBERED, SLOTS, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken, WakeUp
+from laraq_kombu import REMEMBERED, SLOTS, Job, Lease, Polling, Posting, Put, Taken, WakeUp
 from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.levels import Levels
+from laraq_sqlalchemy.broker.databases.queries import TableQueries
 from laraq_sqlalchemy.broker.tables import ensure_tables
 from laraq_sqlalchemy.database.clock import STABLE_NOW
 
@@ -41,7 +42,7 @@ _DUPLICATE = 1062
 _OURS = " WHERE id = %s AND attempts = %s AND reserved_at = %s"
 
 
-class MySqlStore:
+class MySqlStore(TableQueries):
     """Sessions run READ COMMITTED: the default REPEATABLE READ locks the gaps between rows, where producers
     insert."""
 
@@ -124,55 +125,6 @@ class MySqlStore:
             lambda cursor, ids, now: cursor.execute(f"DELETE FROM laraq_jobs WHERE id IN ({_marks(ids)})", ids),
         )
 
-    def count(self, queue: str) -> QueueCount:
-        rows = self._execute(
-            "SELECT coalesce(sum(reserved_at IS NULL AND available_at <= now_), 0),"
-            " coalesce(sum(reserved_at IS NULL AND available_at > now_), 0),"
-            " coalesce(sum(reserved_at IS NOT NULL), 0)"
-            f" FROM laraq_jobs, (SELECT {_NOW} AS now_) AS clock WHERE queue = %s",
-            [queue],
-        )
-        return QueueCount(*map(int, rows[0]))
-
-    def purge(self, queue: str) -> int:
-        purge = "DELETE FROM laraq_jobs WHERE queue = %s AND reserved_at IS NULL"
-        return int(self._transact(lambda cursor: cursor.execute(purge, [queue]) and cursor.rowcount))
-
-    # Routes
-
-    def bind(self, route: Route, expires_in: float | None) -> None:
-        self._execute(
-            "INSERT INTO laraq_bindings (exchange, routing_key, pattern, queue, expires_at)"
-            f" VALUES (%s, %s, %s, %s, {_NOW} + %s) ON DUPLICATE KEY UPDATE"
-            " expires_at = VALUES(expires_at), pattern = VALUES(pattern)",
-            [*route, None if expires_in is None else int(expires_in * 1000)],
-        )
-
-    def unbind(self, queue: str) -> None:
-        self._execute("DELETE FROM laraq_bindings WHERE queue = %s", [queue])
-        self._execute("DELETE FROM laraq_jobs WHERE queue = %s", [queue])
-
-    def routes(self, exchange: str) -> Sequence[Route]:
-        rows = self._execute(
-            "SELECT exchange, routing_key, pattern, queue FROM laraq_bindings"
-            f" WHERE exchange = %s AND (expires_at IS NULL OR expires_at > {_NOW})",
-            [exchange],
-        )
-        return [Route(*row) for row in rows]
-
-    def renew(self, queues: Sequence[str], expires_in: float) -> None:
-        self._execute(
-            f"UPDATE laraq_bindings SET expires_at = {_NOW} + %s"
-            f" WHERE expires_at IS NOT NULL AND queue IN ({_marks(queues)})",
-            [int(expires_in * 1000), *queues],
-        )
-
-    def sweep(self) -> int:
-        rows = self._execute(f"SELECT DISTINCT queue FROM laraq_bindings WHERE expires_at <= {_NOW}")
-        for (queue,) in rows:
-            self.unbind(queue)
-        return len(rows)
-
     # Inside
 
     def _transact(self, work: Callable[[Any], R], role: str = "worker") -> R:
@@ -199,10 +151,20 @@ class MySqlStore:
                     self._connections.get(role).rollback()
             return once()
 
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _execute(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         def run(cursor: Any) -> list[tuple[Any, ...]]:
             cursor.execute(sql, values)
             return list(cursor.fetchall()) if cursor.description else []
+
+        return self._transact(run)
+
+    _fetch = _execute
+
+    def _change(self, *statements: tuple[str, Any]) -> int:
+        def run(cursor: Any) -> int:
+            for sql, values in statements:
+                cursor.execute(sql, values)
+            return int(cursor.rowcount)
 
         return self._transact(run)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Engine
@@ -21,14 +22,13 @@ from laraq_kombu import (
     Polling,
     Posting,
     Put,
-    QueueCount,
-    Route,
     Taken,
     WakeUp,
 )
 from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.levels import Levels
 from laraq_sqlalchemy.broker.databases.notifications import CHANNEL, NotifyListener
+from laraq_sqlalchemy.broker.databases.queries import TableQueries
 from laraq_sqlalchemy.broker.tables import ensure_tables
 from laraq_sqlalchemy.database.clock import STABLE_NOW
 
@@ -107,7 +107,7 @@ WITH put AS (
   WHERE known.number <> excluded.number RETURNING 1)"""
 
 
-class PostgresStore:
+class PostgresStore(TableQueries):
     """Workers commit asynchronously: what a server crash undoes of theirs is a reservation or an
     acknowledgement, so a job repeats and none is lost. Producers commit as the server is configured."""
 
@@ -224,54 +224,6 @@ class PostgresStore:
     def take(self, queues: Sequence[str], limit: int) -> Taken:
         return self._due(_TAKE, queues, limit)
 
-    def count(self, queue: str) -> QueueCount:
-        rows = self._execute(
-            f"SELECT count(*) FILTER (WHERE reserved_at IS NULL AND available_at <= {_NOW}),"
-            f" count(*) FILTER (WHERE reserved_at IS NULL AND available_at > {_NOW}),"
-            " count(*) FILTER (WHERE reserved_at IS NOT NULL) FROM laraq_jobs WHERE queue = %s",
-            (queue,),
-        )
-        return QueueCount(*rows[0])
-
-    def purge(self, queue: str) -> int:
-        return len(
-            self._execute("DELETE FROM laraq_jobs WHERE queue = %s AND reserved_at IS NULL RETURNING 1", (queue,))
-        )
-
-    # Routes
-
-    def bind(self, route: Route, expires_in: float | None) -> None:
-        self._execute(
-            "INSERT INTO laraq_bindings (exchange, routing_key, pattern, queue, expires_at)"
-            f" VALUES (%s, %s, %s, %s, {_NOW} + %s) ON CONFLICT (exchange, routing_key, queue)"
-            " DO UPDATE SET expires_at = excluded.expires_at, pattern = excluded.pattern",
-            (*route, None if expires_in is None else int(expires_in * 1000)),
-        )
-
-    def unbind(self, queue: str) -> None:
-        self._execute("DELETE FROM laraq_bindings WHERE queue = %s", (queue,))
-        self._execute("DELETE FROM laraq_jobs WHERE queue = %s", (queue,))
-
-    def routes(self, exchange: str) -> Sequence[Route]:
-        rows = self._execute(
-            "SELECT exchange, routing_key, pattern, queue FROM laraq_bindings"
-            f" WHERE exchange = %s AND (expires_at IS NULL OR expires_at > {_NOW})",
-            (exchange,),
-        )
-        return [Route(*row) for row in rows]
-
-    def renew(self, queues: Sequence[str], expires_in: float) -> None:
-        self._execute(
-            f"UPDATE laraq_bindings SET expires_at = {_NOW} + %s WHERE expires_at IS NOT NULL AND queue = ANY(%s)",
-            (int(expires_in * 1000), list(queues)),
-        )
-
-    def sweep(self) -> int:
-        gone = self._execute(f"DELETE FROM laraq_bindings WHERE expires_at <= {_NOW} RETURNING queue")
-        if gone:
-            self._execute("DELETE FROM laraq_jobs WHERE queue = ANY(%s)", ([row[0] for row in gone],))
-        return len(gone)
-
     # Inside
 
     def _execute(self, sql: str, values: Any = (), role: str = "worker") -> list[tuple[Any, ...]]:
@@ -281,6 +233,14 @@ class PostgresStore:
 
         with self._connections.errors(role):
             return _repeat_lost_races(run)
+
+    _fetch = _execute
+
+    def _change(self, *statements: tuple[str, Any]) -> int:
+        with self._connections.errors("worker"):
+            for sql, values in statements:
+                cursor = _repeat_lost_races(partial(self._connections.get("worker").execute, sql, values))
+            return int(cursor.rowcount)
 
     def _due(self, sql: str, queues: Sequence[str], limit: int) -> Taken:
         """Reserve or take. Each range is read from where it was left: the rows before are dead ones that no

@@ -9,13 +9,15 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.engine import Engine
 
 from laraq.errors import ConfigurationError
-from laraq_kombu import REMEMBERED, Job, Lease, Polling, Posting, Put, QueueCount, Route, Taken, WakeUp
+from laraq_kombu import REMEMBERED, Job, Lease, Polling, Posting, Put, Taken, WakeUp
 from laraq_sqlalchemy.broker.connections import DriverConnections
 from laraq_sqlalchemy.broker.databases.datagrams import DatagramListener, DatagramSender, mailboxes
+from laraq_sqlalchemy.broker.databases.queries import TableQueries
 from laraq_sqlalchemy.broker.databases.turnstile import Turnstile
 from laraq_sqlalchemy.broker.tables import create_tables, missing_tables
 
@@ -28,7 +30,7 @@ _RESERVE = "UPDATE laraq_jobs SET attempts=attempts+1, reserved_at=?, available_
 _OURS = " WHERE id=? AND attempts=? AND reserved_at=?"
 
 
-class SqliteStore:
+class SqliteStore(TableQueries):
     """The worker's connection runs with synchronous=NORMAL: a power cut may undo its last steps, which repeats
     jobs; a producer's runs with FULL, so that a job that was accepted is never lost."""
 
@@ -130,65 +132,17 @@ class SqliteStore:
                 jobs.extend(Job(Lease(id, queue, count + 1, now), payload) for id, count, payload in rows)
         return Taken(jobs, None if len(jobs) >= limit else self._next_due(queues))
 
-    def count(self, queue: str) -> QueueCount:
-        with self._read() as cursor:
-            row = cursor.execute(
-                "SELECT count(*) FILTER (WHERE reserved_at IS NULL AND available_at<=:now),"
-                " count(*) FILTER (WHERE reserved_at IS NULL AND available_at>:now),"
-                " count(*) FILTER (WHERE reserved_at IS NOT NULL) FROM laraq_jobs WHERE queue=:queue",
-                {"now": _now(), "queue": queue},
-            ).fetchone()
-        return QueueCount(*row)
-
-    def purge(self, queue: str) -> int:
-        with self._write("worker") as cursor:
-            cursor.execute("DELETE FROM laraq_jobs WHERE queue=? AND reserved_at IS NULL", (queue,))
-            return cursor.rowcount
-
-    # Routes
-
-    def bind(self, route: Route, expires_in: float | None) -> None:
-        with self._write("worker") as cursor:
-            cursor.execute(
-                "INSERT INTO laraq_bindings (exchange, routing_key, pattern, queue, expires_at)"
-                " VALUES (?,?,?,?,?) ON CONFLICT (exchange, routing_key, queue)"
-                " DO UPDATE SET expires_at=excluded.expires_at, pattern=excluded.pattern",
-                (*route, None if expires_in is None else _now() + int(expires_in * 1000)),
-            )
-
-    def unbind(self, queue: str) -> None:
-        with self._write("worker") as cursor:
-            cursor.execute("DELETE FROM laraq_bindings WHERE queue=?", (queue,))
-            cursor.execute("DELETE FROM laraq_jobs WHERE queue=?", (queue,))
-
-    def routes(self, exchange: str) -> Sequence[Route]:
-        with self._read() as cursor:
-            rows = cursor.execute(
-                "SELECT exchange, routing_key, pattern, queue FROM laraq_bindings"
-                " WHERE exchange=? AND (expires_at IS NULL OR expires_at>?)",
-                (exchange, _now()),
-            ).fetchall()
-        return [Route(*row) for row in rows]
-
-    def renew(self, queues: Sequence[str], expires_in: float) -> None:
-        with self._write("worker") as cursor:
-            cursor.execute(
-                f"UPDATE laraq_bindings SET expires_at=? WHERE expires_at IS NOT NULL AND queue IN ({_marks(queues)})",
-                [_now() + int(expires_in * 1000), *queues],
-            )
-
-    def sweep(self) -> int:
-        expired = "FROM laraq_bindings WHERE expires_at<=?"
-        now = _now()
-        with self._read() as cursor:
-            if not cursor.execute(f"SELECT 1 {expired} LIMIT 1", (now,)).fetchone():
-                return 0
-        with self._write("worker") as cursor:
-            cursor.execute(f"DELETE FROM laraq_jobs WHERE queue IN (SELECT queue {expired})", (now,))
-            cursor.execute(f"DELETE {expired}", (now,))
-            return cursor.rowcount
-
     # Inside
+
+    def _fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        with self._read() as cursor:
+            return cursor.execute(sql, values).fetchall()
+
+    def _change(self, *statements: tuple[str, Any]) -> int:
+        with self._write("worker") as cursor:
+            for sql, values in statements:
+                cursor.execute(sql, values)
+            return cursor.rowcount
 
     @contextmanager
     def _write(self, role: str) -> Iterator[sqlite3.Cursor]:

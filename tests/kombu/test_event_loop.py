@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from kombu.asynchronous import Hub
@@ -15,9 +16,11 @@ from kombu.entity import Queue
 from kombu.messaging import Consumer
 
 from laraq_kombu import Posting
-from laraq_sqlalchemy.broker.store import open_store
-from tests.sqlalchemy.broker.celery_app import rows
+from laraq_sqlalchemy.broker import register
+from tests.kombu.memory import BROKERS, MemoryStore
 from tests.support.waiting import wait_until
+
+register()
 
 
 @pytest.fixture
@@ -27,10 +30,14 @@ def hub() -> Any:
     hub.close()
 
 
-def test_reconnecting_leaves_no_timer_reader_or_tick_behind(sqlite_url: str, hub: Hub) -> None:
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_reconnecting_leaves_no_timer_reader_or_tick_behind(
+    kind: str, request: pytest.FixtureRequest, hub: Hub
+) -> None:
+    url = f"laraq-memory:///{uuid4()}" if kind == "memory" else f"laraq-db+{request.getfixturevalue('sqlite_url')}"
     received: list[Any] = []
     for cut in range(4):
-        connection = Connection(f"laraq-db+{sqlite_url}", transport_options={"create_tables": True, "poll": 30})
+        connection = Connection(url, transport_options={"create_tables": True, "poll": 30})
         connection.connect()
         connection.transport.register_with_event_loop(connection.connection, hub)
         with Consumer(connection, Queue("q"), on_message=received.append):
@@ -48,22 +55,16 @@ def test_reconnecting_leaves_no_timer_reader_or_tick_behind(sqlite_url: str, hub
         assert pending == []
 
 
-def test_what_runs_is_renewed_at_a_reconnect_before_anything_is_reserved(sqlite_url: str) -> None:
-    """The database may have been away for longer than a lease lasts; the heartbeat may come later."""
-    options = {"retry_after": 0.3}
-    store = open_store(sqlite_url, options)
-    store.connect()
+def test_what_runs_is_renewed_at_a_reconnect_before_anything_is_reserved() -> None:
+    """The broker may have been away for longer than a lease lasts; the heartbeat may come later."""
+    name = str(uuid4())
+    store = MemoryStore(name, 0.3)
     store.put([Posting("q", "x")])
     (job,) = store.step((), ["q"], 1).jobs
-    with Connection(f"laraq-db+{sqlite_url}", transport_options=options) as connection:
+    (row,) = BROKERS[name].rows.values()
+    with Connection(f"laraq-memory:///{name}", transport_options={"retry_after": 0.3}) as connection:
         connection.transport.presence.ledger.hold([job.lease])
-        wait_until(lambda: due(sqlite_url) <= time.time())
+        wait_until(lambda: row.due <= time.time_ns())
         connection.connect()
-        assert due(sqlite_url) > time.time()
+        assert row.due > time.time_ns()
         assert not store.step((), ["q"], 1).jobs
-    store.close()
-
-
-def due(database: str) -> float:
-    """When the only job may be handed out again."""
-    return float(rows(database, "SELECT available_at / 1000.0 FROM laraq_jobs")[0][0])
