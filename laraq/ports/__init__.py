@@ -12,7 +12,17 @@ from laraq.ports.journal import Journal, JournalEntry, RunState
 from laraq.ports.limits import Grant, Limits, Usage
 from laraq.ports.locks import Locks
 from laraq.ports.models import Models
-from laraq.ports.parking import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob, Parking
+from laraq.ports.parking import (
+    CALL_AGAIN,
+    HAND_OVER,
+    LOOK,
+    Line,
+    ParkedJob,
+    Parking,
+    Turn,
+    turn_at_limits,
+    turn_at_lock,
+)
 from laraq.ports.store import Store
 from laraq.ports.transactions import Transactions
 
@@ -45,5 +55,8 @@ __all__ = [
     "RunState",
     "Store",
     "Transactions",
+    "Turn",
     "Usage",
+    "turn_at_limits",
+    "turn_at_lock",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from laraq.messages.delivery import Demand
+from laraq.ports.limits import Usage
 
 #: Seconds for which a lock that is freed is kept for the parked job it was handed to. Longer than a message takes to an
 #: idle worker; when the queue is longer, others may run meanwhile.
@@ -56,6 +58,35 @@ class ParkedJob:
     since: int = 0
     #: What it asks of the line's limits, in their order.
     demands: tuple[Demand, ...] = ()
+
+
+class Turn(NamedTuple):
+    """Whose turn it is in a line."""
+
+    jobs: Sequence[ParkedJob]
+    #: Seconds after which to look again.
+    look_in: float
+
+
+def turn_at_lock(waiting: Iterable[ParkedJob], lease: float | None, look: float) -> Turn:
+    """The first, unless the lock is held for another `lease` seconds."""
+    return Turn([*islice(waiting, 1)], look) if lease is None else Turn([], min(look, lease))
+
+
+def turn_at_limits(waiting: Iterable[ParkedJob], usages: Sequence[Usage], now: int, look: float) -> Turn:
+    """As many of the first as their windows have room for; `now` in milliseconds of the clock of the windows."""
+    jobs: list[ParkedJob] = []
+    used = [usage.used for usage in usages]
+    for job in waiting:
+        demands = [*enumerate(job.demands)]
+        full = [place for place, demand in demands if used[place] + demand.cost > demand.maximum]
+        if full:
+            lengths = {place: demand.milliseconds for place, demand in demands}
+            ends = (usages[at].ends_in or (lengths[at] - now % lengths[at]) / 1000 for at in full)
+            return Turn(jobs, max(ends))
+        used = [used[place] + demand.cost for place, demand in demands]
+        jobs.append(job)
+    return Turn(jobs, look)
 
 
 class Parking(Protocol):

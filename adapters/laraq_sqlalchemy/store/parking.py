@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, select, update
 
-from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Demand, Line, ParkedJob
+from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Demand, Line, ParkedJob, Turn, Usage, turn_at_limits, turn_at_lock
 from laraq_sqlalchemy.database.clock import now
 from laraq_sqlalchemy.database.names import stored_name
 from laraq_sqlalchemy.database.upsert import insert_new, upsert
@@ -26,14 +26,6 @@ _LINES = 100
 
 #: Jobs at most that are called at once: a window that has room for more is looked at again right away.
 _CALLS = 500
-
-
-class _Next(NamedTuple):
-    """Who is to be called."""
-
-    jobs: Sequence[Row[Any]]
-    #: When to look again, in milliseconds of the server's clock.
-    look_at: int
 
 
 class SqlParking:
@@ -127,72 +119,58 @@ class SqlParking:
         moment = self._time(connection)
         if row.due_at > moment and not early:
             return []
-        overdue = connection.execute(
-            select(parked_jobs).where(_job.line == _name(line), _job.call_again_at.between(1, moment))
-        ).all()
-        found = (
-            self._next_for_limits(connection, line, moment)
-            if line.lock is None
-            else self._next(connection, line, moment)
-        )
-        return self._called(connection, line, moment, _Next([*overdue, *found.jobs], found.look_at))
+        again = select(parked_jobs).where(_job.line == _name(line), _job.call_again_at.between(1, moment))
+        overdue = [_parked(line, job) for job in connection.execute(again)]
+        turn = self._turn(connection, line, moment)
+        return self._called(connection, line, moment, Turn([*overdue, *turn.jobs], turn.look_in))
 
-    def _next(self, connection: Connection, line: Line, moment: int) -> _Next:
-        live = locks.c.name == stored_name(line.lock or ""), locks.c.expires_at > moment
-        lease = connection.scalar(select(func.min(locks.c.expires_at)).where(*live))
-        look_at = moment + round(self.look * 1000)
-        if lease is not None:
-            return _Next([], min(look_at, lease))
-        return _Next(connection.execute(_in_order(line).limit(1)).all(), look_at)
-
-    def _next_for_limits(self, connection: Connection, line: Line, moment: int) -> _Next:
+    def _turn(self, connection: Connection, line: Line, moment: int) -> Turn:
+        if line.lock is not None:
+            live = locks.c.name == stored_name(line.lock), locks.c.expires_at > moment
+            ends_at = connection.scalar(select(func.min(locks.c.expires_at)).where(*live))
+            lease = None if ends_at is None else (ends_at - moment) / 1000
+            return turn_at_lock(_first(connection, line, 1 if lease is None else 0), lease, self.look)
         columns = limits.c.name, limits.c.used, limits.c.ends_at
         names = [stored_name(key) for key in line.limits]
-        live = select(*columns).where(limits.c.name.in_(names), limits.c.ends_at > moment)
-        windows = {name: (used, ends_at) for name, used, ends_at in connection.execute(live)}
-        used = [windows.get(name, (0, 0))[0] for name in names]
-        found: list[Row[Any]] = []
-        for job in connection.execute(_in_order(line).limit(_CALLS)):
-            demands = json.loads(job.demands)
-            full = [place for place, (maximum, _, cost) in enumerate(demands) if used[place] + cost > maximum]
-            if full:
-                lengths = [length for _, length, _ in demands]
-                ends = [windows.get(names[at], (0, 0))[1] or moment - moment % lengths[at] + lengths[at] for at in full]
-                return _Next(found, max(ends))
-            used = [already + cost for already, (_, _, cost) in zip(used, demands, strict=True)]
-            found.append(job)
-        return _Next(found, moment + round(self.look * 1000))
+        live = limits.c.name.in_(names), limits.c.ends_at > moment
+        windows = {
+            name: Usage(used, (ends_at - moment) / 1000)
+            for name, used, ends_at in connection.execute(select(*columns).where(*live))
+        }
+        usages = [windows.get(name, Usage(0, 0.0)) for name in names]
+        return turn_at_limits(_first(connection, line, _CALLS), usages, moment, self.look)
 
     def _hand_over(self, connection: Connection, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
         self._lock(connection, line)
         moment = self._time(connection)
         connection.execute(delete(parked_jobs).where(_job.line == _name(line), _job.owner == owner))
-        first = connection.execute(_in_order(line).limit(1)).first()
+        first = _first(connection, line, 1)
         lease = and_(locks.c.name == stored_name(line.lock or ""), locks.c.owner == owner, locks.c.expires_at > moment)
-        if first is None:
+        if not first:
             return connection.execute(delete(locks).where(lease)).rowcount > 0, []
         until = moment + round(HAND_OVER * 1000)
-        theirs = update(locks).where(lease).values(owner=first.owner, expires_at=until)
+        theirs = update(locks).where(lease).values(owner=first[0].owner, expires_at=until)
         if not connection.execute(theirs).rowcount:
             return False, []
-        return True, self._called(connection, line, moment, _Next([first], moment + round(self.look * 1000)))
+        return True, self._called(connection, line, moment, Turn(first, self.look))
 
-    def _called(self, connection: Connection, line: Line, moment: int, chosen: _Next) -> Sequence[ParkedJob]:
+    def _called(self, connection: Connection, line: Line, moment: int, turn: Turn) -> Sequence[ParkedJob]:
         """Note that they are called, and when the line is due next; it goes with its last job."""
         again_at = moment + round(self.call_again * 1000)
-        if chosen.jobs:
-            these = _job.line == _name(line), _job.owner.in_([job.owner for job in chosen.jobs])
+        if turn.jobs:
+            these = _job.line == _name(line), _job.owner.in_([job.owner for job in turn.jobs])
             connection.execute(update(parked_jobs).where(*these).values(call_again_at=again_at))
         first = connection.scalar(
             select(func.min(_job.call_again_at)).where(_job.line == _name(line), _job.call_again_at > 0)
         )
         ours = _line.name == _name(line)
-        if first is None and connection.execute(_in_order(line).limit(1)).first() is None:
+        if first is None and not _first(connection, line, 1):
             connection.execute(delete(parking_lines).where(ours))
         else:
-            due_at = min(chosen.look_at, first or chosen.look_at)
+            look_at = moment + round(turn.look_in * 1000)
+            due_at = min(look_at, first or look_at)
             connection.execute(update(parking_lines).where(ours).values(due_at=due_at))
-        return [_parked(line, job) for job in chosen.jobs]
+        return turn.jobs
 
     def _lock(self, connection: Connection, line: Line) -> Row[Any] | None:
         """The row of the line, which nobody else touches until the transaction ends."""
@@ -218,8 +196,10 @@ def _waiting(line: Line) -> tuple[Any, Any]:
     return _job.line == _name(line), _job.call_again_at == 0
 
 
-def _in_order(line: Line) -> Any:
-    return select(parked_jobs).where(*_waiting(line)).order_by(_job.since)
+def _first(connection: Connection, line: Line, number: int) -> list[ParkedJob]:
+    """The first of those who wait."""
+    in_order = select(parked_jobs).where(*_waiting(line)).order_by(_job.since).limit(number)
+    return [_parked(line, job) for job in connection.execute(in_order)] if number else []
 
 
 def _parked(line: Line, job: Row[Any]) -> ParkedJob:

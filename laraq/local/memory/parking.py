@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from laraq.local.memory.limits import MemoryLimits, window_end
+from laraq.local.memory.limits import MemoryLimits
 from laraq.local.memory.locks import MemoryLocks
-from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob
+from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob, turn_at_limits, turn_at_lock
 from laraq.process.forks import new_lock
 
 
@@ -92,30 +92,16 @@ class MemoryParking:
         now = time.time()
         if jobs.due_at > now:
             return []
-        called = [job for job, again_at in jobs.called.values() if again_at <= now]
-        next_look = self.look
-        in_order = sorted(jobs.waiting.values(), key=_place)
+        waiting = sorted(jobs.waiting.values(), key=_place)
         if line.lock is not None:
-            lease = self._locks.ends_in(line.lock)
-            next_look = self.look if lease is None else min(self.look, lease)
-            called += in_order[:1] if lease is None else []
+            turn = turn_at_lock(waiting, self._locks.ends_in(line.lock), self.look)
         else:
             usages = [self._limits.usage(key) for key in line.limits]
-            used = [usage.used for usage in usages]
-            for job in in_order:
-                full = [place for place, demand in enumerate(job.demands) if used[place] + demand.cost > demand.maximum]
-                if full:
-                    ends = [
-                        usages[place].ends_in or window_end(now, job.demands[place].milliseconds) - now
-                        for place in full
-                    ]
-                    next_look = max(ends)
-                    break
-                used = [already + demand.cost for already, demand in zip(used, job.demands, strict=True)]
-                called.append(job)
+            turn = turn_at_limits(waiting, usages, int(now * 1000), self.look)
+        called = [*(job for job, again_at in jobs.called.values() if again_at <= now), *turn.jobs]
         for job in called:
             self._take(jobs, job)
-        jobs.due_at = now + min([next_look, *(again_at - now for _, again_at in jobs.called.values())])
+        jobs.due_at = now + min([turn.look_in, *(again_at - now for _, again_at in jobs.called.values())])
         self._drop_empty(line, jobs)
         return called
 
