@@ -1,6 +1,7 @@
 """CeleryQueue: Payload -> one ordinary Celery message.
 
-Celery writes the first message of each Job class and all that are out of the ordinary; publish/ repeats the others.
+Celery writes the first message of each Job class (`template.py`) and sends all that are out of the ordinary; the others
+are filled in and sent, one by one or in bulk, by `publisher.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from kombu.utils.url import maybe_sanitize_url
 from laraq.errors import ConfigurationError, DispatchError, InvalidJobError, LaraqError, StoreError
 from laraq.messages.payload import CIPHER, MAYBE, Payload
 from laraq.process.forks import busy
-from laraq_celery.sending import HIDDEN, InDoubtError, ShortWay, UnconfirmedError
+from laraq_celery.sending.publisher import InDoubtError, Publisher, UnconfirmedError
+from laraq_celery.sending.template import HIDDEN
 from laraq_celery.stock.delays import Delays
 from laraq_celery.stock.inspection import BrokerInspection
 from laraq_celery.worker.expiry import told_to_workers
@@ -36,7 +38,7 @@ class CeleryQueue:
         self._url = url
         self._queue = queue
         self._connection: Any = None
-        self._short_way = ShortWay(app, url, self._lend)
+        self.publisher = Publisher(app, url, self._lend)
         #: Those of its jobs that wait in the store.
         self.delays = Delays(app, url, self._producers)
 
@@ -78,7 +80,7 @@ class CeleryQueue:
         if not payloads:
             return
         with self._wrapped(job, what), busy:
-            if self._short_way.bulk(payloads, self._queue):
+            if self.publisher.bulk(payloads, self._queue):
                 return
             with self._producers().acquire(block=True) as producer, _unconfirmed(payloads), _kombu_batch(producer):
                 for payload, delay in payloads:
@@ -102,7 +104,7 @@ class CeleryQueue:
 
     def _send(self, payload: Payload, delay: float, producer: Any = None) -> Any:
         try:
-            sent = self._short_way.push(payload, self._queue, delay, producer)
+            sent = self.publisher.push(payload, self._queue, delay, producer)
         except InDoubtError as doubt:
             sent, payload = None, payload.with_(once=MAYBE, carrier={**payload.carrier, **doubt.again})
         if sent is not None:

@@ -1,28 +1,23 @@
-"""Messages on kombu's Redis transport: what `kombu.transport.redis: Channel._put` does, for many messages at once."""
+"""Messages on kombu's Redis lists: what `kombu.transport.redis: Channel._put` does, over a connection that is kept."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-from kombu.connection import Connection
 from kombu.transport import virtual
 
-from laraq_celery.sending.encoding import encode, encode_plain
-from laraq_celery.sending.message import Ready
+from laraq_celery.sending.template import TaskMessage
 
-if TYPE_CHECKING:
-    from laraq_celery.sending.batches import Batch
+_NO_CONNECTION: tuple[int, Any, Any] = (0, None, None)
 
-#: Bytes of messages that wait at most, whatever their number.
-SIZE = 4_000_000
-
-#: kombu makes a client of redis-py, with its hundreds of callbacks, for each command.
-_clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+#: Encoded messages by queue and priority.
+Lists: TypeAlias = Mapping[tuple[str, int], Sequence[bytes | str]]
 
 
 def are_behind(channel: Any) -> bool:
@@ -40,108 +35,96 @@ def are_behind(channel: Any) -> bool:
     )
 
 
-def fits(channel: Any, ready: Ready) -> bool:
+def fits(channel: Any, message: TaskMessage) -> bool:
     """Whether the message just goes on a list: through no exchange, to no queue that each message keeps alive, and not
     after a while."""
     return (
-        not ready.prebuilt.exchange
-        and ready.prebuilt.routing_key not in getattr(channel, "_expires", ())
-        and not is_delayed(channel, ready)
+        not message.template.exchange
+        and message.template.routing_key not in getattr(channel, "_expires", ())
+        and not is_delayed(channel, message)
     )
 
 
-def is_delayed(channel: Any, ready: Ready) -> bool:
+def is_delayed(channel: Any, message: TaskMessage) -> bool:
     """Whether the channel keeps the message elsewhere until it is due."""
-    return bool(ready.headers["eta"]) and getattr(channel, "keeps_delayed", False)
+    return bool(message.headers["eta"]) and getattr(channel, "keeps_delayed", False)
 
 
-def push(channel: Any, ready: Ready) -> None:
+def entry(channel: Any, message: TaskMessage) -> tuple[str, int, bytes | str]:
+    """The queue, the priority and the value of a message."""
+    queue = message.template.routing_key
+    prepared = message.prepared(channel)
+    channel._inplace_augment_message(prepared, "", queue)
+    priority: int = channel._get_message_priority(prepared, reverse=False)
+    return queue, priority, message.encoded(prepared)
+
+
+def push(channel: Any, message: TaskMessage) -> None:
     """Put one message on its list."""
-    queue, priority, value = _entry(channel, ready)
+    queue, priority, value = entry(channel, message)
+    lists = {(queue, priority): [value]}
     if hasattr(channel, "put_due"):
-        channel.put_due({(queue, priority): [value]}, ready.properties["delivery_tag"])
+        channel.put_due(lists, message.properties["delivery_tag"])
     else:
-        _client(channel).lpush(channel._q_for_pri(queue, priority), value)
+        _lpush(channel, lists)
 
 
-class RedisLists:
-    """Collects messages and puts each list's on it with one command, all lists in one round trip."""
+def push_all(channel: Any, lists: Lists) -> None:
+    """Put many messages on their lists, each list's with one command, all in one round trip.
 
-    def __init__(self, connection: Connection, window: int, delayed: Batch | None = None) -> None:
-        """`delayed` takes the messages that wait elsewhere until they are due."""
-        self._taken = 0
-        self._connection = connection
-        self._channel: Any = connection.default_channel
-        self._window = window
-        self._delayed = delayed
-        #: By queue and priority.
-        self._lists: dict[tuple[str, int], list[bytes | str]] = {}
-        self._waiting = self._size = 0
-
-    @property
-    def taken(self) -> int:
-        """How many the broker is known to have."""
-        return self._taken + (self._delayed.taken if self._delayed is not None else 0)
-
-    def add(self, ready: Ready) -> None:
-        """Collect it. Sent at once is what may fan out, and what has more done for it than to be put on a list."""
-        if self._delayed is not None and is_delayed(self._channel, ready):
-            self._delayed.add(ready)
-            return
-        ready.declare(self._connection, self._channel)
-        if not fits(self._channel, ready):
-            self._flush_lists()  # keep the order
-            ready.publish(self._channel)
-            self._taken += 1
-            return
-        queue, priority, value = _entry(self._channel, ready)
-        self._lists.setdefault((queue, priority), []).append(value)
-        self._waiting += 1
-        self._size += len(value)
-        if self._waiting >= self._window or self._size >= SIZE:
-            self._flush_lists()
-
-    def flush(self) -> None:
-        """Put them on their lists. An error leaves open which of the lists were served: it is not tried again."""
-        self._flush_lists()
-        if self._delayed is not None:
-            self._delayed.flush()
-
-    def close(self) -> None:
-        """Drop what is collected."""
-        self._forget()
-        if self._delayed is not None:
-            self._delayed.close()
-
-    def _flush_lists(self) -> None:
-        if not self._lists:
-            return
-        if hasattr(self._channel, "put_due"):
-            self._channel.put_due(self._lists)
-        else:
-            pipeline = _client(self._channel).pipeline(transaction=False)
-            for (queue, priority), values in self._lists.items():
-                pipeline.lpush(self._channel._q_for_pri(queue, priority), *values)
-            pipeline.execute()
-        self._taken += self._waiting
-        self._forget()
-
-    def _forget(self) -> None:
-        self._lists = {}
-        self._waiting = self._size = 0
+    An error leaves open which of the lists were served; nothing is tried again.
+    """
+    if hasattr(channel, "put_due"):
+        channel.put_due(lists)
+    else:
+        _lpush(channel, lists)
 
 
-def _entry(channel: Any, ready: Ready) -> tuple[str, int, bytes | str]:
-    """The queue, the priority and the value."""
-    queue = ready.prebuilt.routing_key
-    message = ready.prepared(channel)
-    channel._inplace_augment_message(message, "", queue)
-    priority: int = channel._get_message_priority(message, reverse=False)
-    return queue, priority, encode_plain(message) if ready.plain else encode(message)
+def _lpush(channel: Any, lists: Lists) -> None:
+    """One LPUSH for each list, over a connection of the channel's pool that is not given back: redis-py's bookkeeping
+    around a command (client, pool, retries, observers) costs several times what the command itself does."""
+    pool, prefix = channel.pool, channel.global_keyprefix
+    commands = [
+        ("LPUSH", f"{prefix}{channel._q_for_pri(queue, priority)}", *values)
+        for (queue, priority), values in lists.items()
+    ]
+    connection = _connection(channel, pool)
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            connection.read_response()
+    except BaseException:
+        connection.disconnect()  # a signal may have come in the middle; answers that are left would be taken for others
+        raise
+    finally:
+        if pool.max_connections == 1:  # others need it
+            del channel.laraq_connection
+            pool.release(connection)
 
 
-def _client(channel: Any) -> Any:
-    client = _clients.get(channel)
-    if client is None or client.connection_pool is not channel.pool:  # another pool: after a fork
-        client = _clients[channel] = channel._create_client()
-    return client
+def _connection(channel: Any, pool: Any) -> Any:
+    """The channel's connection, fit for a command. The channel itself keeps it, and closes it with its pool."""
+    made_in, made_by, connection = getattr(channel, "laraq_connection", _NO_CONNECTION)
+    if made_in != os.getpid() or made_by is not pool:  # a forked child must not use its parent's
+        connection = _take(pool)
+        channel.laraq_connection = os.getpid(), pool, connection
+    elif _is_stale(connection):
+        connection.disconnect()
+    connection.connect()
+    return connection
+
+
+def _take(pool: Any) -> Any:
+    try:
+        return pool.get_connection()
+    except TypeError:  # redis-py before 5.3 asks what it is for
+        return pool.get_connection("LPUSH")
+
+
+def _is_stale(connection: Any) -> bool:
+    """Whether the server has hung up since the last command."""
+    try:
+        stale: bool = connection.can_read(timeout=0)
+    except Exception:  # whatever it is, the connection is made anew
+        return True
+    return stale

@@ -1,4 +1,4 @@
-"""Two ways to the broker: the short one, and Celery's own. What each leaves there is compared."""
+"""Two ways to the broker: from the template of a Job class, and Celery's own. What each leaves there is compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kombu.transport import memory
 
 from laraq import Job, Laraq
 from laraq.messages.payload import Payload
-from laraq_celery.sending import ShortWay
+from laraq_celery.sending.publisher import Publisher
 from laraq_celery.sending.queue import CeleryQueue
 from tests.support.waiting import wait_until
 
@@ -38,7 +38,7 @@ class Ways:
         self.app = Celery("shop", broker=url, set_as_current=False)
         self.app.conf.update(conf)
         self.laraq = Laraq(self.app, store="memory://")
-        self.short_way = ShortWay(self.app, None, self.app.connection_or_acquire)
+        self.publisher = Publisher(self.app, None, self.app.connection_or_acquire)
         self._consuming = self.app.connection_for_read()
         for queue in conf.get("task_queues", ()):
             self.declare(queue)
@@ -58,8 +58,8 @@ class Ways:
         """What the dispatcher makes of the job."""
         return self.laraq.packer.payload(job or Import(7), "4bf5122f-388b-4c10-8b1a-1c2f3a4b5c6d").with_(**changes)
 
-    def short(self, payload: Payload, delay: float = 0, queue: str = "celery") -> dict[str, Any]:
-        """The message of the short way; fails when there is none."""
+    def filled(self, payload: Payload, delay: float = 0, queue: str = "celery") -> dict[str, Any]:
+        """The message filled into a template; fails when there is none."""
         assert not self.refuses(payload, delay), "Celery's way was taken"
         return self.take(queue)
 
@@ -70,10 +70,10 @@ class Ways:
         return self.take(queue)
 
     def refuses(self, payload: Payload, delay: float = 0) -> bool:
-        """Whether there is no short way for this; if there is one, it is sent. Celery's way opens connections."""
+        """Whether there is no template for this; if there is one, it is sent. Celery's way opens connections."""
         with self.app.connection_or_acquire() as connection:
             connection.ensure_connection()
-        return self.short_way.push(payload, None, delay) is None
+        return self.publisher.push(payload, None, delay) is None
 
     def take(self, queue: str = "celery") -> dict[str, Any]:
         """All there is to see of the next message."""

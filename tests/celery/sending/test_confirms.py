@@ -10,16 +10,17 @@ import pytest
 from kombu import Exchange, Queue
 
 from laraq.errors import DispatchError
-from laraq_celery.sending import batches, confirms
+from laraq_celery.sending import bulk
+from laraq_celery.sending.bulk import Confirmed
 from tests.celery.sending.conftest import Import, OpenWays
 from tests.support.round_trips import RoundTrips
 
 
 @pytest.mark.parametrize("options", [{}, {"confirm_publish": True}])
-def test_more_jobs_than_the_window_arrive_confirmed(
+def test_more_jobs_than_may_be_unconfirmed_arrive_confirmed(
     amqp_url: str, open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(batches, "WINDOW", 50)
+    monkeypatch.setattr(bulk, "IN_FLIGHT", 50)
     ways = open_ways(amqp_url, broker_transport_options=options)
     sent = ways.laraq.dispatcher.bulk(Import(row) for row in range(1234))
     assert ways.ids() == [one.id for one in sent]  # at once: every one is there when bulk returns
@@ -59,16 +60,16 @@ class Silent(RoundTrips):
 def test_jobs_without_a_confirm_are_counted(
     amqp_url: str, open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirms, "PATIENCE", 0.5)
+    monkeypatch.setattr(bulk, "CONFIRM_TIMEOUT", 0.5)
     with Silent(amqp_url) as network:
         ways = open_ways(network.url)
-        opened = confirms.Confirms.__init__
+        opened = Confirmed.__init__
 
-        def open_and_lose(self: confirms.Confirms, *args: Any) -> None:
+        def open_and_lose(self: Confirmed, *args: Any) -> None:
             opened(self, *args)
             network.speaks.clear()
 
-        monkeypatch.setattr(confirms.Confirms, "__init__", open_and_lose)
+        monkeypatch.setattr(Confirmed, "__init__", open_and_lose)
         ways.laraq.dispatcher.dispatch(Import(1))  # declares the queue
         with pytest.raises(DispatchError, match=r"^7 of 7 jobs may not have been sent: .*confirmed nothing for 0.5 s"):
             ways.queue.bulk([(ways.payload(), 0)] * 7)

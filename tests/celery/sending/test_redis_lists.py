@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import redis
 from kombu import Exchange, Queue
 
-from laraq_celery.sending import redis_lists
+from laraq_celery.sending import bulk, redis_lists
 from tests.celery.sending.conftest import Import, OpenWays, listened
 from tests.support.round_trips import RoundTrips
+from tests.support.waiting import wait_until
 
 
 def lists(client: redis.Redis) -> dict[str, list[dict[str, Any]]]:
@@ -48,7 +50,7 @@ def test_lists_and_values_are_kombus(
     for payload in payloads:
         assert not ways.refuses(payload)
     assert lists(client) == kombus
-    assert ways.short_way.bulk([(payload, 0) for payload in payloads], None)
+    assert ways.publisher.bulk([(payload, 0) for payload in payloads], None)
     assert lists(client) == kombus
     assert len(kombus) > 2
 
@@ -64,22 +66,21 @@ def test_a_thousand_jobs_are_one_round_trip(redis_url: str, client: redis.Redis,
     assert client.llen("celery") == 2501
 
 
-def test_large_messages_do_not_wait_for_a_full_window(
+def test_large_messages_do_not_wait_for_many_others(
     redis_url: str, client: redis.Redis, open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_lists, "SIZE", 10_000)
+    monkeypatch.setattr(bulk, "SIZE", 10_000)
     ways = open_ways(redis_url)
     with ways.app.connection_or_acquire() as connection:
-        batch = redis_lists.RedisLists(connection, 1000)
-        window = ways.short_way._prebuilder.window()
-        assert window is not None
+        sent, templates = bulk.OnLists(connection), ways.publisher.templates
         payload = ways.payload(Import(1, "x" * 4000))
-        prebuilt = window.find(payload, None)
-        assert prebuilt is not None
+        caller, template = templates.caller(), templates.find(payload.job, None)
+        assert caller is not None
+        assert template is not None
         counts = []
         for _ in range(4):
-            batch.add(window.ready(prebuilt, payload))
-            counts.append((batch.taken, client.llen("celery")))
+            sent.add(template.fill(payload, caller))
+            counts.append((sent.taken, client.llen("celery")))
     assert counts == [(0, 0), (2, 2), (2, 2), (4, 4)]
 
 
@@ -114,7 +115,7 @@ def test_what_laraq_redis_delays_is_not_put_on_the_list(
     mixed = [(payload, 0.0) for payload in due]
     for place, payload in enumerate(later):
         mixed.insert(3 * place, (payload, 60.0))
-    assert ways.short_way.bulk(mixed, None)
+    assert ways.publisher.bulk(mixed, None)
     waiting = [json.loads(one)["headers"]["id"] for one in client.lrange("celery", 0, -1)]
     assert waiting[::-1] == [payload.id for payload in due]
     assert client.zcard("laraq:celery:delayed") == 10
@@ -128,13 +129,14 @@ def test_a_transport_with_lists_of_its_own_is_left_alone(redis_url: str, open_wa
             assert redis_lists.are_behind(connection.default_channel) is behind
 
 
+@pytest.mark.parametrize("forking", [billiard, multiprocessing], ids=["billiard", "multiprocessing"])
 def test_a_forked_child_sends_through_a_connection_and_under_a_name_of_its_own(
-    redis_url: str, client: redis.Redis, open_ways: OpenWays
+    redis_url: str, client: redis.Redis, open_ways: OpenWays, forking: Any
 ) -> None:
     ways = open_ways(redis_url)
     for _ in range(2):
         ways.queue.push(ways.payload())
-    context = billiard.get_context("fork")
+    context = forking.get_context("fork")
     answered = context.Queue()
     child = context.Process(target=lambda: answered.put([os.getpid(), ways.refuses(ways.payload())]))
     child.start()
@@ -145,3 +147,47 @@ def test_a_forked_child_sends_through_a_connection_and_under_a_name_of_its_own(
     mine = f"gen{os.getpid()}"
     assert not refused
     assert origins == [mine, f"gen{pid}", mine, mine]
+
+
+def test_jobs_go_over_one_connection_which_is_closed_with_its_channel(
+    redis_url: str, client: redis.Redis, open_ways: OpenWays
+) -> None:
+    before = len(client.client_list())
+    ways = open_ways(redis_url)
+    ways.queue.push(ways.payload())
+    connected = len(client.client_list())
+    for _ in range(5):
+        ways.queue.push(ways.payload())
+    assert len(client.client_list()) == connected > before
+    ways.close()
+    wait_until(lambda: len(client.client_list()) == before)
+
+
+def test_a_pool_of_one_connection_is_enough(redis_url: str, client: redis.Redis, open_ways: OpenWays) -> None:
+    ways = open_ways(redis_url, broker_transport_options={"max_connections": 1})
+    for _ in range(3):
+        assert not ways.refuses(ways.payload())
+        with listened():
+            ways.queue.push(ways.payload())
+    assert client.llen("celery") == 6
+
+
+def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(
+    redis_url: str, client: redis.Redis, open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = open_ways(redis_url)
+    for _ in range(2):
+        ways.queue.push(ways.payload())
+    with ways.app.connection_or_acquire() as held:
+        connection = held.default_channel.laraq_connection[-1]
+
+    def interrupt() -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "read_response", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ways.queue.push(ways.payload())
+    assert not ways.refuses(ways.payload())
+    assert not connection.can_read(timeout=0.1)
+    assert client.llen("celery") == 4

@@ -10,7 +10,7 @@ from celery.utils.saferepr import saferepr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laraq_celery.sending.representation import args_repr, fields_repr
+from laraq_celery.sending.template import args_repr, fields_repr
 
 flat = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 values = st.recursive(

@@ -11,18 +11,16 @@ import redis
 from laraq import Job
 from laraq.errors import DispatchError, InvalidJobError
 from laraq.sending import dispatcher
-from laraq_celery.sending import batches
-from laraq_celery.sending.batches import OneByOne, TransportBatch, open_batch
-from laraq_celery.sending.confirms import Confirms
-from laraq_celery.sending.redis_lists import RedisLists
+from laraq_celery.sending import bulk as bulk_module
+from laraq_celery.sending.bulk import Collected, Confirmed, OneByOne, OnLists, open_bulk
 from tests.celery.sending.conftest import Import, OpenWays, Ways, listened
 from tests.redis.private_server import PrivateRedis, free_port
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Windows that are full soon."""
-    monkeypatch.setattr(batches, "WINDOW", 10)
+    """Few messages are on their way at once."""
+    monkeypatch.setattr(bulk_module, "IN_FLIGHT", 10)
     return 10
 
 
@@ -52,18 +50,18 @@ def test_each_broker_is_served_its_own_way(
     open_ways: OpenWays, redis_url: str, amqp_url: str, sqlite_url: str, tmp_path: Path
 ) -> None:
     expected = {
-        redis_url: RedisLists,
-        amqp_url: Confirms,
-        f"laraq-db+{sqlite_url}": TransportBatch,
-        f"laraq-{redis_url}": RedisLists,
+        redis_url: OnLists,
+        amqp_url: Confirmed,
+        f"laraq-db+{sqlite_url}": Collected,
+        f"laraq-{redis_url}": OnLists,
         "memory://": OneByOne,
     }
     found = {}
     for url in expected:
         with open_ways(url).app.connection_or_acquire() as connection:
-            batch = open_batch(connection, {})
-            found[url] = type(batch)
-            batch.close()
+            sent = open_bulk(connection, {})
+            found[url] = type(sent)
+            sent.close()
     assert found == expected
 
 
@@ -73,10 +71,10 @@ def test_a_transport_that_cannot_batch_safely_is_served_one_by_one(redis_url: st
     with ways.app.connection_or_acquire() as connection:
         if getattr(connection.default_channel, "supports_batch_publish", True):
             pytest.skip("this kombu does not tell")
-        assert type(open_batch(connection, {})) is OneByOne
+        assert type(open_bulk(connection, {})) is OneByOne
 
 
-def test_a_bulk_needs_no_more_memory_than_its_windows(open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_needs_no_more_memory_than_its_parts(open_ways: OpenWays, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "BULK", 200)
 
     class Big(Job):
@@ -110,23 +108,23 @@ def test_a_broker_that_is_down_takes_none_of_them(open_ways: OpenWays, scheme: s
 def test_what_a_dying_broker_has_taken_is_known(tmp_path: Path, open_ways: OpenWays, small: int) -> None:
     with PrivateRedis(tmp_path) as server:
         ways = open_ways(server.url)
-        window, payload = ways.short_way._prebuilder.window(), ways.payload()
-        assert window is not None
-        prebuilt = window.find(payload, None)
-        assert prebuilt is not None
+        templates, payload = ways.publisher.templates, ways.payload()
+        caller, template = templates.caller(), templates.find(payload.job, None)
+        assert caller is not None
+        assert template is not None
         with ways.app.connection_or_acquire() as connection:
-            batch = open_batch(connection, {})
+            sent = open_bulk(connection, {})
             for _ in range(2 * small + 5):
-                batch.add(window.ready(prebuilt, payload))
+                sent.add(template.fill(payload, caller))
             server.kill()
             with pytest.raises(connection.recoverable_connection_errors):
-                batch.flush()
-        assert batch.taken == 2 * small
+                sent.flush()
+        assert sent.taken == 2 * small
 
 
 @pytest.mark.fault
 def test_a_job_gets_through_though_the_broker_was_restarted_since_the_last(tmp_path: Path, open_ways: OpenWays) -> None:
-    """The short way finds the connection dead; Celery's makes a new one."""
+    """The connection is found dead; Celery makes a new one."""
     with PrivateRedis(tmp_path) as server:
         ways = open_ways(server.url)
         ways.laraq.dispatcher.dispatch(Import(1))
@@ -150,7 +148,7 @@ def test_a_value_that_is_no_json_names_its_job_and_sends_nothing(open_ways: Open
     assert ways.ids() == []
 
 
-def test_jobs_of_a_named_connection_go_the_short_way_too(redis_url: str, open_ways: OpenWays, tmp_path: Path) -> None:
+def test_jobs_of_a_named_connection_have_templates_too(redis_url: str, open_ways: OpenWays, tmp_path: Path) -> None:
     ways: Ways = open_ways(redis_url, laraq_connections={"files": {"url": f"laraq-db+sqlite:///{tmp_path / 'b.db'}"}})
     dispatcher = ways.laraq.dispatcher
     sent = [dispatcher.dispatch(Import(1).on_connection("files"))]

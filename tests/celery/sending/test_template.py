@@ -1,4 +1,4 @@
-"""The short way leaves on the broker what `Task.apply_async` leaves there, or is not taken."""
+"""A message filled into a template is what `Task.apply_async` leaves on the broker, or Celery sends it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.celery.sending.conftest import Import, OpenWays, Ways, listened
 
 
 def same(ways: Ways, *, queue: str = "celery", delay: float = 0, **changes: Any) -> dict[str, Any]:
-    """Sends the same payload both ways, compares the messages and returns the short one."""
+    """Sends the same payload both ways, compares the messages and returns the filled one."""
     payload = ways.payload(**changes)
-    short, celerys = ways.short(payload, delay, queue), ways.celerys(payload, delay, queue)
-    etas = [datetime.fromisoformat(one["headers"].pop("eta")) for one in (short, celerys)] if delay else [None, None]
-    assert short == celerys
+    filled, celerys = ways.filled(payload, delay, queue), ways.celerys(payload, delay, queue)
+    etas = [datetime.fromisoformat(one["headers"].pop("eta")) for one in (filled, celerys)] if delay else [None, None]
+    assert filled == celerys
     if etas[0] and etas[1]:
         assert abs(etas[0] - etas[1]) < timedelta(seconds=5)
         assert etas[0].utcoffset() == etas[1].utcoffset()
-    return short
+    return filled
 
 
 PAYLOADS: dict[str, dict[str, Any]] = {
