@@ -85,7 +85,7 @@ def test_delayed_jobs_wait_in_the_broker_and_start_on_time(any_project: BrokerPr
 def test_without_native_delay_the_worker_holds_what_is_not_due_as_stock_ones_do(open_project: OpenProject) -> None:
     project = open_project(native_delay=False)
     with project.worker():
-        project.python("import proj; proj.note.apply_async((1,), countdown=4)")
+        project.python("import proj; proj.note.apply_async((1,), countdown=6)")
         wait_until(lambda: project.count().reserved == 1)
         wait_until(lambda: project.names("end") == [1], timeout=15)
 
