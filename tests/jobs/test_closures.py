@@ -260,5 +260,5 @@ def test_what_dispatch_takes_becomes_a_job(queue: Laraq) -> None:
 
 @pytest.mark.parametrize("thing", [None, 5, "shop.jobs.Ship"])
 def test_what_cannot_be_a_job_is_refused(queue: Laraq, thing: Any) -> None:
-    with pytest.raises(JobDefinitionError, match="no job"):
+    with pytest.raises(JobDefinitionError, match="is not a job"):
         as_job(thing)

@@ -131,7 +131,7 @@ def test_a_field_of_pydantics_as_a_value_is_refused() -> None:
 
 
 def test_a_handle_that_yields_is_refused() -> None:
-    with pytest.raises(JobDefinitionError, match="Yields yields"):
+    with pytest.raises(JobDefinitionError, match="Yields is a generator"):
 
         class Yields(Job):
             def handle(self) -> Iterator[int]:
@@ -149,7 +149,7 @@ def numbers() -> Iterator[int]:
 
 
 def test_a_function_that_yields_is_refused() -> None:
-    with Laraq() as _, pytest.raises(JobDefinitionError, match="numbers yields"):
+    with Laraq() as _, pytest.raises(JobDefinitionError, match="numbers is a generator"):
         dispatch(numbers)
 
 

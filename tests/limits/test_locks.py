@@ -198,7 +198,7 @@ def test_a_block_that_outlived_its_lock_says_so_and_leaves_the_next_owner_alone(
         time.sleep(0.02)
         assert lock("key", 10, owner="next").acquire()
     assert store.locks.owner("key") == "next"
-    assert "<Lock 'key'> was over before its block was" in caplog.text
+    assert "<Lock 'key'> expired before its block ended" in caplog.text
 
 
 def test_a_store_that_is_down_at_the_end_does_not_undo_the_work(

@@ -66,7 +66,7 @@ def test_celerys_own_exceptions_are_no_errors(deliver: Deliver) -> None:
 
 @pytest.mark.parametrize("rule", ["KeyError", ["KeyError"], [KeyError, "OSError"], 7, None])
 def test_what_is_no_rule_is_refused(rule: Any) -> None:
-    with pytest.raises(TypeError, match="no exception type, no list of them, and no predicate"):
+    with pytest.raises(TypeError, match="expected an exception type, a list of them, or a function of the error"):
         FailOnException(rule)
 
 

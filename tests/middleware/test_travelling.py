@@ -158,11 +158,11 @@ class Local:
         (Slotted(), "it has __slots__"),
         (Plain("a", thing=object()), "its more is <object"),
         (Plain("a", numbers={1: 2}), "has the key 1"),
-        (Skip.when(lambda: True), "its holds is <function.* Say it in the job's own"),
+        (Skip.when(lambda: True), "its holds is <function.* Add it in the job's own"),
         (ThrottlesExceptions(1, 1).when(lambda error: True), "its when is <function"),
         (ReleaseMiddleware.when(True, after=datetime.now(UTC)), "its after is datetime"),
         (RateLimitedWithRedis("r").connection(MemoryStore()), "its connection is <"),
-        (FailOnException(type("Odd", (Exception,), {})), "its matches is Odd, which workers would not find"),
+        (FailOnException(type("Odd", (Exception,), {})), "its matches is Odd, which workers could not find"),
         (Unprintable(object()), "Unable to serialize"),
     ],
 )

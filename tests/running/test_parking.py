@@ -128,7 +128,7 @@ def test_what_was_sent_and_cannot_be_forgotten_is_sent_again(
     with monkeypatch.context() as patch:
         patch.setattr(queue.store.parking, "sent", down)
         queue.parking.free("lock", "holder")
-    assert "could not be forgotten: redis is down" in caplog.text
+    assert "could not be removed from the store: redis is down" in caplog.text
     wait_until(lambda: (queue.parking.send_due(), len(sent.payloads) == 2)[1])
     assert sent.payloads[0] == sent.payloads[1]
 

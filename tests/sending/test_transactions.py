@@ -96,7 +96,7 @@ def test_a_lock_that_cannot_be_freed_does_not_replace_the_reason_of_the_rollback
     post.hold(held, "root", "b")
     held.clear()
     assert post.dropped == ["b"]
-    assert "could not be freed" in caplog.text
+    assert "could not be released" in caplog.text
 
 
 class Library:

@@ -117,9 +117,9 @@ def test_an_ordinary_task_is_a_job_of_a_batch() -> None:
 @pytest.mark.parametrize(
     ("jobs", "error", "text"),
     [
-        ([Note(1), 5], JobDefinitionError, "5 is no job"),
+        ([Note(1), 5], JobDefinitionError, "5 is not a job"),
         ([Note(1), Bus.batch([Note(2)])], JobDefinitionError, r"cannot be a job of a batch.*Bus\.chain\(\[Bus\.batch"),
-        ([[Note(1), 5]], JobDefinitionError, "5 is no job"),
+        ([[Note(1), 5]], JobDefinitionError, "5 is not a job"),
         ([[]], JobDefinitionError, r"Bus.chain\(\[\]\) has no job"),
         ([Note(1), Note("two")], InvalidJobError, "n\n"),  # type: ignore[arg-type] # that is the point
         ([[Note(1), Note("two")]], InvalidJobError, "n\n"),  # type: ignore[arg-type] # that is the point

@@ -19,8 +19,8 @@ from tests.workflow.chains.jobs import Note
     [
         ([], JobDefinitionError, r"Bus.chain\(\[\]\) has no job"),
         ([None, False], JobDefinitionError, "has no job"),
-        ([Note(1), 5], JobDefinitionError, "5 is no job"),
-        ([Note(1), "shop.Note"], JobDefinitionError, "'shop.Note' is no job"),
+        ([Note(1), 5], JobDefinitionError, "5 is not a job"),
+        ([Note(1), "shop.Note"], JobDefinitionError, "'shop.Note' is not a job"),
         ([Note("one"), Note(2)], InvalidJobError, "n\n"),  # type: ignore[arg-type] # that is the point
         ([Note(1), Note("two")], InvalidJobError, "n\n"),  # type: ignore[arg-type] # that is the point
         ([Note(1), Note], TypeError, "n"),
