@@ -137,7 +137,7 @@ def test_a_handle_that_yields_is_refused() -> None:
             def handle(self) -> Iterator[int]:
                 yield 1
 
-    with pytest.raises(JobDefinitionError, match="inner yields"):
+    with pytest.raises(JobDefinitionError, match="inner is a generator"):
 
         @job
         async def inner() -> AsyncIterator[int]:
