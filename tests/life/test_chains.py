@@ -28,6 +28,11 @@ def legacy(what):
     request = app.current_task.request
     note(what, parent=request.parent_id, root=request.root_id)
 
+@app.task(bind=True, ignore_result=True)
+def again(self, what):
+    if not self.request.retries: raise self.retry(countdown=0, headers={"tenant": "x"})
+    note(what, tenant=self.request.headers["tenant"])
+
 @app.task
 def broken(): raise KeyError("broken")
 
@@ -66,6 +71,20 @@ def test_links_of_every_kind_run_in_their_order(stage: Stage) -> None:
     assert [entry["root"] for entry in stage.noted("task")] == [head]
     assert [entry["parent"] for entry in stage.noted("task")] == [head], "Celery's tools see one family"
     assert [entry["root"] for entry in stage.noted("task in the batch")] == [head], "behind an ordinary task, too"
+
+
+def test_a_task_that_is_retried_with_headers_of_its_own_stays_a_link_and_a_member(redis_stage: Stage) -> None:
+    stage = redis_stage
+    project = stage.project(LINKS)
+    with project.worker(concurrency=2):
+        project.python("""
+            from proj import *
+            from laraq import Bus
+            sent(again.si("link"), Bus.batch([again.si("member")]).then(Note("then")), Note("last"))
+        """)
+        stage.wait_for("then")
+        stage.wait_for("last")
+    assert [note["tenant"] for note in stage.noted() if note["what"] in ("link", "member")] == ["x", "x"]
 
 
 @pytest.mark.parametrize(("jobs", "ran", "error"), [

@@ -71,6 +71,10 @@ def _delay(options: Mapping[str, Any]) -> float:
 def follow(laraq: Laraq, app: Any) -> None:
     """Let chains and batches go on when their ordinary tasks end, and when any of their messages is dropped."""
 
+    def on_start(sender: Any = None, **_: Any) -> None:
+        if sender.app is app and not isinstance(sender, JobTask) and LARAQ in (sender.request.headers or {}):
+            _keep_header(sender)
+
     def on_success(sender: Any = None, **_: Any) -> None:
         if sender.app is app and not isinstance(sender, JobTask):
             request = sender.request
@@ -112,10 +116,27 @@ def follow(laraq: Laraq, app: Any) -> None:
         else:
             laraq.books.failed(payload, retval)
 
+    while_alive(app, signals.task_prerun, on_start)
     while_alive(app, signals.task_postrun, on_end)
     while_alive(app, signals.task_success, on_success)
     while_alive(app, signals.task_failure, on_failure)
     while_alive(app, signals.task_revoked, on_revoked)
+
+
+def _keep_header(task: Any) -> None:
+    """`self.retry(headers=...)` leaves out the headers that the message had; laraq's stays."""
+    if "signature_from_request" in vars(task):
+        return
+    of_celery = task.signature_from_request
+
+    def signature_from_request(request: Any = None, *args: Any, **options: Any) -> Any:
+        again = of_celery(request, *args, **options)
+        header = ((task.request if request is None else request).headers or {}).get(LARAQ)
+        if header is not None:
+            again.options["headers"] = {LARAQ: header, **(again.options.get("headers") or {})}
+        return again
+
+    task.signature_from_request = signature_from_request
 
 
 def _payload(name: str, id: str, headers: Mapping[str, Any] | None) -> Payload | None:

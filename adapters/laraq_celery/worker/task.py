@@ -147,7 +147,10 @@ class JobTask(Task):
         """Every delivery ends in one of done, released, or failed with a record, whatever is raised on the way."""
         self.request.laraq_reached = True
         with soft_limit.for_jobs():
-            delivery = self.request.laraq_delivery = replace(self._received(args, fields), prevented=prevented)
+            delivery = self._received(args, fields)
+            if prevented is not None:
+                delivery = replace(delivery, prevented=prevented)
+            self.request.laraq_delivery = delivery
             run = self.request.laraq_run = self._run(delivery)
             leaving = self._leave(run)
         if leaving is not None:
