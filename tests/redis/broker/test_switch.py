@@ -50,8 +50,10 @@ def test_what_a_dead_stock_worker_held_is_put_back_by_ours(tmp_path: Path, redis
 def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
     producer = project.start_python(
         """
-        import proj, time
+        import os, proj, time
         for n in range(250):
+            while n == 125 and not os.path.exists("switched"):  # else stock workers might have had all
+                time.sleep(0.05)
             proj.note.apply_async((n, 0.01), countdown=2 if n % 10 == 0 else None)
             time.sleep(0.02)
         proj.note.apply_async(("tomorrow",), countdown=86400)
@@ -63,7 +65,8 @@ def test_the_switch_and_the_switch_back(project: RedisProject) -> None:
         assert first.terminate() == 0
         with project.worker() as third, project.worker() as fourth:
             assert second.terminate() == 0
-            wait_until(lambda: len(project.names("end")) > 120, timeout=30)
+            (project.folder / "switched").touch()
+            wait_until(lambda: len(project.names("end")) > 160, timeout=30)
             assert third.terminate() == 0
             project.python("import proj; proj.note.delay('held', 60)")
             wait_until(lambda: "held" in project.names("start"), timeout=15)
