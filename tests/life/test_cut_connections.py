@@ -26,7 +26,7 @@ CUTS = int(os.environ.get("LARAQ_CUTS", "3"))
 
 SOURCE = """
 from laraq import Bus
-from laraq_celery import outcomes
+from laraq_celery.worker import outcomes
 
 # Batches are told late, so that many jobs have ended and are not acknowledged.
 outcomes.LINGER = outcomes.LONGEST_LINGER = 0.3

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fault
 GRACE = 1.5
 
 WORK = f"""
-from laraq_celery import group_signals
+from laraq_celery.worker import group_signals
 
 # A child that is in doubt about a signal makes up its mind later than any test waits.
 group_signals.PATIENCE = float(os.environ.get("PATIENCE", "300"))

@@ -20,7 +20,7 @@ JOBS = int(os.environ.get("LARAQ_KILL_JOBS", "250"))
 SOURCE = """
 from laraq import Bus
 from laraq_kombu import ledger
-from laraq_celery import outcomes
+from laraq_celery.worker import outcomes
 
 app.conf.broker_transport_options = {"retry_after": 2, "create_tables": True, "poll": 1}
 if os.environ.get("MUTE"): outcomes.Outcomes._work = lambda self: None
