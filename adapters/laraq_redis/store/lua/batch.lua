@@ -4,9 +4,11 @@
 -- are epoch milliseconds of this server. A load under way is also a field `load:` with its number.
 -- ARGV: the change, the batch, then what the change says. Returns false when there is no such batch.
 local id = ARGV[2]
-local FIELDS = {'total', 'done', 'failed', 'dropped', 'loads', 'allow_failures', 'wants', 'sent', 'closed', 'cancelled_at',
+local total, done, failed, dropped, loads, allow_failures, wants, sent, closed, cancelled_at, finished_at, places =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+local NAMES = {'total', 'done', 'failed', 'dropped', 'loads', 'allow_failures', 'wants', 'sent', 'closed', 'cancelled_at',
   'finished_at', 'places'}
-local batch, change = {}, {}
+local batch, change = nil, {}
 
 local function now()
   local time = redis.call('TIME')
@@ -14,51 +16,48 @@ local function now()
 end
 
 local function read()
-  for i, value in ipairs(redis.call('HMGET', KEYS[1], unpack(FIELDS))) do
-    batch[FIELDS[i]] = value or ''
+  batch = redis.call('HMGET', KEYS[1], unpack(NAMES))
+  for i = closed, finished_at do
+    batch[i] = batch[i] or ''
   end
-  return batch.total ~= ''
+  return batch[total]
 end
 
 -- One text, a line each and empty for none: a client reads one value faster than many.
 local function tally()
-  local values = {}
-  for i = 1, 11 do
-    values[i] = batch[FIELDS[i]]
-  end
-  return table.concat(values, '\n')
+  return table.concat(batch, '\n', total, finished_at)
 end
 
 -- As `tally.changed`. Every job comes through here, so no command is in vain.
 local function changed()
-  if batch.closed ~= '' then
+  if batch[closed] ~= '' then
     redis.call('HDEL', KEYS[1], 'closed')
-    batch.closed = ''
+    batch[closed] = ''
   end
-  if tonumber(batch.loads) == 0 and tonumber(batch.total) == batch.done + batch.failed + batch.dropped then
-    if batch.finished_at == '' then
-      batch.finished_at = now()
-      redis.call('HSET', KEYS[1], 'finished_at', batch.finished_at)
+  if tonumber(batch[loads]) == 0 and tonumber(batch[total]) == batch[done] + batch[failed] + batch[dropped] then
+    if batch[finished_at] == '' then
+      batch[finished_at] = now()
+      redis.call('HSET', KEYS[1], 'finished_at', batch[finished_at])
     end
-    redis.call('ZADD', KEYS[3], batch.finished_at, id)
-  elseif batch.finished_at ~= '' then
+    redis.call('ZADD', KEYS[3], batch[finished_at], id)
+  elseif batch[finished_at] ~= '' then
     redis.call('HDEL', KEYS[1], 'finished_at')
     redis.call('ZREM', KEYS[3], id)
-    batch.finished_at = ''
+    batch[finished_at] = ''
   end
   return tally()
 end
 
-local function count(name, by)
+local function count(field, by)
   if by ~= 0 then
-    batch[name] = redis.call('HINCRBY', KEYS[1], name, by)
+    batch[field] = redis.call('HINCRBY', KEYS[1], NAMES[field], by)
   end
 end
 
 local function cancel()
-  if batch.cancelled_at == '' then
-    batch.cancelled_at = now()
-    redis.call('HSET', KEYS[1], 'cancelled_at', batch.cancelled_at)
+  if batch[cancelled_at] == '' then
+    batch[cancelled_at] = now()
+    redis.call('HSET', KEYS[1], 'cancelled_at', batch[cancelled_at])
   end
 end
 
@@ -67,15 +66,15 @@ local function load(first)
   local field, new = 'load:' .. ARGV[3], 0
   if redis.call('HEXISTS', KEYS[1], field) == 0 then
     redis.call('HSET', KEYS[1], field, redis.call('HINCRBY', KEYS[1], 'loads_begun', 1))
-    count('loads', 1)
+    count(loads, 1)
   end
   redis.call('ZADD', KEYS[4], now() + ARGV[4], cjson.encode({id, ARGV[3]}))
   local number = redis.call('HGET', KEYS[1], field)
   for i = first, #ARGV do
-    new = new + redis.call('HSETNX', KEYS[2], ARGV[i], 'pending ' .. batch.places + i - first .. ' ' .. number)
+    new = new + redis.call('HSETNX', KEYS[2], ARGV[i], 'pending ' .. batch[places] + i - first .. ' ' .. number)
   end
-  count('places', #ARGV - first + 1)
-  count('total', new)
+  count(places, #ARGV - first + 1)
+  count(total, new)
 end
 
 -- A new batch with its first load; one that is known stays. ARGV: load, milliseconds, name, options, allow_failures,
@@ -92,7 +91,7 @@ end
 
 -- Jobs of a load; false when the batch was cancelled before it began. ARGV: load, milliseconds, jobs.
 function change.add()
-  if batch.cancelled_at ~= '' and redis.call('HEXISTS', KEYS[1], 'load:' .. ARGV[3]) == 0 then
+  if batch[cancelled_at] ~= '' and redis.call('HEXISTS', KEYS[1], 'load:' .. ARGV[3]) == 0 then
     return false
   end
   load(5)
@@ -107,7 +106,7 @@ function change.end_load()
   end
   redis.call('HDEL', KEYS[1], 'load:' .. ARGV[3])
   redis.call('ZREM', KEYS[4], cjson.encode({id, ARGV[3]}))
-  count('loads', -1)
+  count(loads, -1)
   if ARGV[4] ~= '1' then
     local cursor, pending = '0', {}
     repeat
@@ -120,7 +119,7 @@ function change.end_load()
       end
     until cursor == '0'
     for _, job in ipairs(pending) do
-      count('total', -redis.call('HDEL', KEYS[2], job))
+      count(total, -redis.call('HDEL', KEYS[2], job))
     end
   end
   return changed()
@@ -149,18 +148,18 @@ function change.settle()
   if not next(more) then
     return {tally(), 0}
   end
-  count('total', joined)
-  for _, state in ipairs({'done', 'failed', 'dropped'}) do
-    count(state, more[state] or 0)
+  count(total, joined)
+  for field = done, dropped do
+    count(field, more[NAMES[field]] or 0)
   end
-  if news > 0 and ARGV[5] == '1' and batch.allow_failures == '0' then
+  if news > 0 and ARGV[5] == '1' and batch[allow_failures] == '0' then
     cancel()
   end
   return {changed(), news}
 end
 
 function change.cancel()
-  if batch.cancelled_at ~= '' then
+  if batch[cancelled_at] ~= '' then
     return tally()
   end
   cancel()
@@ -174,10 +173,10 @@ function change.mark()
     redis.call('ZREM', KEYS[3], id)
     return redis.call('HSETNX', KEYS[1], 'closed', 1)
   end
-  if batch.sent:find(ARGV[3], 1, true) then
+  if batch[sent]:find(ARGV[3], 1, true) then
     return 0
   end
-  redis.call('HSET', KEYS[1], 'sent', batch.sent .. ARGV[3])
+  redis.call('HSET', KEYS[1], 'sent', batch[sent] .. ARGV[3])
   return 1
 end
 
