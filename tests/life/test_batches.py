@@ -183,7 +183,9 @@ def test_a_member_that_expired_does_not_hang_its_batch(redis_stage: Stage) -> No
 
 def test_a_batch_whose_sender_died_in_the_middle_ends_cancelled(redis_stage: Stage) -> None:
     stage = redis_stage
-    project = stage.project(MEMBERS + "from laraq.workflow import batch_service as batches\nbatches.LOAD_SECONDS = 0.5\n")
+    project = stage.project(
+        MEMBERS + "from laraq.workflow import batch_service as batches\nbatches.LOAD_SECONDS = 0.5\n"
+    )
     project.python("""
         from proj import *
         def jobs():
