@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -59,7 +58,8 @@ def test_it_carries_tasks_through_a_worker(app: Celery, pool: str) -> None:
     add, again = app.tasks["add"], app.tasks["again"]
     store = store_of(app)
     store.put([Posting("celery", "{")])
-    with start_worker(app, pool=pool, concurrency=2, perform_ping_check=False, shutdown_timeout=20):
+    # Its own default, "error", would stay with the root logger.
+    with start_worker(app, pool=pool, concurrency=2, perform_ping_check=False, shutdown_timeout=20, loglevel="warning"):
         start = time.monotonic()
         delayed = add.apply_async((1, 1), countdown=0.5)
         results = [add.delay(n, 1) for n in range(100)]

@@ -61,7 +61,7 @@ CAUSES = {
     "sys.exit": "JobLostError: proj.Dies was lost in the middle of a run: the job called sys.exit(3)",
     "memory": "MemoryError: too much",
     "sleep": "JobTimedOutError: proj.Dies has timed out",
-    "busy": "JobTimedOutError: proj.Dies has timed out: no end after 1 s",
+    "busy": "JobTimedOutError: proj.Dies has timed out: not finished after 1 s",
 }
 
 

@@ -342,7 +342,7 @@ def test_a_dispatch_refuses_what_a_worker_could_not_take(redis_stage: Stage) -> 
         "proj.Add: tries = -1: expected a number of starts, 0 for no ",
         "proj.Add: backoff = ['soon']: expected seconds, a list of se",
         f"proj.Add: the id '{'x' * 60}"[:60],
-        "proj.Add: the id 'x\\x00' needs 1 to 200 characters, without ",
+        "proj.Add: the id 'x\\x00' is invalid: expected 1 to 200 chara",
         "proj.Add: the context holds lists or mappings nested more th",
     ]
 

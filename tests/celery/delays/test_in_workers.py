@@ -65,7 +65,7 @@ def test_a_job_three_times_as_long_as_the_visibility_timeout_runs_once(redis_sta
 def test_what_a_dead_worker_held_starts_again_seconds_after_the_visibility_timeout(redis_stage: Stage) -> None:
     project = redis_stage.project(JOBS)
     with project.worker(pool="solo") as dead:
-        dead.wait_for_log(r"leases of 3 s are renewed .*, and what dead workers held is looked for every 1 s")
+        dead.wait_for_log(r"leases of 3 s are renewed .*, and messages of dead workers are looked for")
         project.python("import proj; proj.Long(600).dispatch()")
         redis_stage.wait_for("start")
         with project.worker(pool="prefork"):
@@ -180,7 +180,7 @@ def test_what_a_worker_cannot_bring_is_said(redis_stage: Stage) -> None:
     """)
     with project.worker(pool="solo") as worker:
         worker.wait_for_log(r"leases are not renewed \(the transport option ack_emulation is off")
-        worker.wait_for_log(r"delayed jobs wait in workers \(no store is named that all processes share")
+        worker.wait_for_log(r"delayed jobs wait in workers \(no store shared by all processes is configured")
     assert len([line for line in worker.log.splitlines() if "leases" in line]) == 1
 
 
