@@ -281,5 +281,5 @@ def test_processes_are_never_more_than_the_slots(redis_url: str) -> None:
                 inside.write(child, 0)
 
     in_children([partial(work, child) for child in range(6)])
-    assert max(most.column()) == 2
+    assert 1 <= max(most.column()) <= 2
     store.close()
