@@ -263,7 +263,7 @@ class Laraq:
         """What this process runs and finished last."""
         return RunJournal(self.store.journal)
 
-    def follow(self, acknowledgements: Acknowledgements) -> None:
+    def follow_acknowledgements(self, acknowledgements: Acknowledgements) -> None:
         """A worker begins in this process: an ended run is noted until its message is acknowledged for certain."""
         self.run_journal = RunJournal(self.store.journal, acknowledgements)
 

@@ -14,10 +14,11 @@ from laraq_kombu.store import Job, JobStore
 #: Jobs read or told together.
 PAGE = 500
 
-#: (message, reservations so far, epoch seconds at which it was put, where the broker knows them).
+#: A message as kombu's virtual transports write it, how often it was given to a worker, and the epoch seconds at which
+#: it was put into the queue, where the broker knows. A plain tuple: browsers of other transports give it as well.
 Found: TypeAlias = tuple[dict[str, Any], int, float | None]
 
-#: Keeps the books of jobs that are dropped when it returns.
+#: Keeps the books of jobs that are dropped when it returns, and only then.
 Tell: TypeAlias = Callable[[Sequence[Found]], object]
 
 Id = TypeVar("Id")

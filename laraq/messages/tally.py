@@ -34,6 +34,9 @@ class MemberState(StrEnum):
 #: The load a batch is created with: what `Bus.batch([...]).dispatch()` sends.
 FIRST_LOAD = "first"
 
+#: Seconds a load may pause before its sender is taken for dead.
+LOAD_SECONDS = 120.0
+
 #: Marks a finished batch of which nothing is left to send.
 CLOSED = "closed"
 

@@ -31,6 +31,7 @@ from laraq.messages.tally import (
     COUNTED_EVENTS,
     EVENTS_OF_JOBS,
     FIRST_LOAD,
+    LOAD_SECONDS,
     BatchQuery,
     BatchRecord,
     MemberState,
@@ -50,7 +51,7 @@ from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import Packer, wanted
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.callbacks import Callbacks, derived_id, describe
-from laraq.workflow.chains import LOAD_SECONDS, Chains, PendingChain
+from laraq.workflow.chains import Chains, PendingChain
 from laraq.workflow.held import HeldJobs
 
 logger = logging.getLogger("laraq.batches")

@@ -24,13 +24,11 @@ from laraq.jobs.job import Job
 from laraq.messages.link import Link
 from laraq.messages.options import Delay, Text, checked
 from laraq.messages.payload import Payload
+from laraq.messages.tally import LOAD_SECONDS
 from laraq.ports import Batches
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import Packer, Rest, placed, wanted
 from laraq.workflow.callbacks import Callbacks, derived_id, describe
-
-#: Seconds a load of a batch may pause before its sender is taken for dead.
-LOAD_SECONDS = 120.0
 
 
 class PendingChain(Conditionable):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from laraq.messages.inspection import QueueState
-
-#: A message as kombu's virtual transports write it, how often it was given to a worker, and the epoch seconds at which
-#: it was put into the queue, where the broker knows. A plain tuple: transports of other packages give it as well.
-Found: TypeAlias = tuple[dict[str, Any], int, float | None]
-
-#: Keeps the books of jobs that are dropped when it returns, and only then.
-Tell: TypeAlias = Callable[[Sequence[Found]], object]
+from laraq_kombu.browser import Found as Found
+from laraq_kombu.browser import Tell as Tell
 
 
 class Browser(Protocol):

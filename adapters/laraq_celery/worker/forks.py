@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from weakref import WeakSet
 
 from celery import Celery
 from kombu import pools
+
+from laraq.process.forks import after_fork
 
 _apps: WeakSet[Celery] = WeakSet()
 
@@ -35,5 +36,4 @@ def _leave() -> None:
             amqp._producer_pool = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave)
+after_fork(_leave)

@@ -50,7 +50,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             interruption = Interruption()
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
             _host(laraq).acknowledged = acknowledged = Acknowledged()
-            laraq.follow(acknowledged)
+            laraq.follow_acknowledgements(acknowledged)
             app.laraq.host.is_stopping = False
             _hand_over_retry_after(laraq, app.conf)
 

@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
-from weakref import WeakMethod
 
 from redis.exceptions import RedisError
 
 from laraq.messages.run_key import stored
 from laraq.ports.journal import JournalEntry, RunState
+from laraq.process.forks import after_fork
 from laraq_redis.client import script
 from laraq_redis.client.connection import Client, store_errors
 from laraq_redis.client.wire import Wire
@@ -59,7 +59,7 @@ class RedisJournal:
         self._repeat = script.load(client, "even_when_full", "journal")
         self._claim = script.load(client, "claim")
         self._start()
-        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._start)))
+        after_fork(self._start)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
         """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it.
@@ -168,8 +168,3 @@ class RedisJournal:
         self._lock = threading.Lock()
         self._wire = None
         self._unsettled = {}
-
-
-def _call(method: WeakMethod[Any]) -> None:
-    if call := method():
-        call()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakMethod
 
 from sqlalchemy import Connection, Engine, Executable, Pool
 from sqlalchemy.exc import SQLAlchemyError
 
 from laraq.errors import ConfigurationError, StoreError, StoreRefusedError
-from laraq.process.forks import busy
+from laraq.process.forks import after_fork, busy
 from laraq_sqlalchemy.database import sqlite
 from laraq_sqlalchemy.database.engine import label
 from laraq_sqlalchemy.database.trouble import UNSENDABLE, Trouble, exceeds_packet
@@ -43,7 +41,7 @@ class Database:
         self.engine = engine
         self.label = label(engine.url)
         self._pools_of_parents: list[Pool] = []
-        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._leave_parent)))
+        after_fork(self._leave_parent)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns; it fetches all it needs and writes nothing."""
@@ -141,8 +139,3 @@ class Database:
 def _reason(error: BaseException) -> str:
     """On one line and not all of it: drivers quote the value that was too long."""
     return " ".join(str(error.args[0] if isinstance(error, SQLAlchemyError) else error).split())[:500]
-
-
-def _call(method: WeakMethod[Callable[[], None]]) -> None:
-    if call := method():
-        call()

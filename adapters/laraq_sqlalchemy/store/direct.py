@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 from weakref import WeakMethod
@@ -13,6 +13,7 @@ from weakref import WeakMethod
 from sqlalchemy import Connection, CursorResult, Executable, TextClause, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from laraq.process.forks import after_fork
 from laraq_sqlalchemy.database.clock import NOW
 from laraq_sqlalchemy.database.trouble import lost_race
 from laraq_sqlalchemy.store.database import Database
@@ -50,7 +51,7 @@ class Direct:
         event.listen(database.engine, "engine_disposed", lambda engine: _call(dispose))
         self._idle: list[Connection] = []
         self._of_parents: list[Connection] = []
-        os.register_at_fork(after_in_child=partial(_call, WeakMethod(self._leave_parent)))
+        after_fork(self._leave_parent)
 
     def run(self, statement: Executable, parameters: Mapping[str, Any], read: Callable[[CursorResult[Any]], T]) -> T:
         """What `read` makes of the result; committed by itself. Raises LostRaceError."""
