@@ -60,8 +60,7 @@ class SyncConnection:
         queue = payload.queue or self.default_queue()
         delivery = Delivery(payload, attempt=1, queue=queue, connection=self.name, last=True)
         run = self._runner().run(delivery)
-        self._books().settle(run, record=False, follow=follow)
-        match run.verdict:
+        match self._books().settle(run, record=False, follow=follow).verdict:
             case Done(result):
                 return result
             case Release(delay):

@@ -21,9 +21,11 @@ from laraq.messages.failure import FailedJob, json_ready, traceback_of
 from laraq.messages.payload import CIPHER, Payload
 from laraq.process import aio
 from laraq.process.hooks import reported
+from laraq.running.journal import RunJournal
 from laraq.running.loading import Loader
 from laraq.running.persistence import is_outage, persistently
 from laraq.running.run import Run
+from laraq.running.settlement import Settlement, settlement
 from laraq.running.workplace import Workplace
 from laraq.sending.unique import UniqueLocks
 from laraq.workflow.batch_service import BatchService
@@ -51,15 +53,6 @@ class Books:
         self._batches = batches
         self._failed = failed
 
-    def must_note_success(self, run: Run) -> bool:
-        """Whether the journal has to know that the job succeeded before what follows is told.
-
-        Not where its batch is what follows, and takes it in at once: that is as good a note.
-        """
-        if not run.is_followed:
-            return False
-        return not run.is_counted or bool(run.payload.chain) or not self._batches().store.settles_at_once
-
     def settle(
         self,
         run: Run,
@@ -67,19 +60,34 @@ class Books:
         record: bool = True,
         follow: Callable[[Payload], None] | None = None,
         park: Callable[[Run, Obstacle], bool] | None = None,
-    ) -> None:
+        journal: RunJournal | None = None,
+        can_hand_over: bool = False,
+    ) -> Settlement:
         """Keep the books of a run: Done, Release or Fail each in their order, every step repeatable.
 
         `record=False` leaves the failed store alone, and `follow` takes the next link of a chain instead of its being
         run inside of this call (sync). `park` keeps a job until an obstacle is gone, and says whether it could; without
-        it the job goes back to its queue. Raises StoreError or DispatchError when the books cannot be kept.
+        it the job goes back to its queue. `journal` is where its start was noted, if it was. With `can_hand_over` the
+        host notifies batches of successes itself, where that is all that follows. Raises StoreError or DispatchError
+        when the books cannot be kept.
         """
+        due = settlement(
+            run,
+            journalled=journal is not None,
+            can_hand_over=can_hand_over,
+            can_park=park is not None,
+            counts_at_once=run.payload.is_member and self._batches().store.settles_at_once,
+        )
         with self._workplace.around(run.payload.context):
-            if run.payload.unique and not isinstance(run.verdict, Release):
+            if journal is not None and due.noted:
+                journal.finish(run.payload.run_key, run.delivery.start)
+            if journal is not None and due.handed_over:
+                journal.hand_over(run.payload.run_key, run.delivery.start)
+            if run.payload.unique and not isinstance(due.verdict, Release):
                 self._unlock(run)
-            if isinstance(run.verdict, Done):
+            if isinstance(due.verdict, Done):
                 try:
-                    self._go_on(run, follow)
+                    self._go_on(due, follow)
                 except Exception as refusal:
                     if is_outage(refusal):
                         raise
@@ -87,29 +95,16 @@ class Books:
                     logger.exception(
                         "The next job of the chain or batch of %s cannot be sent, so the job fails", run.payload
                     )
-                    run.verdict = Fail(refusal)
-            match run.verdict:
-                case Superseded():
-                    pass
-                case Done(result):
-                    Events.emit(events.JobProcessed, run.delivery, run.job, result)
-                case Release(delay, obstacle=Obstacle() as obstacle):
-                    run.parked = park is not None and park(run, obstacle)
-                    if run.parked:
-                        Events.emit(events.JobParked, run.delivery, run.job)
-                    else:
-                        Events.emit(events.JobReleased, run.delivery, run.job, delay)
-                case Release(delay, None):
-                    Events.emit(events.JobReleased, run.delivery, run.job, delay)
-                case Release(delay, error):
-                    Events.emit(events.JobReleasedAfterException, run.delivery, run.job, delay, error)
-                case Fail(error):
-                    self._break_off(run.payload, error)
-                    self._call_failed(run, error)
-                    if record:
-                        self._record(run, error)
-                    Events.emit(events.JobFailed, run.delivery, run.job, error)
-            Events.emit(events.JobAttempted, run.delivery, run.job, run.verdict)
+                    due = due.failing(refusal)
+            if due.parked is not None and park is not None and not park(run, due.parked):
+                due = due.released()
+            if isinstance(due.verdict, Fail):
+                self._break_off(run.payload, due.verdict.error)
+                self._call_failed(run, due.verdict.error)
+                if record:
+                    self._record(run, due.verdict.error)
+            _announce(due)
+        return due
 
     def succeeded(self, payload: Payload) -> None:
         """A task of the host that is a link of a chain or a job of a batch has succeeded.
@@ -132,16 +127,17 @@ class Books:
         with reported(logger, "The unique lock of job %s could not be released", run.payload):
             self._unique.release(run.payload.unique, run.job or registry.get(run.payload.job))
 
-    def _go_on(self, run: Run, follow: Callable[[Payload], None] | None = None) -> None:
+    def _go_on(self, due: Settlement, follow: Callable[[Payload], None] | None) -> None:
         """What comes after a job that is done: the next link, then its batch learns of it."""
-        if isinstance(run.verdict, Superseded):
+        run = due.run
+        if isinstance(due.verdict, Superseded):
             # Another one does its work. Nothing follows this one, and its batch must not wait for it.
             if run.payload.is_member:
                 persistently(lambda: self._batches().dropped(run.payload), run.payload)
             self._end_callback(run.payload)
             return
         self._proceed(run.payload, follow)
-        if not run.handed_over:
+        if not due.handed_over:
             self._count(run.payload)
 
     def _proceed(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
@@ -207,6 +203,24 @@ class Books:
                 batch_id=payload.batch_id,
             )
         )
+
+
+def _announce(due: Settlement) -> None:
+    delivery, job = due.run.delivery, due.run.job
+    match due.verdict:
+        case Superseded():
+            pass
+        case Done(result):
+            Events.emit(events.JobProcessed, delivery, job, result)
+        case Release() if due.parked is not None:
+            Events.emit(events.JobParked, delivery, job)
+        case Release(delay, error) if error is not None and due.verdict.obstacle is None:
+            Events.emit(events.JobReleasedAfterException, delivery, job, delay, error)
+        case Release(delay):
+            Events.emit(events.JobReleased, delivery, job, delay)
+        case Fail(error):
+            Events.emit(events.JobFailed, delivery, job, error)
+    Events.emit(events.JobAttempted, delivery, job, due.verdict)
 
 
 @contextmanager

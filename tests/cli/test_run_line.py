@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import pytest
 from celery import states
 
 from laraq.cli.run_line import RunLine, duration
-from laraq.messages.delivery import Delivery, Done, Fail, Release, Superseded, Verdict
+from laraq.messages.delivery import Delivery, Done, Fail, Obstacle, Release, Superseded, Verdict
 from laraq.messages.payload import Payload
 from laraq.running.run import Run
+from laraq.running.settlement import Settlement
 from laraq_celery.command.narrator import outcome
 
 AT = datetime(2026, 11, 21, 20, 29, 56)
@@ -68,8 +68,8 @@ def test_a_duration(seconds: float, expected: str) -> None:
     ],
 )
 def test_the_outcome_in_a_word(state: str, verdict: Verdict | str | None, expected: str) -> None:
-    run: Any = None
+    settled = None
     if verdict is not None:
         run = Run(Delivery(Payload("1", "shop.Note"), 1, "q", "default"))
-        run.verdict, run.parked = (Release(), True) if verdict == "parked" else (verdict, False)
-    assert outcome(state, run) == expected
+        settled = Settlement(run, Release(), parked=Obstacle()) if verdict == "parked" else Settlement(run, verdict)
+    assert outcome(state, settled) == expected

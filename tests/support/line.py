@@ -84,14 +84,12 @@ class Line:
             if (redelivered or start > 1 or payload.once) and not self._journal.claim(key, start):
                 return None
         run = self.laraq.runner.run(delivery)
-        if self.laraq.books.must_note_success(run) and crash is None:
-            self._journal.finish(key, start)
-        self.laraq.books.settle(run)
+        settled = self.laraq.books.settle(run, journal=self._journal if crash is None else None)
         if isinstance(run.verdict, Release):
             free = not run.verdict.counted
             starts = {"attempts": delivery.attempt - free, "uncounted": payload.uncounted + free}
             self.push(run.payload.with_(**starts), run.verdict.delay)
-        self._journal.end(key, start, RunState.DONE, known=run.is_counted)
+        self._journal.end(key, start, RunState.DONE, known=settled.counted)
         return run
 
     def hand_over(self, payload: Payload) -> None:
@@ -99,9 +97,7 @@ class Line:
         delivery = Delivery(payload, payload.attempts + 1, payload.queue or "line", self.name)
         self._journal.begin(payload.run_key, delivery.start)
         run = self.laraq.runner.run(delivery)
-        self._journal.hand_over(payload.run_key, delivery.start)
-        run.handed_over = True
-        self.laraq.books.settle(run)
+        self.laraq.books.settle(run, journal=self._journal, can_hand_over=True)
         self._journal.begin("the next job", 1)
 
     def step(self) -> Run | None:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from celery import signals, states
 
 from laraq.cli.run_line import RunLine
-from laraq.messages.delivery import Done, Superseded
+from laraq.messages.delivery import Delivery, Done, Superseded
 from laraq_celery.worker.arrival import CRASH, LARAQ
 from laraq_celery.worker.task import consumed_connection
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
     from laraq.cli.host import WorkOptions
-    from laraq.running.run import Run
+    from laraq.running.settlement import Settlement
 
 logger = logging.getLogger("laraq.work")
 
@@ -69,8 +69,8 @@ class Narrator:
         if request.is_eager or request.called_directly:
             return
         began = getattr(request, "laraq_began", None)
-        run = getattr(request, "laraq_run", None)
-        self._tell(task, outcome(str(state), run), None if began is None else time.monotonic() - began)
+        settled = getattr(request, "laraq_settled", None)
+        self._tell(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
 
     def _tell(self, task: Any, status: str, seconds: float | None = None) -> None:
         request = task.request
@@ -90,9 +90,9 @@ class Narrator:
         self._say(line.text(width, coloured=self._coloured))
 
     def _details(self, request: Any, header: Any) -> tuple[str, ...]:
-        run: Run | None = getattr(request, "laraq_run", None)
-        if run is not None:
-            attempt = run.delivery.attempt
+        delivery: Delivery | None = getattr(request, "laraq_delivery", None)
+        if delivery is not None:
+            attempt = delivery.attempt
         elif isinstance(header, Mapping) and isinstance(header.get("attempts", 0), int):
             attempt = header.get("attempts", 0) + 1
         else:
@@ -114,19 +114,19 @@ class Narrator:
             sys.__stdout__.flush()
 
 
-def outcome(state: str, run: Run | None) -> str:
+def outcome(state: str, settled: Settlement | None) -> str:
     """How a run ended, in one word: by Celery's state, and what laraq knows of it."""
-    verdict = None if run is None else run.verdict
+    verdict = None if settled is None else settled.verdict
     match state:
         case states.SUCCESS:
             return "SKIPPED" if isinstance(verdict, Superseded) else "DONE"
         case states.RETRY:
-            return "PARKED" if run is not None and run.parked else "RELEASED"
+            return "PARKED" if settled is not None and settled.parked is not None else "RELEASED"
         case states.REJECTED:
             return "RELEASED"
         case states.IGNORED:
             # Somebody else has run it, or it was told to say nothing of its end.
-            return "SKIPPED" if run is None else "DONE" if isinstance(verdict, Done) else "FAIL"
+            return "SKIPPED" if settled is None else "DONE" if isinstance(verdict, Done) else "FAIL"
         case _:
             return "FAIL"
 

@@ -18,14 +18,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from laraq.errors import DispatchError, StoreError
-from laraq.events import Events, JobAttempted, JobProcessed
 from laraq.messages.tally import Success
 from laraq.process.forks import busy
 from laraq.running.persistence import persistently
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
-    from laraq.running.run import Run
     from laraq_celery.worker.request import JobRequest
 
 logger = logging.getLogger("laraq.batches")
@@ -45,7 +43,7 @@ GROUP = 200
 
 
 class Outcomes:
-    """Those of one worker. It works in the parent; a child only asks it what it `takes`."""
+    """Those of one worker. It works in the parent; a child only asks whether there is one."""
 
     def __init__(self, laraq: Laraq, prefetched: int) -> None:
         """`prefetched`: jobs the worker holds at most, 0 for no limit."""
@@ -62,17 +60,10 @@ class Outcomes:
         self._thread: threading.Thread | None = None
         self._registered = self._stopping = False
 
-    def takes(self, run: Run) -> bool:
-        """In a child: whether the parent tells the batch of this run.
-
-        Whoever listens to JobProcessed finds the job counted, so then the child tells the batch first.
-        """
-        return (
-            run.is_only_counted
-            and run.delivery.crash is None
-            and os.getpid() != self._parent
-            and not (Events.heard(JobProcessed) or Events.heard(JobAttempted))
-        )
+    @property
+    def can_take(self) -> bool:
+        """In a child: its parent notifies the batches."""
+        return os.getpid() != self._parent
 
     def of(self, id: str) -> JobRequest | None:
         """The request of a job that is not acknowledged yet because its batch is being told."""

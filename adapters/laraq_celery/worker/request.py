@@ -81,7 +81,7 @@ class JobRequest(Request):
         if self._succeeded:
             self._succeeded = False
             header, outcomes = self._request_dict.get(LARAQ), self._app.laraq.host.outcomes
-            # All that `Outcomes.takes` leaves to the parent, and a few that the child has told: that changes nothing.
+            # All that `settlement` hands over, and a few that the child has told: that changes nothing.
             if (
                 outcomes is not None
                 and isinstance(header, dict)

@@ -30,6 +30,7 @@ from laraq.process.hooks import ends_process
 from laraq.running import journal, retries
 from laraq.running.persistence import is_outage
 from laraq.running.run import Run
+from laraq.running.settlement import Settlement
 from laraq_celery.worker import app_task, configured, soft_limit
 from laraq_celery.worker.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
 from laraq_celery.worker.expiry import told_to_workers
@@ -151,12 +152,12 @@ class JobTask(Task):
             if prevented is not None:
                 delivery = replace(delivery, prevented=prevented)
             self.request.laraq_delivery = delivery
-            run = self.request.laraq_run = self._run(delivery)
-            leaving = self._leave(run)
+            leaving = self._leave(self._run(delivery))
         if leaving is not None:
             raise leaving
-        assert isinstance(run.verdict, Done)
-        return run.verdict.result
+        verdict = self.request.laraq_settled.verdict
+        assert isinstance(verdict, Done)
+        return verdict.result
 
     def _around(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """A `__call__` that is not laraq's: it may raise before it comes to the job, or never come to it."""
@@ -206,7 +207,7 @@ class JobTask(Task):
                     raise
                 logger.exception("The outcome of job %s[%s] could not be recorded", self.name, self.request.id)
                 if not again:
-                    run.verdict, run.steering, run.handed_over = Fail(error), None, False
+                    run.verdict, run.steering = Fail(error), None
         return self._keep_books(run)
 
     def _received(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
@@ -234,17 +235,24 @@ class JobTask(Task):
     def _keep_books(self, run: Run) -> Any:
         """Settle the run; what Celery is then told by being raised, None for a result."""
         laraq, request = self.laraq, self.request
+        noted = run.delivery.crash is None and run.delivery.error is None and not request.is_eager
+        outcomes = laraq.host.outcomes
         try:
-            if run.delivery.crash is None and run.delivery.error is None and not request.is_eager:
-                self._note_success(run)
-            laraq.books.settle(run, park=None if request.is_eager else self._park)
+            settled = request.laraq_settled = laraq.books.settle(
+                run,
+                park=None if request.is_eager else self._park,
+                journal=laraq.run_journal if noted else None,
+                can_hand_over=self.acks_late and outcomes is not None and outcomes.can_take,
+            )
         except BaseException as error:
             if not is_outage(error):
                 raise
             return self._settle_later(run, error)
         steering: BaseException | None = run.steering
-        match run.verdict:
+        match settled.verdict:
             case Release() as release:
+                if settled.parked is not None:
+                    return Retry(message=PARKED)
                 # Celery's own retry() has sent the job itself.
                 return steering if getattr(steering, "sig", None) is not None else self._release(run, release)
             case Fail(reason):
@@ -259,12 +267,12 @@ class JobTask(Task):
 
     def _over(self, status: str, *_: Any, **__: Any) -> None:
         """`after_return`: Celery's callbacks are out and the result is stored: now the run is over for good."""
-        run: Run | None = getattr(self.request, "laraq_run", None)
-        if run is not None and run.handed_over and status != states.SUCCESS:
+        settled: Settlement | None = getattr(self.request, "laraq_settled", None)
+        if settled is not None and settled.handed_over and status != states.SUCCESS:
             # The job's result could not be kept, and its parent hears of a failure.
-            self.laraq.books.succeeded(run.payload)
-            run.handed_over = False
-        done = status == states.SUCCESS and (run is None or isinstance(run.verdict, Done))
+            self.laraq.books.succeeded(settled.run.payload)
+            settled = self.request.laraq_settled = replace(settled, handed_over=False)
+        done = status == states.SUCCESS and (settled is None or isinstance(settled.verdict, Done))
         self._end(RunState.DONE if done else RunState.FAILED)
 
     def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
@@ -352,22 +360,10 @@ class JobTask(Task):
             logger.info("Job %s[%s]: start %d belongs to another message of it", self.name, request.id, start)
             raise Ignore
 
-    def _note_success(self, run: Run) -> None:
-        """Note what must be known before what follows is told, by this process or by the worker's parent."""
-        laraq, delivery, outcomes = self.laraq, run.delivery, self.laraq.host.outcomes
-        key = delivery.payload.run_key
-        run.handed_over = outcomes is not None and self.acks_late and run.steering is None and outcomes.takes(run)
-        if run.handed_over:
-            laraq.run_journal.hand_over(key, delivery.start)
-        elif laraq.books.must_note_success(run):
-            laraq.run_journal.finish(key, delivery.start)
-
     # -- what goes back -----------------------------------------------------------------------------------------
 
     def _release(self, run: Run, release: Release) -> Any:
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
-        if run.parked:
-            return Retry(message=PARKED)
         changes = _starts(run)
         header = run.payload.with_(**changes, parked={}).to_header()
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
@@ -385,6 +381,9 @@ class JobTask(Task):
         )
         verdict = run.verdict
         if not isinstance(verdict, Fail):
+            if isinstance(verdict, Done) and self.request.laraq_delivery.crash is None:
+                with suppress(StoreError):  # the batch's store may be down, and this one not: then it is not run again
+                    self.laraq.run_journal.finish(run.payload.run_key, run.delivery.start)
             return Reject(error, requeue=True)
         detail = type(verdict.error).__name__
         if CIPHER not in run.payload.fields:  # the error may quote what is encrypted, and this mark is not
@@ -459,10 +458,10 @@ class JobTask(Task):
         delivery: Delivery | None = getattr(request, "laraq_delivery", None)
         if delivery is None or request.is_eager:
             return
-        run: Run | None = getattr(request, "laraq_run", None)
-        if run is not None and run.handed_over:
+        settled: Settlement | None = getattr(request, "laraq_settled", None)
+        if settled is not None and settled.handed_over:
             return  # its parent goes on
-        known = state is RunState.DONE and run is not None and run.is_counted
+        known = state is RunState.DONE and settled is not None and settled.counted
         try:
             self.laraq.run_journal.end(delivery.payload.run_key, delivery.start, state, known=known)
         except StoreError as error:

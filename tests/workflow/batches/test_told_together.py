@@ -31,8 +31,7 @@ def ran(line: Line, number: int) -> list[Payload]:
     for payload in payloads:
         line.waiting.remove((payload, 0.0))
         run = line.laraq.runner.run(Delivery(payload, 1, "line", "line"))
-        run.handed_over = True
-        line.laraq.books.settle(run)
+        line.laraq.books.settle(run, journal=line.laraq.run_journal, can_hand_over=True)
     return payloads
 
 
