@@ -35,7 +35,7 @@ def with_options(job: Job, **options: Any) -> Job:
     return job
 
 
-@parity("A job is started once unless it or the worker says otherwise.")
+@parity("A job is started once unless it or the worker is configured otherwise.")
 def test_one_try_by_default(deliver: Deliver) -> None:
     assert isinstance(deliver(Breaks()).verdict, Fail)
 
@@ -47,7 +47,7 @@ def test_the_job_beats_the_worker(queue: Laraq, deliver: Deliver) -> None:
     assert isinstance(deliver(Breaks(), 2).verdict, Release)
 
 
-@parity("`tries = 0` is unlimited, also over the worker's limit.")
+@parity("`tries = 0` is unlimited and overrides the worker's limit.")
 def test_no_limit(queue: Laraq, deliver: Deliver) -> None:
     queue.worker = WorkerOptions(tries=1)
     assert isinstance(deliver(with_options(Breaks(), tries=0), 500).verdict, Release)
@@ -92,7 +92,7 @@ def test_fail_on_timeout(deliver: Deliver) -> None:
 @parity(
     "A job that timed out and has tries left is released with its backoff, and `failed()` runs when it has none.",
     differs="Laravel kills the worker and leaves the job reserved until `retry_after`, without hooks."
-    " Nobody gains from the wait.",
+    " The wait helps nothing.",
 )
 def test_a_timeout_is_settled_at_once(deliver: Deliver) -> None:
     job = with_options(Breaks(), tries=2, backoff=7)
@@ -105,7 +105,7 @@ def test_a_timeout_is_settled_at_once(deliver: Deliver) -> None:
 
 @parity(
     "A start that killed its process counts, so a poison pill stops after `tries` starts.",
-    differs="In Laravel a job without `tries` that kills its worker comes back for ever (framework #58207).",
+    differs="In Laravel a job without `tries` that kills its worker comes back forever (framework #58207).",
 )
 def test_a_poison_pill_stops(deliver: Deliver) -> None:
     assert isinstance(deliver(Breaks(), 1, Crash("lost", "signal 9")).verdict, Fail)
@@ -113,7 +113,7 @@ def test_a_poison_pill_stops(deliver: Deliver) -> None:
 
 @parity(
     "An exception after `release()` keeps the release; on the last start the job fails, once.",
-    differs="Laravel puts such a job back on its queue and records it as failed as well.",
+    differs="Laravel requeues such a job and also records it as failed.",
 )
 def test_release_then_raise(queue: Laraq, deliver: Deliver) -> None:
     class Both(Job):
@@ -170,7 +170,7 @@ def test_delay_is_no_backoff(deliver: Deliver) -> None:
 
 @parity(
     "MaxAttemptsExceededError names the error that stopped the run before.",
-    differs='Laravel says "attempted too many times" alone, which hides the cause.',
+    differs='Laravel only reports "attempted too many times", which hides the cause.',
 )
 def test_the_cause_is_named(deliver: Deliver) -> None:
     first = deliver(with_options(Breaks(), tries=1), 1)

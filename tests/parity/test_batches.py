@@ -89,16 +89,14 @@ def line() -> Iterator[Line]:
         yield line
 
 
-@parity(
-    "Jobs, closures, nested lists (which are chains), and Celery signatures are jobs of a batch; gaps are left out."
-)
+@parity("Jobs, closures, nested lists (which are chains), and Celery signatures are jobs of a batch; gaps are skipped.")
 def test_members(line: Line) -> None:
     batch = Bus.batch([Note(1), None, [Note(2), Note(3)], False, Note.s(4)]).dispatch()
     line.work()
     assert (batch.total_jobs, sorted(log)) == (4, [1, 2, 3, 4])
 
 
-@parity("A batch in a batch is refused.")
+@parity("A batch in a batch is rejected.")
 def test_batch_in_a_batch() -> None:
     with pytest.raises(JobDefinitionError):
         Bus.batch([Bus.batch([Note(1)])]).dispatch()
@@ -121,7 +119,7 @@ def test_counts(line: Line) -> None:
     assert (found.progress, len(found.failed_job_ids)) == (67, 1)
 
 
-@parity("The first failure cancels the batch and calls `catch` with the error; the jobs that wait still run.")
+@parity("The first failure cancels the batch and calls `catch` with the error; queued jobs still run.")
 def test_first_failure(line: Line) -> None:
     batch = watched([Fails(1), Note(2), Fails(3)]).dispatch()
     line.work()
@@ -141,7 +139,7 @@ def test_allowed_failures(line: Line) -> None:
     assert not batch.fresh().cancelled
 
 
-@parity("Cancelling stops no job that does not look: `SkipIfBatchCancelled` skips it, as a success.")
+@parity("Cancelling does not stop jobs by itself: `SkipIfBatchCancelled` skips them, as a success.")
 def test_cancel(line: Line) -> None:
     batch = watched([Note(1), Looks(2)]).dispatch()
     batch.cancel()
@@ -201,7 +199,7 @@ def test_released(line: Line) -> None:
     assert batch.fresh().processed_jobs == 1
 
 
-@parity("When a batch cannot be sent, it is gone, and the error reaches the sender.")
+@parity("When a batch cannot be sent, it is removed, and the error reaches the sender.")
 def test_broker_down(line: Line) -> None:
     line.errors = [DispatchError("down")]
     with pytest.raises(DispatchError):
@@ -219,7 +217,7 @@ def test_retry(line: Line) -> None:
     assert log[-2:] == ["progress", "then"]
 
 
-@parity("The events `BatchDispatched`, `BatchStarted`, `BatchCancelled` and `BatchFinished` are told.")
+@parity("The events `BatchDispatched`, `BatchStarted`, `BatchCancelled` and `BatchFinished` fire.")
 def test_events(line: Line) -> None:
     told: list[str] = []
     with Events.listening(events.BatchEvent, lambda event: told.append(type(event).__name__)):
@@ -244,7 +242,7 @@ def test_callbacks_are_jobs(line: Line) -> None:
 
 @parity(
     "A callback that fails is a failed job, and can be retried.",
-    differs="Laravel reports its error and goes on; nobody can call it again.",
+    differs="Laravel reports its error and goes on; it cannot be called again.",
 )
 def test_failing_callback(line: Line) -> None:
     Bus.batch([Note(1)]).then(raises).finally_(on_finally).dispatch()
@@ -269,8 +267,8 @@ def test_delivered_twice(line: Line) -> None:
 
 
 @parity(
-    "A batch finishes, and calls `finally_`, also when a chain in it breaks: the jobs behind are given up.",
-    differs="Laravel waits for them for ever.",
+    "A batch finishes, and calls `finally_`, also when a chain in it breaks: the jobs after it are given up.",
+    differs="Laravel waits for them forever.",
 )
 def test_broken_chain(line: Line) -> None:
     batch = watched([[Fails(1), Note(2)], Note(3)]).allow_failures().dispatch()

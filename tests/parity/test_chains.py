@@ -46,7 +46,7 @@ def line() -> Iterator[Line]:
         yield line
 
 
-@parity("Each job of a chain is sent when the one before it succeeded; `None` and `False` are left out.")
+@parity("Each job of a chain is sent when the one before it succeeded; `None` and `False` are skipped.")
 def test_in_order(line: Line) -> None:
     Bus.chain([Note(1), None, Note(2), False, Note(3)]).dispatch()
     assert len(line.waiting) == 1
@@ -54,7 +54,7 @@ def test_in_order(line: Line) -> None:
     assert log == [1, 2, 3]
 
 
-@parity("`with_chain([...])` is the same for the job it is said of.")
+@parity("`with_chain([...])` is the same, called on the first job.")
 def test_with_chain(line: Line) -> None:
     Note.with_chain([Note(2)]).dispatch(1)
     Note(3).with_chain([Note(4)]).dispatch()
@@ -132,7 +132,7 @@ def test_places(line: Line) -> None:
     ]
 
 
-@parity("`all_on_queue` and `all_on_connection` also overrule what the first job says.")
+@parity("`all_on_queue` and `all_on_connection` also override the first job's own.")
 def test_all_on(line: Line) -> None:
     Bus.chain([OwnPlace(1), OwnPlace(2)]).all_on_queue("q").dispatch()
     line.work()
@@ -160,7 +160,7 @@ def test_additions(line: Line) -> None:
     assert log == [1, 2, 3, 5, 9]
 
 
-@parity("What an attempt that does not succeed has added is discarded.")
+@parity("Additions of an attempt that does not succeed are discarded.")
 def test_discarded_additions(line: Line) -> None:
     class Adds(Note):
         tries = 2
@@ -203,7 +203,7 @@ def test_batch_as_a_step(line: Line) -> None:
 
 @parity(
     "A chain goes on after an empty batch.",
-    differs="Laravel's stalls without a word: an empty batch never calls `finally`.",
+    differs="Laravel's stalls silently: an empty batch never calls `finally`.",
 )
 def test_empty_batch(line: Line) -> None:
     Bus.chain([Note(1), Bus.batch([]), Note(2)]).dispatch()
@@ -212,8 +212,8 @@ def test_empty_batch(line: Line) -> None:
 
 
 @parity(
-    "A unique job of a chain whose lock is held is passed over with `UniqueJobSkipped`, and the chain goes on.",
-    differs="Laravel checks no lock for the jobs behind the first one, so two of them run.",
+    "A unique job of a chain whose lock is held is skipped with `UniqueJobSkipped`, and the chain goes on.",
+    differs="Laravel does not check the lock of jobs after the first one, so two of them run.",
 )
 def test_unique_links(line: Line) -> None:
     Only.dispatch(1)
@@ -238,8 +238,8 @@ def test_sent_twice(line: Line) -> None:
 
 
 @parity(
-    "An empty chain is refused.",
-    differs="Laravel takes it and sends nothing.",
+    "An empty chain is rejected.",
+    differs="Laravel accepts it and sends nothing.",
 )
 def test_empty_chain() -> None:
     with pytest.raises(JobDefinitionError):

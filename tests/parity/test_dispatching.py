@@ -74,14 +74,14 @@ def test_route(queue: Laraq) -> None:
     assert (payload.queue, payload.connection) == ("stored", "nowhere")
 
 
-@parity("What a job says itself wins over its route.")
+@parity("The job's own setting wins over its route.")
 def test_own_queue_wins(queue: Laraq) -> None:
     Queue.route(Store, queue="stored", connection="nowhere")
     payload = queue.packer.payload(Store().on_queue("mine"), "1")
     assert (payload.queue, payload.connection) == ("mine", "nowhere")
 
 
-@parity("`Queue.forward` sends to another queue what is meant for the old one.")
+@parity("`Queue.forward` sends jobs for the old queue to another one.")
 def test_forward(queue: Laraq) -> None:
     Queue.forward("old", "new")
     assert queue.packer.payload(Store().on_queue("old"), "1").queue == "new"
@@ -115,14 +115,14 @@ def test_sync_has_one_attempt(heard: list[str]) -> None:
     assert heard == ["JobProcessing", "JobExceptionOccurred", "JobFailed", "JobAttempted"]
 
 
-@parity("What fails on `sync` is not put into the failed store.")
+@parity("A job that fails on `sync` is not put into the failed store.")
 def test_sync_records_nothing(queue: Laraq) -> None:
     with pytest.raises(ValueError, match="no"):
         Breaks.dispatch_sync()
     assert not queue.failed.all()
 
 
-@parity("A job on the `sync` connection fires the events of a run, none of the queue.")
+@parity("A job on the `sync` connection fires the events of a run, but not those of the queue.")
 def test_sync_events(heard: list[str]) -> None:
     Store(1).on_connection("sync").dispatch()
     assert heard == ["JobProcessing", "JobProcessed", "JobAttempted"]
@@ -172,7 +172,7 @@ def test_null() -> None:
     assert log == []
 
 
-@parity("An encrypted job shows its id and options, and none of its fields.")
+@parity("An encrypted job shows its id and options, but not its fields.")
 def test_encrypted(queue: Laraq, deliver: Deliver) -> None:
     class Charge(Store):
         encrypted = True
@@ -184,7 +184,7 @@ def test_encrypted(queue: Laraq, deliver: Deliver) -> None:
 
 
 @parity(
-    "An encrypted job without `laraq_keys` is refused.",
+    "An encrypted job without `laraq_keys` is rejected.",
     differs="Laravel sends it in plain text when no encrypter is bound.",
 )
 def test_encrypted_without_keys() -> None:
@@ -218,7 +218,7 @@ def module_level() -> None:
 
 @parity(
     "A module-level function travels by name.",
-    differs="PHP closures have no name to be found by; here the worker runs its own code of that name.",
+    differs="PHP closures have no name; here the worker runs its own code of that name.",
 )
 def test_function_by_name(queue: Laraq, deliver: Deliver) -> None:
     made = closure(module_level)
@@ -239,7 +239,7 @@ def test_closure_catch(deliver: Deliver) -> None:
 
 
 @parity(
-    "Fields of the wrong type are refused when the job is sent, and nothing is sent.",
+    "Fields of the wrong type are rejected when the job is sent, and nothing is sent.",
     differs="Laravel serializes whatever the properties hold.",
 )
 def test_validation(heard: list[str]) -> None:

@@ -69,7 +69,7 @@ def test_without_overlapping(deliver: Deliver, queue: Laraq, monkeypatch: pytest
     assert queue.store.locks.owner("overlap:k") is None
 
 
-@parity("ThrottlesExceptions swallows exceptions, and after so many leaves the job alone until its minutes are over.")
+@parity("ThrottlesExceptions swallows exceptions, and at its limit does not run the job until its minutes are over.")
 def test_throttles_exceptions(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         verdict = deliver(works(monkeypatch, ThrottlesExceptions(2, 5), error=ValueError())).verdict
@@ -90,8 +90,8 @@ def test_through(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @parity(
-    "`park` lets a job that may not run wait in the store until it may; it uses no attempt.",
-    differs="Laravel only polls: a thousand jobs behind one lock go round until each has met it free.",
+    "`park` lets a job that may not run yet wait in the store, without using an attempt.",
+    differs="Laravel only polls: a thousand jobs behind one lock are released until each finds it free.",
 )
 def test_park(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver(works(monkeypatch, RateLimited("one").park()))
@@ -103,7 +103,7 @@ def test_park(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @parity(
     "All limits of a limiter are taken, or none.",
-    differs="In Laravel a limit that lets the job pass is used up although the next refuses it (until #61449).",
+    differs="In Laravel a limit that admits the job is used up even if the next one rejects it (until #61449).",
 )
 def test_all_or_none(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     RateLimiter.for_("two", lambda job: [Limit(5, AGES).by("wide"), Limit(0, AGES).by("closed")])
@@ -112,7 +112,7 @@ def test_all_or_none(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @parity(
-    "A limiter that nobody defined is refused at the dispatch.",
+    "An undefined limiter is rejected at dispatch.",
     differs="Laravel runs such a job without any limit.",
 )
 def test_unknown_limiter(queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_unknown_limiter(queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @parity(
     "The lock of WithoutOverlapping ends by itself, 30 s after the job's timeout or after 24 h.",
-    differs="In Laravel it never ends unless `expireAfter` says so: a killed worker blocks its key for ever.",
+    differs="In Laravel it never expires unless `expireAfter` is set: a killed worker blocks its key forever.",
 )
 def test_lock_ends(deliver: Deliver, queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:
     leases: list[float] = []
@@ -138,7 +138,7 @@ def test_lock_ends(deliver: Deliver, queue: Laraq, monkeypatch: pytest.MonkeyPat
 
 
 @parity(
-    "`dont_count` lets a release by middleware use no attempt.",
+    "With `dont_count` a release by middleware does not use an attempt.",
     differs="In Laravel every release uses one, so jobs that wait for a slot need many tries.",
 )
 def test_dont_count(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_dont_count(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @parity(
-    "Middleware whose store is down gives the job back, and no attempt is used.",
+    "Middleware whose store is down releases the job without using an attempt.",
     differs="In Laravel it is an exception of the job, so an outage of Redis fails jobs that never ran.",
 )
 def test_store_down(deliver: Deliver, queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:

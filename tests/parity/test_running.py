@@ -61,7 +61,7 @@ def test_middleware_order(deliver: Deliver) -> None:
     assert log == ["a in", "b in", "handle", "b out", "a out"]
 
 
-@parity("A middleware that neither calls on nor releases nor fails ends the job as a success.")
+@parity("A middleware that neither calls `next` nor releases nor fails ends the job as a success.")
 def test_skipped_is_success(deliver: Deliver, heard: list[str]) -> None:
     class Skipped(Breaks):
         def middleware(self) -> list[Any]:
@@ -102,7 +102,7 @@ def test_failed_hook(deliver: Deliver) -> None:
     assert log == [(1, "no")]
 
 
-@parity("`fail()` takes an exception or a message; a message becomes a ManuallyFailedError.")
+@parity("`fail()` accepts an exception or a message; a message becomes a ManuallyFailedError.")
 def test_fail_by_hand(deliver: Deliver) -> None:
     class Fails(Job):
         def handle(self) -> None:
@@ -114,7 +114,7 @@ def test_fail_by_hand(deliver: Deliver) -> None:
     assert str(verdict.error) == "enough"
 
 
-@parity("A `failed()` that raises does not keep the job from being recorded and told.")
+@parity("A `failed()` that raises does not keep the job from being recorded, or its events from firing.")
 def test_broken_failed_hook(queue: Laraq, deliver: Deliver, heard: list[str]) -> None:
     class Worse(Breaks):
         def failed(self, error: BaseException | None) -> None:
@@ -125,7 +125,7 @@ def test_broken_failed_hook(queue: Laraq, deliver: Deliver, heard: list[str]) ->
     assert "JobFailed" in heard
 
 
-@parity("JobProcessing fires for every delivery, also when the job may not start any more.")
+@parity("JobProcessing fires for every delivery, even if the job may not start any more.")
 def test_processing_is_told(deliver: Deliver, heard: list[str]) -> None:
     deliver(Breaks(), 2)
     assert heard == ["JobProcessing", "JobExceptionOccurred", "JobFailed", "JobAttempted"]
@@ -140,7 +140,7 @@ def test_exception_events(deliver: Deliver, heard: list[str]) -> None:
 
 
 @parity(
-    "JobProcessed means success; a release is told by JobReleased alone.",
+    "JobProcessed means success; a release fires JobReleased only.",
     differs="Laravel fires JobProcessed after a release and after `fail()`, too.",
 )
 def test_processed_is_success(deliver: Deliver, heard: list[str]) -> None:
@@ -174,7 +174,7 @@ def test_failed_record(queue: Laraq, deliver: Deliver) -> None:
 
 @parity(
     "A failed record also holds class, attempts, tags and batch.",
-    differs="Laravel's failed_jobs has the payload alone to look into.",
+    differs="Laravel's failed_jobs has only the payload.",
 )
 def test_failed_record_more(queue: Laraq, deliver: Deliver) -> None:
     deliver(Breaks(5).with_tags("a"), 3, batch_id="b-1")
@@ -263,7 +263,7 @@ def test_flush_and_prune(queue: Laraq) -> None:
 
 @parity(
     "A message of a class this worker does not have goes back to its queue for a while, then fails.",
-    differs="Laravel fails it at once, which loses jobs in the middle of a deploy.",
+    differs="Laravel fails it at once, which loses jobs during a deploy.",
 )
 def test_unknown_class(deliver: Deliver) -> None:
     run = deliver(Payload("1", "shop.jobs.NotDeployedYet"))
@@ -276,7 +276,7 @@ def test_unknown_class(deliver: Deliver) -> None:
     assert isinstance(run.verdict, Fail)
 
 
-@parity("A failover connection takes the next connection, and tells it once until the first works again.")
+@parity("A failover connection uses the next connection, and fires its event once until the first works again.")
 def test_failover(heard: list[str]) -> None:
     down, up = Place(DispatchError("down")), Place()
     safe = {"driver": "failover", "connections": ["down", "up"]}
@@ -299,7 +299,7 @@ def test_failover_all_down() -> None:
 
 @parity(
     "Listeners that raise are reported and stop nothing.",
-    differs="In Laravel an exception of a listener ends the job it was told about.",
+    differs="In Laravel an exception of a listener ends the job of its event.",
 )
 def test_broken_listener(deliver: Deliver) -> None:
     class Fine(Job):
