@@ -20,10 +20,14 @@ from functools import partial
 from types import BuiltinFunctionType
 from typing import Any, TypeVar
 
+from laraq.process.forks import new_lock
+
 T = TypeVar("T")
 
 #: The loop they share, with the process it belongs to.
 _shared: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+_making = new_lock()
 
 #: The green threads that run loops.
 _serving: set[int] = set()
@@ -53,11 +57,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def _shared_loop() -> asyncio.AbstractEventLoop:
     global _shared
-    if _shared is None or _shared[0] != os.getpid():
-        loop = _loop()
-        _shared = (os.getpid(), loop)
-        _start(partial(_serve, loop))
-    return _shared[1]
+    made = None
+    with _making:
+        if _shared is None or _shared[0] != os.getpid():
+            made = _loop()
+            _shared = (os.getpid(), made)
+        loop = _shared[1]
+    if made is not None:  # without the lock: the start of a green thread lets others go on
+        _start(partial(_serve, made))
+    return loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import dedent
-from typing import Literal
+from typing import IO, Literal
 
+from tests.support.warm import start
 from tests.support.worker import WorkerProcess
 
 
@@ -56,14 +59,19 @@ class Project:
 
     def run(self, command: Sequence[str], *, status: int = 0, timeout: float = 60) -> str:
         """Run a command in the project and return what it printed; fail unless it exits with `status`."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        with TemporaryFile("w+", errors="replace") as stdout, TemporaryFile("w+", errors="replace") as stderr:
+            process = start(command, self.folder, self._env, stdout.fileno(), stderr.fileno())
+            try:
+                ended = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                raise
+            printed, errors = (_read(file) for file in (stdout, stderr))
+        assert ended == status, f"exit status {ended}\n{printed}{errors}"
+        return printed
+
+
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from uuid import uuid4
 import psutil
 
 from tests.support.waiting import wait_until
+from tests.support.warm import BIN, start
 
 #: Seconds a worker may take to import its project and reach the broker, two of them at once on two slow cores.
 START_PATIENCE = 60
@@ -51,38 +51,31 @@ class WorkerProcess:
         args: Sequence[str] = (),
         await_ready: bool = True,
     ) -> None:
-        bin = Path(sys.executable).parent
         pooled = ["--pool", pool, "--concurrency", str(concurrency)]
         if command == "celery":
             # a node name of its own; mingling and gossip would cost every start a second
             node = ["--hostname", f"{uuid4().hex[:8]}@%h", "--without-mingle", "--without-gossip"]
             named = ["--queues", ",".join(queues)] if queues else []
-            line = [str(bin / "celery"), "-A", app, "worker", "--loglevel", "INFO", *node, *pooled, *named, *args]
+            line = [str(BIN / "celery"), "-A", app, "worker", "--loglevel", "INFO", *node, *pooled, *named, *args]
         else:
             named = ["--queue", ",".join(queues)] if queues else []
-            line = [str(bin / "laraq"), "-A", app, "work", *pooled, *named, *args]
+            line = [str(BIN / "laraq"), "-A", app, "work", *pooled, *named, *args]
         self._command = line
         self._folder = folder
         self._env = dict(env)
+        if pool in ("eventlet", "gevent"):
+            self._env["LARAQ_TEST_EXEC"] = "1"  # they replace what is imported after them
         self._await_ready = await_ready
         self._log: list[str] = []
         self._logged = threading.Condition()
         self._ended = False
 
     def __enter__(self) -> WorkerProcess:
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=self._folder,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        reads, writes = os.pipe()
+        self._process = start(self._command, self._folder, self._env, writes, writes, new_session=True)
+        os.close(writes)
+        self._output = open(reads, errors="replace")  # closed when the process is gone
+        self._reader = threading.Thread(target=self._read, args=(self._output,), daemon=True)
         self._reader.start()
         if self._await_ready:
             try:
@@ -145,7 +138,7 @@ class WorkerProcess:
 
     def kill_parent(self) -> None:
         """SIGKILL for the parent process alone: its pool notices by itself."""
-        self._process.kill()
+        self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def terminate(self, timeout: float = STOP_PATIENCE) -> int:
@@ -181,8 +174,7 @@ class WorkerProcess:
 
     def _finish_reading(self) -> None:
         self._reader.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._output.close()
 
 
 def _is_alive_in(group: int, process: psutil.Process) -> bool:
