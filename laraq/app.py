@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -102,6 +104,7 @@ class Laraq:
         self.routes = Routes()
         #: What `laraq work` says for jobs that do not say it themselves.
         self.worker = WorkerOptions()
+        self._stand_in: StandIn | None = None
         self.host: Host = _host_of(app)(self, app)
         set_default(self)
 
@@ -114,6 +117,23 @@ class Laraq:
 
     def __repr__(self) -> str:
         return f"<Laraq of {self.host.label}>"
+
+    @contextmanager
+    def standing_in(self, stand_in: StandIn) -> Iterator[None]:
+        """Wire everything anew for a block, for a test: with other connections, and perhaps another store.
+
+        What is there comes back in the end; whoever holds a service from before the block still has that one.
+        """
+        kept = dict(vars(self))
+        for name in _WIRED:
+            vars(self).pop(name, None)
+        self._stores, self._stand_in = {}, stand_in
+        try:
+            yield
+        finally:
+            for name in _WIRED:
+                vars(self).pop(name, None)
+            vars(self).update({name: kept[name] for name in (*_WIRED, "_stores", "_stand_in") if name in kept})
 
     @cached_property
     def settings(self) -> Settings:
@@ -145,6 +165,8 @@ class Laraq:
     @cached_property
     def store(self) -> Store:
         """Where failed jobs, the journal, locks and the rest are kept; the choice is logged once."""
+        if self._stand_in is not None and self._stand_in.store is not None:
+            return self._stand_in.store
         given = self.settings.store
         if given is not None and not isinstance(given, str):
             return given  # type: ignore[no-any-return]
@@ -193,6 +215,7 @@ class Laraq:
                 "null": NullConnection,
                 "deferred": lambda: DeferredConnection(self._runs_here("deferred")),
             },
+            None if self._stand_in is None else self._stand_in.connect,
         )
 
     @cached_property
@@ -287,7 +310,7 @@ class Laraq:
 
     def store_of(self, via: str | Store | None) -> Store:
         """The store an option names by URL or object, None for the default one."""
-        if via is None:
+        if via is None or (self._stand_in is not None and self._stand_in.store is not None):
             return self.store
         if not isinstance(via, str):
             return via
@@ -394,7 +417,7 @@ class Laraq:
         """The store that only the failed jobs have, if there is one."""
         given = self.settings.failed
         own = isinstance(given, str) and given != "null" and not given.startswith("file:")
-        return self._open(given) if own else None
+        return self.store_of(given) if own else None
 
     @cached_property
     def _store_of_batches(self) -> Store:
@@ -415,13 +438,31 @@ class Laraq:
         given = self.settings.failed
         if self._store_of_failed is not None:
             return self._store_of_failed.failed
-        if given is None:
+        if given is None or (self._stand_in is not None and self._stand_in.store is not None):
             return self.store.failed
         if not isinstance(given, str):
             return given  # type: ignore[no-any-return]
         if given == "null":
             return NullFailedJobs()
         return FileFailedJobs(given.removeprefix("file:").removeprefix("//"))
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What takes the place of brokers and stores in a test."""
+
+    #: The connection of a name; it may ask for the real one.
+    connect: Callable[[str, Callable[[], QueueConnection]], QueueConnection]
+    #: None: the real one.
+    store: Store | None = None
+
+
+#: What is made of the settings, the connections and the store.
+_WIRED = tuple(
+    name
+    for name, member in vars(Laraq).items()
+    if isinstance(member, cached_property) and name not in ("settings", "keys", "codec", "injectables")
+)
 
 
 def store_at(url: str, namespace: str = "") -> Store:

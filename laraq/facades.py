@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laraq import events
 from laraq.current import current
@@ -21,6 +22,9 @@ from laraq.ports import Inspection
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.chains import PendingChain
 
+if TYPE_CHECKING:
+    from laraq.testing import BusFake, ChainedBatchMatcher, QueueFake, TestingQueue
+
 
 def dispatch(job: Any, *, session: Any = None) -> Dispatched:
     """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure).
@@ -31,8 +35,37 @@ def dispatch(job: Any, *, session: Any = None) -> Dispatched:
     return current().dispatcher.dispatch(as_job(job), session=session)
 
 
-class Queue:
+class _Facade(type):
+    """`Queue.assert_pushed(...)` asks the fake in use."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> Any:
+            if not name.startswith("assert_"):
+                raise AttributeError(f"{cls.__name__} has no attribute {name!r}")
+            return getattr(_testing().fake_in_use(cls.__name__, name), name)
+
+
+def _testing() -> Any:
+    # Fakes stand above everything they fake.
+    return importlib.import_module("laraq.testing")
+
+
+class Queue(metaclass=_Facade):
     """Hooks and routes (Illuminate/Support/Facades/Queue.php). Every hook returns what removes it."""
+
+    @staticmethod
+    def fake(only: Any = None) -> QueueFake:
+        """`with Queue.fake() as fake:` records jobs instead of sending them; with `only`, just those.
+
+        Celery tasks are seen as well. No broker is needed.
+        """
+        return _testing().QueueFake(only)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def testing() -> TestingQueue:
+        """`with Queue.testing() as queue: ...; queue.drain()` runs jobs in this process, as a worker would."""
+        return _testing().TestingQueue()  # type: ignore[no-any-return]
 
     @staticmethod
     def before(hook: Callable[[events.JobProcessing], object]) -> Callable[[], None]:
@@ -160,8 +193,18 @@ def _jobs(queue: Text | None, state: QueueState, limit: int | None) -> Sequence[
     return inspection.jobs(name, state, limit)
 
 
-class Bus:
+class Bus(metaclass=_Facade):
     """Several jobs at once (Illuminate/Support/Facades/Bus.php)."""
+
+    @staticmethod
+    def fake(only: Any = None) -> BusFake:
+        """`with Bus.fake() as fake:` records what is dispatched, chained and batched; with `only`, just those jobs."""
+        return _testing().BusFake(only)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def chained_batch(where: Callable[[Any], object] | None = None) -> ChainedBatchMatcher:
+        """A batch in an expected chain: `fake.assert_chained([Prepare, Bus.chained_batch(lambda batch: ...)])`."""
+        return _testing().ChainedBatchMatcher(where)  # type: ignore[no-any-return]
 
     @staticmethod
     def dispatch(job: Any) -> Dispatched:

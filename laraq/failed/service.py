@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from laraq.messages.options import epoch, read
 from laraq.messages.payload import Payload
 from laraq.messages.tally import MemberState
 from laraq.ports import FailedJobs
+from laraq.process import clock
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.unique import UniqueLocks
 from laraq.workflow.batch_service import BatchService
@@ -140,7 +140,7 @@ class FailedService:
         """Computed anew by the job's own rule; without it, the same length of time from now."""
         if payload.retry_until is None:
             return None
-        now = time.time()
+        now = clock.now()
         try:
             until = read(self._codec.load(registry.find(payload.job), payload), "retry_until")
         except Exception:  # a class or row that is gone must not stop the retry: the worker will say so

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from laraq.errors import ManuallyFailedError
 from laraq.messages.delivery import Delivery, Done, Fail, Obstacle, Release, Verdict
 from laraq.messages.options import Delay, delay_seconds
+from laraq.process import clock
 
 
 class Interactions:
@@ -31,7 +31,7 @@ class Interactions:
 
     def release(self, delay: Delay = 0, *, counted: bool = True) -> None:
         """Go back to the queue; the last call counts."""
-        self.released = Release(delay_seconds(delay, datetime.now(UTC)), counted=counted)
+        self.released = Release(delay_seconds(delay, clock.moment()), counted=counted)
 
     def park(self, obstacle: Obstacle, delay: float) -> None:
         """Wait until the obstacle is gone, or for `delay` where jobs cannot be parked; the start is not counted."""

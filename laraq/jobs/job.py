@@ -25,6 +25,7 @@ from typing_extensions import dataclass_transform
 from laraq.current import current
 from laraq.errors import NotInQueueError
 from laraq.jobs.definition import define
+from laraq.jobs.in_tests import InTests
 from laraq.jobs.interactions import Interactions
 from laraq.jobs.pipeline import listed
 from laraq.jobs.verbs import SETTERS, ConditionalVerb, DelayVerb, HostVerb, Verb, configures
@@ -59,7 +60,7 @@ class ChainVerb:
 
 
 @dataclass_transform()
-class Job:
+class Job(InTests):
     """The base of all jobs. Annotated names are fields (dataclass rules), the options below are options.
 
     Options may be class attributes, `@job(...)` keywords, or set on an instance; those marked () may be methods.
@@ -188,6 +189,8 @@ class Job:
 
         In a callback for `progress`, a failure or `catch` its counts are those of that event.
         """
+        if self._fake_batch is not None:
+            return self._fake_batch  # type: ignore[no-any-return] # a BatchFake
         payload = self._interactions.delivery.payload if self._interactions else None
         if payload is None or payload.batch_id is None:
             return None
@@ -452,5 +455,6 @@ def leave(outer: Any) -> None:
 
 
 #: Names of Job that a field must not take, because code inside and outside of the job relies on them.
-_VERBS = frozenset(name for name in vars(Job) if not name.startswith("_")) | {"handle", "batch", "chain"}
+_VERBS = frozenset(name for cls in (Job, InTests) for name in vars(cls) if not name.startswith("_"))
+_VERBS |= {"handle", "batch", "chain"}
 SETTERS.update(("with_chain", "delay"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from laraq.messages.keys import Keys
 from laraq.messages.options import WorkerOptions, apply, epoch, misfit, read
 from laraq.messages.payload import Payload
 from laraq.middleware.travelling import unpack
+from laraq.process import clock
 from laraq.running.retries import RetryPolicy
 from laraq.running.run import Run
 
@@ -40,7 +40,7 @@ class Loader:
             run.job = self.instance(cls, payload)
             if (until := read(run.job, "retry_until")) is not None:
                 # A stranger's message: nobody computed it when it was sent.
-                run.payload = payload = payload.with_(retry_until=epoch(until, time.time()))
+                run.payload = payload = payload.with_(retry_until=epoch(until, clock.now()))
         else:
             run.job = self.instance(cls, payload)
         job = run.job

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,7 +35,7 @@ from laraq.messages.failure import text_of
 from laraq.messages.options import WorkerOptions, checked, read
 from laraq.messages.payload import Payload
 from laraq.ports import Host
-from laraq.process import aio
+from laraq.process import aio, clock
 from laraq.process.hooks import ends_process, reported
 from laraq.running import retries
 from laraq.running.loading import Loader
@@ -167,7 +166,7 @@ class Runner:
         if self._unique.is_debounced(delivery.payload.unique):
             Events.emit(events.JobDebounced, delivery, run.job)
             return Superseded()
-        if retries.exhausted(run.policy, delivery.attempt, time.time()):
+        if retries.exhausted(run.policy, delivery.attempt, clock.now()):
             error = _exhausted_error(run)
             Events.emit(events.JobExceptionOccurred, delivery, run.job, error)
             return Fail(error)
@@ -281,7 +280,7 @@ class Runner:
         policy = run.policy
         if callable(policy.backoff):
             policy = replace(policy, backoff=self._own_backoff(run, policy.backoff))
-        return retries.judge(policy, run.delivery.attempt, counted, error, time.time())
+        return retries.judge(policy, run.delivery.attempt, counted, error, clock.now())
 
     def _own_backoff(self, run: Run, backoff: Callable[[], Any]) -> Any:
         with reported(logger, "backoff() of job %s raised", run.payload):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from laraq.errors import ConnectionNotFoundError
@@ -18,7 +19,10 @@ class Connections:
         configured: Mapping[str, Any],
         make: Callable[[str, Any], QueueConnection],
         builtin: Mapping[str, Callable[[], QueueConnection]],
+        stand_in: Callable[[str, Callable[[], QueueConnection]], QueueConnection] | None = None,
     ) -> None:
+        """`stand_in` gives what takes the place of a connection in a test."""
+        self._stand_in = stand_in
         self._default = default
         self._configured = dict(configured)
         self._make = make
@@ -33,7 +37,8 @@ class Connections:
         name = name or self._default
         made = self._made.get(name)
         if made is None:
-            made = self._made[name] = self._resolve(name)
+            make = self._maker(name)
+            made = self._made[name] = make() if self._stand_in is None else self._stand_in(name, make)
         return made
 
     def configured(self, name: str | None) -> Mapping[str, Any]:
@@ -51,10 +56,10 @@ class Connections:
         """Every name that can be used."""
         return sorted({*self._configured, *self._builtin})
 
-    def _resolve(self, name: str) -> QueueConnection:
+    def _maker(self, name: str) -> Callable[[], QueueConnection]:
         if name in self._configured:
             given = self._configured[name]
-            return given if hasattr(given, "push") else self._make(name, given)
+            return (lambda: given) if hasattr(given, "push") else partial(self._make, name, given)
         if name in self._builtin:
-            return self._builtin[name]()
+            return self._builtin[name]
         raise ConnectionNotFoundError(name, self.names())

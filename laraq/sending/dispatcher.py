@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from laraq.jobs import registry
 from laraq.jobs.dispatched import Dispatched
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
+from laraq.process import clock
 from laraq.sending.after_commit import AfterCommit
 from laraq.sending.connections import Connections
 from laraq.sending.packing import Packer, delay_of
@@ -183,7 +183,7 @@ class Dispatcher:
     def send_link(self, link: Link, follow: Callable[[Payload], None] | None = None) -> bool:
         """Send a link whose turn it is; False when it is unique and another one is there already."""
         delay = link.delay
-        payload = link.payload.with_(created_at=time.time(), context=Context.all())
+        payload = link.payload.with_(created_at=clock.now(), context=Context.all())
         job = None
         if link.claims and (job := self._instance(payload)) is not None:
             try:

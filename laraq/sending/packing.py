@@ -7,11 +7,9 @@ batch, a callback.
 from __future__ import annotations
 
 import copy
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from laraq.context import Context
@@ -27,6 +25,7 @@ from laraq.messages.options import delay_seconds, epoch, read, refusal, settle, 
 from laraq.messages.payload import DEEPEST, LONGEST_ID, Payload, is_job_id, too_deep
 from laraq.middleware.travelling import pack as pack_middleware
 from laraq.ports import Host
+from laraq.process import clock
 from laraq.sending.routes import Routes
 from laraq.sending.unique import held_for
 
@@ -63,7 +62,7 @@ class Packer:
 
         Raises InvalidJobError.
         """
-        now, id = time.time(), str(id)
+        now, id = clock.now(), str(id)
         cls = type(job)
         if not is_job_id(id):
             raise InvalidJobError(
@@ -215,7 +214,7 @@ def delay_of(job: Any) -> float:
     if not countdown:
         return 0.0
     try:
-        return delay_seconds(countdown, datetime.now(UTC))
+        return delay_seconds(countdown, clock.moment())
     except OptionError as error:
         raise refusal(job, error) from None
 

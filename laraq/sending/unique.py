@@ -6,13 +6,13 @@ computes it a second time, and only the owner frees it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from laraq.messages.keys import Keys
 from laraq.messages.options import key_of, read, seconds
 from laraq.ports import Store
+from laraq.process import clock
 
 #: Seconds a unique lock is held when the job does not say; never for ever, so that no crash blocks a job for good.
 DEFAULT_SECONDS = 24 * 3600.0
@@ -132,7 +132,7 @@ class UniqueLocks:
         window = seconds(job.debounce_for)
         if job.debounce_max_wait is None:
             return window
-        cache, first, now = self._claiming(None, session).cache, f"{self._key('debounced', job)}:first", time.time()
+        cache, first, now = self._claiming(None, session).cache, f"{self._key('debounced', job)}:first", clock.now()
         if cache.add(first, repr(now), _kept(window)) or (since := cache.get(first)) is None:
             return window
         left = seconds(job.debounce_max_wait) - (now - float(since.value))

@@ -7,7 +7,6 @@ the event is marked as sent only afterwards: a crash in between sends the same j
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -47,6 +46,7 @@ from laraq.messages.tally import (
     mark,
 )
 from laraq.ports import Batches
+from laraq.process import clock
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import Packer, wanted
 from laraq.workflow.batch import Batch, PendingBatch
@@ -509,7 +509,7 @@ class BatchService:
 
     def _send(self, record: BatchRecord, chunk: Chunk) -> None:
         """Send members; those that no worker of ours looks at before they start are held until `before` is over."""
-        now, context = time.time(), Context.all()
+        now, context = clock.now(), Context.all()
         links = [link.with_(created_at=now, context=context) for link, _ in chunk]
         if awaits(record, "before") and self.is_before(record.id):
             links = [link.with_(waits=1) for link in links]

@@ -9,7 +9,6 @@ so before it looks for portions. So each is sent by one of them at least.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from laraq.jobs.job import Job
 from laraq.messages.backoff import Backoff
 from laraq.messages.link import Link
 from laraq.ports import Store
+from laraq.process import clock
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import Packer
 from laraq.workflow.callbacks import derived_id
@@ -102,7 +102,7 @@ class SendHeldJobs(Job):
 
 def _left(link: Link) -> float:
     """Seconds that are left of its delay."""
-    passed = max(0.0, time.time() - (link.payload.created_at or time.time()))
+    passed = max(0.0, clock.now() - (link.payload.created_at or clock.now()))
     return max(0.0, link.delay - passed)
 
 

@@ -15,6 +15,9 @@ from laraq.cli.group import COMMANDS
 from tests.cli.programs import CELERY, LARAQ, run_in_terminal
 from tests.support.project import Project
 
+#: Where it matters what is imported.
+FROM_NOTHING = {"LARAQ_TEST_EXEC": "1"}
+
 
 @pytest.mark.parametrize(
     ("arguments", "answer"),
@@ -77,7 +80,7 @@ def test_importing_the_plugin_imports_click_and_no_command(tmp_path: Path) -> No
         import laraq.cli
         print(json.dumps(sorted(set(sys.modules) - before)))
     """
-    loaded = set(json.loads(Project(tmp_path, {}).python(code)))
+    loaded = set(json.loads(Project(tmp_path, {}, FROM_NOTHING).python(code)))
     stdlib_and_click = {name for name in loaded if name.partition(".")[0] in {*sys.stdlib_module_names, "click"}}
     assert loaded - stdlib_and_click == {"laraq.cli", "laraq.cli.group", "laraq.errors"}
 
@@ -106,5 +109,6 @@ def test_the_program_patches_for_gevent_before_it_imports_celery_in_earnest(tmp_
                     raise SystemExit
             """,
         },
+        FROM_NOTHING,
     )
     assert project.run([*LARAQ, "-A", "proj", "work", "--pool", "gevent"]) == "patched False False\n"

@@ -263,7 +263,7 @@ def test_counts_hold_while_children_and_workers_die(
     store.migrate()
     chance = random.Random(11)
     project = stage.project(KILLED)
-    batch_id, extra = project.python(f"""
+    batch_id, *twice = project.python(f"""
         from proj import *
         import random
         names, weights = ["plain", "slow", "retry", "raise", "crash"], [50, 40, 6, 3, 1]
@@ -273,12 +273,13 @@ def test_counts_hold_while_children_and_workers_die(
         batch = batch.allow_failures().dispatch()
         # Some messages come twice.
         from laraq.messages.payload import Payload
-        for id in list(queue.batches.store.jobs(batch.id, "pending"))[1:41:2]:
+        twice = list(queue.batches.store.jobs(batch.id, "pending"))[1:41:2]
+        for id in twice:
             header = {{"v": 1, "batch_id": batch.id}}
             queue.dispatcher.resend(Payload.from_header(id, "proj.Mixed", {{"kind": "plain"}}, (), header))
-        print(batch.id, 1)
+        print(batch.id, *twice)
     """, timeout=200).split()  # fmt: skip
-    total = JOBS + int(extra)
+    total = JOBS + 1
     counts = store.batches
     try:
         with ExitStack() as workers:
@@ -304,7 +305,9 @@ def test_counts_hold_while_children_and_workers_die(
         failed = set(counts.jobs(batch_id, "failed"))  # type: ignore[arg-type] # as text
         assert record.total == total
         assert record.done + record.failed == total
-        assert failed == {id for id in failed_for_good if id not in done}
+        # Where two messages have other fields, one may fail, and the other may have begun and be killed after that.
+        assert failed - {*twice} == failed_for_good - done - {*twice}
+        assert failed <= failed_for_good
         assert record.done == len(done & set(counts.jobs(batch_id, "done")))  # type: ignore[arg-type]
         callbacks = sorted(one.decode() for one in stage.record.lrange("callbacks", 0, -1))
         assert callbacks == ["catch", "finally"]

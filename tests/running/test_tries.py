@@ -49,7 +49,7 @@ def test_retry_until_makes_tries_irrelevant(queue: Laraq, until: float, runs: bo
 
 def test_at_retry_until_the_job_still_runs_but_not_once_more(queue: Laraq, monkeypatch: pytest.MonkeyPatch) -> None:
     arrives = delivery(queue, Patient(["raise"]), 1, retry_until=2_000_000_000.0)
-    monkeypatch.setattr("laraq.running.runner.time.time", lambda: 2_000_000_000.0)
+    monkeypatch.setattr("laraq.process.clock.now", lambda: 2_000_000_000.0)
     assert told(queue.runner.run(arrives).verdict) == FAILED
 
 

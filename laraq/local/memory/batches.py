@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from laraq.messages.tally import (
     moved,
     moves,
 )
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -37,7 +37,7 @@ class _Batch:
         """Make the jobs members as part of that load."""
         before = len(self.loads)
         loaded, _ = self.loads.get(name, ([], 0.0))
-        self.loads[name] = (loaded, time.time() + seconds)
+        self.loads[name] = (loaded, clock.now() + seconds)
         new = [job for job in dict.fromkeys(jobs) if job not in self.members]
         self.members.update(dict.fromkeys(new, MemberState.PENDING))
         loaded.extend(new)
@@ -161,7 +161,7 @@ class MemoryBatches:
                 (lapses_at, id, name)
                 for id, batch in self._batches.items()
                 for name, (_, lapses_at) in batch.loads.items()
-                if lapses_at <= time.time()
+                if lapses_at <= clock.now()
             ]
         return [(id, name) for _, id, name in sorted(loads)[:limit]]
 

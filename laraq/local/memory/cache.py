@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from laraq.local.memory.expiring import Expiring
 from laraq.ports import Cached
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -24,23 +23,23 @@ class MemoryCache:
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value, whatever was there, to live for `seconds`."""
         with self._lock:
-            self._values.put(key, value, time.time() + seconds)
+            self._values.put(key, value, clock.now() + seconds)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
         """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
         with self._lock:
             if self._values.get(key) is not None:
                 return False
-            self._values.put(key, value, time.time() + seconds)
+            self._values.put(key, value, clock.now() + seconds)
             return True
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
         """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
         with self._lock:
-            value, ends_at = self._values.get(key) or ("0", time.time() + seconds)
+            value, ends_at = self._values.get(key) or ("0", clock.now() + seconds)
             value = str(int(value) + amount)
             self._values.put(key, value, ends_at)
-            return Cached(value, ends_at - time.time())
+            return Cached(value, ends_at - clock.now())
 
     def forget(self, key: str, value: str | None = None) -> bool:
         """Drop it (only while it is still `value`, when given); say whether that was there."""
@@ -53,4 +52,4 @@ class MemoryCache:
 
     def _get(self, key: str) -> Cached | None:
         entry = self._values.get(key)
-        return None if entry is None else Cached(entry[0], entry[1] - time.time())
+        return None if entry is None else Cached(entry[0], entry[1] - clock.now())

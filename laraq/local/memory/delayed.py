@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from itertools import islice
 
 from laraq.ports import DelayedMessage, Due
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -21,7 +21,7 @@ class MemoryDelayed:
 
     def put(self, broker: str, messages: Sequence[tuple[DelayedMessage, float]]) -> None:
         """Keep all of the messages, each due in so many seconds."""
-        now = time.time()
+        now = clock.now()
         with self._lock:
             kept = self._waiting.setdefault(broker, {})
             for message, delay in messages:
@@ -29,7 +29,7 @@ class MemoryDelayed:
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
         """Up to `limit` due messages, which nobody else is given for `seconds`."""
-        now = time.time()
+        now = clock.now()
         with self._lock:
             ordered = sorted(self._waiting.get(broker, {}).values(), key=_due_at)
             due = [message for due_at, message in islice(ordered, limit) if due_at <= now]
@@ -56,7 +56,7 @@ class MemoryDelayed:
 
     def overdue(self, seconds: float) -> Sequence[str]:
         """Brokers of which a message has been due for longer than `seconds`."""
-        latest = time.time() - seconds
+        latest = clock.now() - seconds
         with self._lock:
             return [
                 broker for broker, kept in self._waiting.items() if any(due_at < latest for due_at, _ in kept.values())

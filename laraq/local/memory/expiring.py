@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Generic, TypeVar
+
+from laraq.process import clock
 
 V = TypeVar("V")
 
@@ -14,7 +15,7 @@ _FEW = 128
 class Expiring(Generic[V]):
     """Never holds more than twice its live entries, and a few. Not safe for several threads: its owner locks.
 
-    `time.time` is asked anew each time, so tests that travel in time take it along.
+    The clock is asked anew each time, so tests that travel in time take it along.
     """
 
     def __init__(self) -> None:
@@ -24,13 +25,13 @@ class Expiring(Generic[V]):
     def get(self, key: str) -> tuple[V, float] | None:
         """The live value and the epoch seconds at which it ends, or None."""
         entry = self._entries.get(key)
-        return entry if entry is not None and entry[1] > time.time() else None
+        return entry if entry is not None and entry[1] > clock.now() else None
 
     def put(self, key: str, value: V, ends_at: float) -> None:
         """Set the value, to live until then."""
         self._entries[key] = (value, ends_at)
         if len(self._entries) > self._sweep_at:
-            now = time.time()
+            now = clock.now()
             self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
             self._sweep_at = max(2 * len(self._entries), _FEW)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from laraq.local.memory.expiring import Expiring
 from laraq.ports import Demand, Grant, Usage
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -24,7 +24,7 @@ class MemoryLimits:
     def take(self, demands: Sequence[Demand]) -> Grant:
         """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
         with self._lock:
-            now = time.time()
+            now = clock.now()
             windows = [self._counts.get(demand.key) or (0, window_end(now, demand.milliseconds)) for demand in demands]
             waits = [
                 ends_at - now
@@ -44,7 +44,7 @@ class MemoryLimits:
         """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
         with self._lock:
             window = self._counts.get(key)
-            return Usage(0, 0.0) if window is None else Usage(window[0], window[1] - time.time())
+            return Usage(0, 0.0) if window is None else Usage(window[0], window[1] - clock.now())
 
     def clear(self, key: str) -> None:
         """Forget what was taken."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from laraq.local.memory.expiring import Expiring
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -21,7 +20,7 @@ class MemoryLocks:
             leases = self._live(key)
             if owner not in leases and len(leases) >= slots:
                 return False
-            self._put(key, {**leases, owner: time.time() + seconds})
+            self._put(key, {**leases, owner: clock.now() + seconds})
             return True
 
     def release(self, key: str, owner: str) -> bool:
@@ -38,7 +37,7 @@ class MemoryLocks:
             leases = self._live(key)
             if owner not in leases:
                 return False
-            self._put(key, {**leases, owner: time.time() + seconds})
+            self._put(key, {**leases, owner: clock.now() + seconds})
             return True
 
     def owner(self, key: str) -> str | None:
@@ -55,11 +54,11 @@ class MemoryLocks:
     def ends_in(self, key: str) -> float | None:
         """Seconds until the first lease on the key ends by itself; None when there is none."""
         with self._lock:
-            return min((ends_at - time.time() for ends_at in self._live(key).values()), default=None)
+            return min((ends_at - clock.now() for ends_at in self._live(key).values()), default=None)
 
     def _live(self, key: str) -> dict[str, float]:
         leases, _ = self._leases.get(key) or ({}, 0.0)
-        now = time.time()
+        now = clock.now()
         return {owner: ends_at for owner, ends_at in leases.items() if ends_at > now}
 
     def _put(self, key: str, leases: dict[str, float]) -> None:

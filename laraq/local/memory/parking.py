@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from laraq.local.memory.limits import MemoryLimits
 from laraq.local.memory.locks import MemoryLocks
 from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Line, ParkedJob, turn_at_limits, turn_at_lock
+from laraq.process import clock
 from laraq.process.forks import new_lock
 
 
@@ -41,7 +41,7 @@ class MemoryParking:
         with self._lock:
             jobs = self._lines.setdefault(job.line, _Jobs())
             known = jobs.waiting.get(job.owner)
-            jobs.last = max(jobs.last + 1, int(time.time() * 1_000_000))
+            jobs.last = max(jobs.last + 1, int(clock.now() * 1_000_000))
             jobs.called.pop(job.owner, None)
             jobs.waiting[job.owner] = replace(job, since=known.since if known else job.since or jobs.last)
             return self._call(job.line, jobs)
@@ -64,7 +64,7 @@ class MemoryParking:
             if not held or first is None or not self._locks.acquire(line.lock, first.owner, HAND_OVER):
                 return held, []
             self._take(jobs, first)
-            jobs.due_at = time.time() + min(self.look, self.call_again)
+            jobs.due_at = clock.now() + min(self.look, self.call_again)
             return held, [first]
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
@@ -78,7 +78,7 @@ class MemoryParking:
     def due(self, home: str) -> tuple[Sequence[Line], float | None]:
         """The lines that are due, and the seconds until the next one is."""
         with self._lock:
-            now = time.time()
+            now = clock.now()
             times = {line: jobs.due_at - now for line, jobs in self._lines.items() if line.home == home}
         lines = sorted((line for line, left in times.items() if left <= 0), key=times.__getitem__)[:100]
         return lines, min((left for left in times.values() if left > 0), default=None)
@@ -89,7 +89,7 @@ class MemoryParking:
             return len(jobs.waiting) if (jobs := self._lines.get(line)) else 0
 
     def _call(self, line: Line, jobs: _Jobs) -> Sequence[ParkedJob]:
-        now = time.time()
+        now = clock.now()
         if jobs.due_at > now:
             return []
         waiting = sorted(jobs.waiting.values(), key=_place)
@@ -107,7 +107,7 @@ class MemoryParking:
 
     def _take(self, jobs: _Jobs, job: ParkedJob) -> None:
         jobs.waiting.pop(job.owner, None)
-        jobs.called[job.owner] = (job, time.time() + self.call_again)
+        jobs.called[job.owner] = (job, clock.now() + self.call_again)
 
     def _drop_empty(self, line: Line, jobs: _Jobs) -> None:
         if not jobs.waiting and not jobs.called:

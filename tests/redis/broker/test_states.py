@@ -35,6 +35,7 @@ SOURCE = """
         pad: str = ""
 
         def handle(self):
+            open(f"{self.what}.begun", "w").close()
             time.sleep(self.seconds)
             mark(self.what)
 
@@ -60,6 +61,9 @@ class Shop(Project):
     def __init__(self, folder: Path, server: PrivateRedis, scheme: str = "laraq-redis") -> None:
         broker = server.url.replace("redis://", f"{scheme}://")
         super().__init__(folder, {"proj.py": SOURCE}, env={"BROKER": broker, "STORE": server.url})
+
+    def has_begun(self, what: str) -> bool:
+        return (self.folder / f"{what}.begun").exists()
 
     def marks(self) -> list[str]:
         path = self.folder / "marks"
@@ -102,7 +106,8 @@ def test_a_worker_outlives_a_server_that_says_no(
     shop, (change, undo) = Shop(tmp_path, server, scheme), SAYS_NO[state]
     with shop.worker() as worker:
         shop.python("import proj; proj.Note.dispatch('running', 1); proj.Note.dispatch('waiting')")
-        worker.wait_for_log("received")
+        wait_until(lambda: shop.has_begun("running"))
+        worker.wait_for_log("received", times=2)
         admin.execute_command(*change.split())
         worker.wait_for_log("asking again|Trying to re-establish")
         wait_until(lambda: "running" in shop.marks())
@@ -143,7 +148,7 @@ def test_a_restart_of_stock_redis_ends_no_worker_whose_jobs_run(
     shop = Shop(tmp_path, server, "redis")
     with shop.worker(pool=pool, concurrency=2) as worker:
         shop.python("import proj\nfor n in range(6): proj.Note.dispatch(f'note-{n}', 1)")
-        worker.wait_for_log("received")
+        wait_until(lambda: shop.has_begun("note-0") and shop.has_begun("note-1"))
         server.kill()
         wait_until(lambda: len(shop.marks()) > 1)
         server.start()

@@ -1,0 +1,193 @@
+"""Faking: one Laraq whose connections are replaced while fakes are in use, all fakes of it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, ClassVar, Protocol, Self
+from weakref import WeakKeyDictionary
+
+from laraq.app import Laraq, StandIn
+from laraq.current import current
+from laraq.local.memory.store import MemoryStore
+from laraq.messages.payload import Payload
+from laraq.ports import QueueConnection
+from laraq.testing.matching import Target, Task
+
+#: Whether what is sent now is recorded elsewhere.
+_silent: ContextVar[bool] = ContextVar("laraq_silent", default=False)
+
+_fakings: WeakKeyDictionary[Laraq, Faking] = WeakKeyDictionary()
+
+
+class Recorder(Protocol):
+    """A fake that sees what is sent to queues."""
+
+    def wants(self, job: str) -> bool:
+        """Whether it records jobs or tasks of that name."""
+
+    def record(self, payload: Payload, delay: float, connection: FakeConnection) -> None:
+        """A job was sent."""
+
+    def record_task(self, task: Task) -> None:
+        """A task of the host was sent."""
+
+
+class FakeConnection:
+    """A connection whose jobs a fake records; those that no fake wants go to the real one."""
+
+    immediate = False
+
+    def __init__(self, faking: Faking, name: str, make: Callable[[], QueueConnection]) -> None:
+        self.name = name
+        self._faking = faking
+        self._make = make
+        self._made: QueueConnection | None = None
+
+    @property
+    def real(self) -> QueueConnection:
+        """The connection that is faked."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def push(self, payload: Payload, delay: float = 0) -> Any:
+        """Record the job, or send it."""
+        if _silent.get():
+            return None
+        recorder = self._faking.recorder(payload.job)
+        if recorder is None:
+            return self.real.push(payload, delay)
+        recorder.record(payload, delay, self)
+        return None
+
+    def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
+        """Record those that are wanted and send the rest."""
+        rest = []
+        for payload, delay in payloads:
+            if _silent.get() or self._faking.recorder(payload.job) is not None:
+                self.push(payload, delay)
+            else:
+                rest.append((payload, delay))
+        if rest:
+            self.real.bulk(rest)
+
+    def default_queue(self) -> str:
+        """That of the real one."""
+        return self.real.default_queue()
+
+
+class Faking:
+    """The fakes of one Laraq that are in use."""
+
+    def __init__(self, laraq: Laraq) -> None:
+        self.laraq = laraq
+        self.recorders: list[Recorder] = []
+        self._used = 0
+        self._stack = ExitStack()
+
+    @classmethod
+    def of(cls, laraq: Laraq) -> Faking:
+        """That of a Laraq, made when there is none."""
+        found = _fakings.get(laraq)
+        if found is None:
+            found = _fakings[laraq] = cls(laraq)
+        return found
+
+    def begin(self, *, whole: bool) -> None:
+        """One more fake. When the first is about the whole Laraq, its locks and batches are in memory."""
+        self._used += 1
+        if self._used == 1:
+            store = MemoryStore() if whole else None
+            intercept = getattr(self.laraq.host, "intercepting", None)
+            self._stack.enter_context(
+                self.laraq.standing_in(StandIn(lambda name, make: FakeConnection(self, name, make), store))
+            )
+            self._stack.enter_context(nullcontext() if intercept is None else intercept(self._task))
+
+    def end(self) -> None:
+        """One fake less."""
+        self._used -= 1
+        if not self._used:
+            self._stack.close()
+
+    def recorder(self, job: str) -> Recorder | None:
+        """The fake that records jobs of that name: the one that began last."""
+        return next((one for one in reversed(self.recorders) if one.wants(job)), None)
+
+    def _task(self, task: Task, _call: Callable[[], Any]) -> bool:
+        """Whether a task of the host was recorded, and is not to be sent."""
+        recorder = self.recorder(task.name)
+        if recorder is not None:
+            recorder.record_task(task)
+        return recorder is not None or _silent.get()
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """What is sent meanwhile is dropped."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+class Fake(ContextDecorator):
+    """What Queue.fake() and Bus.fake() have in common: a context manager and a decorator."""
+
+    #: Those whose blocks are open, innermost last.
+    in_use: ClassVar[list[Fake]] = []
+
+    _facade = ""
+
+    def __init__(self, only: Any = None) -> None:
+        self._only = None if only is None else [Target(one) for one in _several(only)]
+        self._except: list[Target] = []
+        self._faking: Faking | None = None
+
+    def except_(self, jobs: Any) -> Self:
+        """Fake all but these, which are really sent."""
+        self._except += [Target(one) for one in _several(jobs)]
+        return self
+
+    def __enter__(self) -> Self:
+        if self._faking is not None:
+            raise RuntimeError(f"{self._facade}.fake() is in use already: make another one.")
+        self._reset()
+        self._faking = Faking.of(current())
+        self._faking.begin(whole=self._only is None and not self._except)
+        self._begin(self._faking)
+        Fake.in_use.append(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        faking, self._faking = self._faking, None
+        assert faking is not None
+        Fake.in_use.remove(self)
+        try:
+            self._end(faking)
+        finally:
+            faking.end()
+
+    def _recreate_cm(self) -> Self:  # of ContextDecorator: each call of a decorated function begins with nothing
+        fake = type(self)()
+        fake._only, fake._except = self._only, self._except
+        return fake
+
+    def _reset(self) -> None:
+        raise NotImplementedError
+
+    def _begin(self, faking: Faking) -> None:
+        raise NotImplementedError
+
+    def _end(self, faking: Faking) -> None:
+        raise NotImplementedError
+
+    def _is_faked(self, is_one: Callable[[Target], bool]) -> bool:
+        return (self._only is None or any(map(is_one, self._only))) and not any(map(is_one, self._except))
+
+
+def _several(jobs: Any) -> Sequence[Any]:
+    return list(jobs) if isinstance(jobs, (list, tuple, set, frozenset)) else [jobs]

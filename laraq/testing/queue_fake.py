@@ -1,0 +1,265 @@
+"""QueueFake: records what is sent to queues instead of sending it (Illuminate/Support/Testing/Fakes/QueueFake.php).
+
+Everything before the queue is real: fields are checked as they travel, options and routes apply, unique locks are taken
+(in memory, unless only some jobs are faked), and jobs that wait for a commit are pushed at the commit.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from laraq.events import Events, JobQueueing
+from laraq.jobs import registry
+from laraq.jobs.closures import CallQueuedClosure
+from laraq.jobs.job import Job
+from laraq.messages import options
+from laraq.messages.link import Link
+from laraq.messages.payload import Payload
+from laraq.testing.faking import Fake, FakeConnection, Faking
+from laraq.testing.matching import Target, Task, listed, same, shown, text_of, times
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """One job as it was pushed."""
+
+    #: The job, or a `Task` of the host.
+    job: Any
+    #: The queue's name, None for the default one of a connection that was not asked.
+    queue: str | None
+    connection: str
+    #: Seconds.
+    delay: float = 0
+    #: What would travel; None for a task of the host.
+    payload: Payload | None = None
+
+    def __str__(self) -> str:
+        where = f" on queue {self.queue!r}" if self.queue else ""
+        return f"{shown(self.job)}{where}{f', delayed by {self.delay:g} s' if self.delay else ''}"
+
+
+class QueueFake(Fake):
+    """`with Queue.fake() as fake:`. Of what was pushed it knows also after the block."""
+
+    _facade = "Queue"
+
+    def __init__(self, only: Any = None) -> None:
+        super().__init__(only)
+        self._reset()
+
+    # -- what was pushed ----------------------------------------------------------------------------------------
+
+    @overload
+    def pushed(self, what: type[J], where: Callable[[J], object] | None = None) -> list[J]: ...
+    @overload
+    def pushed(self, what: Any = None, where: Callable[[Any], object] | None = None) -> list[Any]: ...
+    def pushed(self, what: Any = None, where: Any = None) -> list[Any]:
+        """The jobs that match, in order; all of them without arguments."""
+        if what is None:
+            return [one.job for one in self._pushed]
+        target = Target(what, where)
+        return [one.job for one in self._pushed if target.matches(one.job)]
+
+    def pushes(self) -> Sequence[Pushed]:
+        """All that was pushed, each with its queue, connection, delay and payload."""
+        return tuple(self._pushed)
+
+    def size(self, queue: str | None = None) -> int:
+        """How many jobs were pushed to a queue; None: to any."""
+        return sum(queue is None or one.queue == queue for one in self._pushed)
+
+    # -- assertions ---------------------------------------------------------------------------------------------
+
+    @overload
+    def assert_pushed(
+        self, what: type[J], where: Callable[[J], object] | int | None = None, *, times: int | None = None
+    ) -> None: ...
+    @overload
+    def assert_pushed(
+        self, what: Any, where: Callable[[Any], object] | int | None = None, *, times: int | None = None
+    ) -> None: ...
+    def assert_pushed(self, what: Any, where: Any = None, *, times: int | None = None) -> None:
+        """It was pushed: a class, a `@job` function, a Celery task or its name, a job with these fields, or any job for
+        which a predicate is true. `where` is one more condition; `times`, or a number in its place, is how often."""
+        __tracebackhide__ = True
+        if isinstance(where, int) and not isinstance(where, bool):
+            where, times = None, where
+        target = Target(what, where)
+        self._check(target, self._matching(target), times)
+
+    def assert_pushed_once(self, what: Any, where: Callable[[Any], object] | None = None) -> None:
+        """It was pushed exactly once."""
+        __tracebackhide__ = True
+        self.assert_pushed(what, where, times=1)
+
+    def assert_pushed_times(self, what: Any, times: int) -> None:
+        """It was pushed exactly that often."""
+        __tracebackhide__ = True
+        self.assert_pushed(what, times=times)
+
+    def assert_pushed_on(self, queue: str, what: Any, where: Callable[[Any], object] | None = None) -> None:
+        """It was pushed to that queue."""
+        __tracebackhide__ = True
+        target, name = Target(what, where), options.checked("queue", queue)
+        found = self._matching(target)
+        if any(one.queue == name for one in found):
+            return
+        if not found:
+            self._fail(target, f"Expected {target.text} to be pushed on queue {name!r}, but it was not pushed.")
+        places = ", ".join(sorted({repr(one.queue) for one in found}))
+        raise AssertionError(f"Expected {target.text} on queue {name!r}, but it was pushed on {places}.")
+
+    def assert_not_pushed(self, what: Any, where: Callable[[Any], object] | None = None) -> None:
+        """It was not pushed."""
+        __tracebackhide__ = True
+        target = Target(what, where)
+        if found := self._matching(target):
+            raise AssertionError(f"Expected {target.text} not to be pushed, but it was:{listed(map(str, found))}")
+
+    def assert_nothing_pushed(self) -> None:
+        """Nothing was pushed."""
+        __tracebackhide__ = True
+        if self._pushed:
+            raise AssertionError(f"Expected no job to be pushed, but these were:{listed(map(str, self._pushed))}")
+
+    def assert_count(self, count: int) -> None:
+        """So many jobs were pushed."""
+        __tracebackhide__ = True
+        if len(self._pushed) != count:
+            raise AssertionError(f"Expected {count} pushed jobs, but there are {len(self._pushed)}:{self._all()}")
+
+    def assert_closure_pushed(
+        self, where: Callable[[CallQueuedClosure], object] | int | None = None, *, times: int | None = None
+    ) -> None:
+        """A function that is not a job was pushed (`dispatch(lambda: ...)`)."""
+        __tracebackhide__ = True
+        self.assert_pushed(CallQueuedClosure, where, times=times)
+
+    def assert_closure_not_pushed(self) -> None:
+        """No function that is not a job was pushed."""
+        __tracebackhide__ = True
+        self.assert_not_pushed(CallQueuedClosure)
+
+    def assert_pushed_with_chain(
+        self, what: Any, chain: Sequence[Any], where: Callable[[Any], object] | None = None
+    ) -> None:
+        """It was pushed with exactly these behind it: classes, jobs with these fields, or `Bus.chained_batch(...)`."""
+        __tracebackhide__ = True
+        if not chain:
+            raise ValueError("An expected chain needs a link; use assert_pushed_without_chain for none.")
+        target = Target(what, where)
+        found = self._matching(target)
+        if not found:
+            self._fail(target, f"Expected {target.text} to be pushed with a chain, but it was not pushed.")
+        chains = [self._links(one) for one in found]
+        if not any(_is_chain(chain, links) for links in chains):
+            wanted = " -> ".join(map(text_of, chain))
+            had = listed(" -> ".join(map(shown, links)) or "no chain" for links in chains)
+            raise AssertionError(f"Expected {target.text} to be followed by {wanted}, but it was pushed with:{had}")
+
+    def assert_pushed_without_chain(self, what: Any, where: Callable[[Any], object] | None = None) -> None:
+        """It was pushed, with nothing behind it."""
+        __tracebackhide__ = True
+        target = Target(what, where)
+        found = self._matching(target)
+        if not found:
+            self._fail(target, f"Expected {target.text} to be pushed without a chain, but it was not pushed.")
+        if all(self._links(one) for one in found):
+            had = listed(" -> ".join(map(shown, self._links(one))) for one in found)
+            raise AssertionError(f"Expected {target.text} to be pushed without a chain, but it is followed by:{had}")
+
+    # -- recording ----------------------------------------------------------------------------------------------
+
+    def wants(self, job: str) -> bool:
+        """Whether it records jobs or tasks of that name."""
+        cls = registry.get(job)
+        return self._is_faked(lambda target: target.names(job, cls))
+
+    def record(self, payload: Payload, delay: float, connection: FakeConnection) -> None:
+        """Keep the job that was sent. Raises InvalidJobError when a worker would get another one."""
+        assert self._faking is not None
+        job = self._jobs.pop(payload.id, None)
+        if job is None:
+            job = restored(self._faking, payload)
+        else:
+            self._faking.laraq.codec.check_round_trip(job)
+            job = copy.copy(job)
+        queue = payload.queue or connection.default_queue()
+        self._pushed.append(Pushed(job, queue, connection.name, delay, payload))
+
+    def record_task(self, task: Task) -> None:
+        """Keep the task that was sent."""
+        self._pushed.append(Pushed(task, task.options.get("queue"), "", task.options.get("countdown") or 0))
+
+    def _reset(self) -> None:
+        self._pushed: list[Pushed] = []
+        #: Jobs about to be pushed, by id.
+        self._jobs: dict[str, Any] = {}
+
+    def _begin(self, faking: Faking) -> None:
+        self._laraq = faking.laraq
+        faking.recorders.append(self)
+        self._unlisten = Events.listen(JobQueueing, self._about_to_be_pushed)
+
+    def _end(self, faking: Faking) -> None:
+        self._unlisten()
+        faking.recorders.remove(self)
+        self._chains = {one.payload.id: self._links(one, faking) for one in self._pushed if one.payload is not None}
+        for one in self._pushed:  # nobody will run it, which would free its lock
+            if one.payload is not None and one.payload.unique:
+                faking.laraq.unique.release(one.payload.unique, one.job if isinstance(one.job, Job) else None)
+
+    def _about_to_be_pushed(self, event: JobQueueing) -> None:
+        if event.job is not None:
+            self._jobs[event.payload.id] = event.job
+
+    def _matching(self, target: Target) -> list[Pushed]:
+        return [one for one in self._pushed if target.matches(one.job)]
+
+    def _check(self, target: Target, found: Sequence[Pushed], wanted: int | None) -> None:
+        __tracebackhide__ = True
+        if wanted is None and not found:
+            self._fail(target, f"Expected {target.text} to be pushed, but it was not.")
+        if wanted is not None and len(found) != wanted:
+            how_often = times(len(found))
+            self._fail(target, f"Expected {target.text} to be pushed {times(wanted)}, but it was pushed {how_often}.")
+
+    def _fail(self, target: Target, message: str) -> None:
+        __tracebackhide__ = True
+        near = [target.miss(one.job) for one in self._pushed if target.is_kind(one.job) and not target.matches(one.job)]
+        if near:
+            raise AssertionError(f"{message} Near misses:{listed(near)}")
+        raise AssertionError(f"{message}{self._all()}")
+
+    def _all(self) -> str:
+        if not self._pushed:
+            return " Nothing was pushed."
+        return f" Pushed:{listed(map(str, self._pushed))}"
+
+    def _links(self, pushed: Pushed, faking: Faking | None = None) -> list[Any]:
+        faking = faking or self._faking
+        if pushed.payload is None:
+            return []
+        if faking is None:
+            return self._chains[pushed.payload.id]
+        links = [Link.from_dict(link).payload for link in pushed.payload.chain.get("rest", ())]
+        return [restored(faking, payload) for payload in links]
+
+
+def restored(faking: Faking, payload: Payload) -> Any:
+    """The job of a message as a worker would make it; a `Task` where it is not a job."""
+    if not registry.knows(payload.job):
+        return Task(payload.job, payload.id, payload.args, dict(payload.fields), {"queue": payload.queue})
+    job = faking.laraq.codec.load(registry.find(payload.job), payload)
+    options.apply(job, payload.options)
+    return job
+
+
+def _is_chain(expected: Sequence[Any], links: Iterable[Any]) -> bool:
+    links = list(links)
+    return len(expected) == len(links) and all(map(same, expected, links))
