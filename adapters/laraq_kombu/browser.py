@@ -80,7 +80,7 @@ class StoreBrowser(ABC, Generic[StoreT, Id]):
 
     @abstractmethod
     def _drop(self, queue: str, ids: Sequence[Id]) -> int:
-        """Delete these delayed jobs; say how many."""
+        """Delete these delayed jobs; return how many."""
 
     @abstractmethod
     def _due(self, queue: str) -> int:

@@ -116,7 +116,7 @@ class Queues(Protocol):
         """How many jobs the queue holds."""
 
     def purge(self, queue: str) -> int:
-        """Drop every job of the queue that nobody has reserved; say how many."""
+        """Drop every job of the queue that nobody has reserved; return how many."""
 
 
 class Bindings(Protocol):

@@ -100,7 +100,7 @@ class FailedJobQuery:
     limit: int | None = None
 
     def matches(self, failed: FailedJob) -> bool:
-        """The rule in Python, for stores that cannot say it in their own language."""
+        """The rule in Python, for stores that cannot express it in their own language."""
         return (
             (self.queue is None or failed.queue == self.queue)
             and (self.connection is None or failed.connection == self.connection)

@@ -257,7 +257,7 @@ class BatchQuery:
     limit: int | None = None
 
     def matches(self, batch: BatchRecord) -> bool:
-        """The rule in Python, for stores that cannot say it in their own language."""
+        """The rule in Python, for stores that cannot express it in their own language."""
         return (
             (self.ids is None or batch.id in self.ids)
             and (self.finished is None or (batch.finished_at is not None) == self.finished)

@@ -16,7 +16,7 @@ from laraq.middleware.travelling import unpack
 from laraq.running.retries import RetryPolicy
 from laraq.running.run import Run
 
-if TYPE_CHECKING:  # it brings pydantic along
+if TYPE_CHECKING:  # importing it would import pydantic
     from laraq.jobs.fields.codec import Codec
 
 

@@ -40,7 +40,7 @@ class ParkingLot:
         self._send(self._store().parking.park(ParkedJob(line, payload.run_key, message, since, obstacle.demands)))
 
     def free(self, lock: str, owner: str) -> bool:
-        """Free the lock, if `owner` still holds it, and send the job it is handed to; say whether it did.
+        """Free the lock, if `owner` still holds it, and send the job it is handed to; return whether it did.
 
         Raises StoreError.
         """

@@ -257,7 +257,7 @@ class Batch:
         return self._record.finished_at
 
     def cancel(self) -> None:
-        """Cancel the batch; queued jobs still run unless they check (`self.batch().cancelled`, SkipIfBatchCancelled)."""
+        """Cancel the batch; queued jobs still run unless they check `self.batch().cancelled` (SkipIfBatchCancelled)."""
         self._service.cancel(self.id)
         self._look()
 

@@ -23,7 +23,7 @@ class Browser(Protocol):
         """At most `limit` messages in that state, next one first, or NotInspectableError."""
 
     def clear(self, queue: str) -> int:
-        """Drop all that can be reached, and tell nobody; say how many."""
+        """Drop all that can be reached, and tell nobody; return how many."""
 
 
 @runtime_checkable
@@ -31,4 +31,4 @@ class Draining(Protocol):
     """A browser that can hold on to what it drops until somebody was told; others' messages are taken one by one."""
 
     def drain(self, queue: str, tell: Tell) -> int:
-        """Drop the delayed and pending messages, some hundred at a time; say how many. What workers have stays."""
+        """Drop the delayed and pending messages, some hundred at a time; return how many. What workers have stays."""

@@ -19,7 +19,7 @@ PAGE = 500
 
 
 def drain(channel: Any, queue: str, most: int, tell: Tell) -> int:
-    """Drop up to `most` messages that are ready, on any broker of kombu's; say how many.
+    """Drop up to `most` messages that are ready, on any broker of kombu's; return how many.
 
     When `tell` raises, or this process dies, those that were taken go back as those of a dead worker do.
     """

@@ -57,7 +57,7 @@ end
 def drain(
     client: Any, unacked: Sequence[str], lists: Sequence[str], queue: str, most: int, tell: Callable[[Any], object]
 ) -> int:
-    """Drop up to `most` messages of the lists, each page when `tell` has returned; say how many.
+    """Drop up to `most` messages of the lists, each page when `tell` has returned; return how many.
 
     `unacked`: kombu's hash and index of what was taken. When `tell` raises, its page goes back; killed in between, it
     comes back after the visibility timeout.

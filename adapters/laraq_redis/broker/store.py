@@ -193,7 +193,7 @@ class RedisQueues:
         return int(dropped + self._drop_all(keys.delayed, queue))
 
     def clear(self, queue: str) -> int:
-        """Drop every job of the queue, reserved ones too; say how many."""
+        """Drop every job of the queue, reserved ones too; return how many."""
         return self.purge(queue) + self._drop_all(self.keys.of(queue).reserved, queue)
 
     def _drop_all(self, jobs_in: str, queue: str) -> int:

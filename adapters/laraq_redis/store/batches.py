@@ -54,7 +54,7 @@ class RedisBatches:
         self._due = script.load(client, "batch_due")
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
-        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""
+        """Keep a new batch with these first members, its FIRST_LOAD in progress; a batch whose id exists is kept."""
         row: list[str | int] = [
             *(batch.name, json.dumps(dict(batch.options)), int(batch.allow_failures)),
             *(_events(sorted(batch.wants)), _events(sorted(batch.sent))),
@@ -72,7 +72,7 @@ class RedisBatches:
         return _tally(id, answer)
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
-        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+        """End the load; without `keep`, its jobs that are still pending are no longer members."""
         with store_errors(self._label):
             answer: Any = self._change(self._keys(id), ["end_load", id, load, int(keep)])
         return _tally(id, answer)
@@ -87,13 +87,13 @@ class RedisBatches:
         return None if tally is None else Settled(tally, bool(answer[1]))
 
     def cancel(self, id: str) -> Tally | None:
-        """Set `cancelled_at`, if it was not set."""
+        """Set `cancelled_at` unless it is set."""
         with store_errors(self._label):
             answer: Any = self._change_even_when_full(self._keys(id), ["cancel", id])
         return _tally(id, answer)
 
     def mark(self, id: str, event: str) -> bool:
-        """Add to `sent`; say whether it was not there."""
+        """Add an event to `sent`; return whether it was new."""
         arguments = ["mark", id, _events([event]), int(event == CLOSED)]
         with store_errors(self._label):
             return bool(self._change_even_when_full(self._keys(id), arguments))
@@ -118,18 +118,18 @@ class RedisBatches:
         return sorted(places, key=places.__getitem__)
 
     def state(self, id: str, job: str) -> MemberState | None:
-        """How far one of its jobs is; None when it is none of them."""
+        """The state of one of its jobs; None when it has no such job."""
         with store_errors(self._label):
             member: Any = self._client.hget(self._keys(id)[1], job)
         return None if member is None else MemberState(_text(member).split()[0])
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too; say how many. One that changes meanwhile is spared."""
+        """Drop every batch that matches, its members too; return how many. One that changes meanwhile is spared."""
         seen = self.all(query)
         return sum(self._drop(seen[start : start + _PAGE]) for start in range(0, len(seen), _PAGE))
 
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids of batches that finished that long ago and are not marked CLOSED; the first to finish first."""
+        """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         with store_errors(self._label):
             if not self._client.exists(self._finished, self._loads):  # what workers ask for all the time
                 return []
@@ -137,7 +137,7 @@ class RedisBatches:
         return [_text(id) for id in ids]
 
     def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
-        """Batch id and load of loads that were neither continued nor ended in time; the first to lapse first."""
+        """Batch ids and names of loads that were neither continued nor ended in time; the first to lapse first."""
         with store_errors(self._label):
             if not self._client.exists(self._finished, self._loads):
                 return []

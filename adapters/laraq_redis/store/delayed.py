@@ -42,7 +42,7 @@ class RedisDelayed:
                 self._put([*self._keys(broker), self._brokers], arguments)
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, which nobody else is given for `seconds`; they stay until they are forgotten."""
+        """Up to `limit` due messages, hidden from other callers for `seconds`; they stay until they are forgotten."""
         with store_errors(self.label):
             # Nearly always nothing waits, and one command says so; the script calls five.
             if not self._client.exists(self._keys(broker)[0]):
@@ -51,7 +51,7 @@ class RedisDelayed:
         return Due([_message(*pair) for pair in _pairs(found)], None if wait < 0 else wait / 1000)
 
     def forget(self, broker: str, ids: Sequence[str]) -> int:
-        """Drop the messages; say how many were there."""
+        """Drop the messages; return how many existed."""
         return self.move(broker, [(id, ()) for id in ids])
 
     def move(self, broker: str, moves: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> int:
@@ -70,7 +70,7 @@ class RedisDelayed:
         return moved
 
     def count(self, broker: str, queue: str) -> int:
-        """How many messages wait for that queue."""
+        """The number of messages that wait for that queue."""
         with store_errors(self.label):
             number: Any = self._client.hget(self._keys(broker)[2], queue)
         return int(number or 0)

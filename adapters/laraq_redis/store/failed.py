@@ -55,12 +55,12 @@ class RedisFailedJobs:
             return list(self._matching(query or FailedJobQuery()))
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         with store_errors(self._label):
             return bool(self._forget(self._keys, [id, "" if failed_at is None else _moment(failed_at)]))
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many. A job that fails again meanwhile keeps its new record."""
+        """Drop every record that matches; return how many. A job that fails again meanwhile keeps its new record."""
         seen = [argument for failed in self.all(query) for argument in (failed.id, _moment(failed.failed_at))]
         with store_errors(self._label):
             return sum(

@@ -62,7 +62,7 @@ class RedisJournal:
         after_fork(self._start)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it.
+        """Replace the entries of `writer`; once it returns, a kill -9 of this process does not undo it.
 
         The command is then in the kernel, not yet in Redis: a connection that breaks within `wire.TRUSTED` seconds
         of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot
@@ -103,7 +103,7 @@ class RedisJournal:
         return max(entries, key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, for `CLAIM_SECONDS`."""
+        """Return True to exactly one caller for that start of that job, for `CLAIM_SECONDS`."""
         # redis-py may send the command twice after a broken connection: then the token says that it was this caller.
         token = f"{os.getpid()}:{time.monotonic_ns()}"
         with store_errors(self._label):
@@ -117,7 +117,7 @@ class RedisJournal:
             self._client.hdel(self._key, writer)
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long; say how many."""
+        """Forget writers that have not written for that long; return how many."""
         self._settle()
         newest = time.time() - silent_for.total_seconds()
         with store_errors(self._label):

@@ -26,7 +26,7 @@ class RedisLimits:
         self._usage = script.load(client, "usage")
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
         keys = [self._prefix + demand.key for demand in demands]
         arguments = [each for demand in demands for each in (demand.maximum, demand.milliseconds, demand.cost)]
         with store_errors(self._label):
@@ -35,7 +35,7 @@ class RedisLimits:
         return Grant(bool(granted), wait / 1000, tuple(remaining))
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
         with store_errors(self._label):
             answer: Any = self._usage([self._prefix + key])
         used, left = answer

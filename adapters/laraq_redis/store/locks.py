@@ -26,12 +26,12 @@ class RedisLocks:
         self._force_release = script.load(client, "force_release")
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
         with store_errors(self._label):
             return bool(self._acquire([self._prefix + key], [owner, ceil(seconds * 1000), slots]))
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """Free the key if `owner` still holds it, and no other owner's lease; return whether it did."""
         with store_errors(self._label):
             return bool(self._release([self._prefix + key], [owner]))
 
@@ -41,12 +41,12 @@ class RedisLocks:
             return bool(self._refresh([self._prefix + key], [owner, ceil(seconds * 1000)]))
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
         with store_errors(self._label):
             owner: Any = self._owner([self._prefix + key])
         return owner.decode() if isinstance(owner, bytes) else owner
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""
         with store_errors(self._label):
             return bool(self._force_release([self._prefix + key]))

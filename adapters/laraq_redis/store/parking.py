@@ -43,7 +43,7 @@ class RedisParking:
             return _jobs(job.line, self._park(self._keys(job.line), arguments))
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         with store_errors(self._label):
             return _jobs(line, self._call(self._keys(line), self._arguments(line)))
 
@@ -55,7 +55,7 @@ class RedisParking:
         return bool(held), _jobs(line, called)
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
         with store_errors(self._label):
             for line, called in groupby(jobs, key=lambda job: job.line):
                 self._sent(self._keys(line)[:4], [line.text, *(job.owner for job in called)])
@@ -69,7 +69,7 @@ class RedisParking:
         return [Line.from_text(_text(line)) for line in lines], None if left < 0 else left / 1000
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         with store_errors(self._label):
             count: Any = self._client.zcard(self._keys(line)[0])
         return int(count)

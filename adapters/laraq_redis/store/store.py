@@ -100,7 +100,7 @@ class RedisStore:
         return ()
 
     def adopt(self) -> int:
-        """Make the keys without a namespace those of this store, and merge what is on both sides; say how many.
+        """Make the keys without a namespace those of this store, and merge what is on both sides; return how many.
 
         Of a record that is on both sides this store's own stays. It may be called again, and cut off.
         """

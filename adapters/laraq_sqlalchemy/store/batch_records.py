@@ -50,14 +50,14 @@ class SqlBatchRecords:
         return self._database.read(lambda connection: connection.scalars(wanted).all())
 
     def state(self, id: str, job: str) -> MemberState | None:
-        """How far one of its jobs is; None when it is none of them."""
+        """The state of one of its jobs; None when it has no such job."""
         there = select(_columns.id).where(*is_there(id)).exists()
         wanted = select(_members.state).where(_members.batch_id == id, _members.job == job, there)
         found = self._direct.run(wanted, {}, lambda result: result.scalar_one_or_none())
         return None if found is None else STATES[found]
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too, a thousand at a time; say how many.
+        """Drop every batch that matches, its members too, a thousand at a time; return how many.
 
         Who is killed in between leaves batches that nobody sees any more, and their members to the next call.
         """
@@ -72,14 +72,14 @@ class SqlBatchRecords:
         return deleted
 
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids of batches that finished that long ago and are not marked CLOSED; the first to finish first."""
+        """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         long_ago = _columns.finished_at <= self._now - ceil(seconds * 1000)
         wanted = select(_columns.id).where(_columns.phase == Phase.OPEN, long_ago)
         wanted = wanted.order_by(_columns.finished_at).limit(limit)
         return self._database.read(lambda connection: connection.scalars(wanted).all())
 
     def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
-        """Batch id and load of loads that were neither continued nor ended in time; the first to lapse first."""
+        """Batch ids and names of loads that were neither continued nor ended in time; the first to lapse first."""
         wanted = select(_loads.batch_id, _loads.name).where(_loads.ends_at <= self._now)
         wanted = wanted.order_by(_loads.ends_at).limit(limit)
         rows = self._database.read(lambda connection: connection.execute(wanted).all())
@@ -97,7 +97,7 @@ class SqlBatchRecords:
 
 
 def _hide(connection: Connection, ids: Sequence[str], query: BatchQuery) -> int:
-    """Take those that still match out of everybody's sight; say how many."""
+    """Take those that still match out of everybody's sight; return how many."""
     count = connection.execute(
         update(batches).where(_columns.id.in_(ids), *matching(query)).values(phase=Phase.DELETED)
     ).rowcount

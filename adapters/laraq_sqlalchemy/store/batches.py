@@ -57,7 +57,7 @@ class SqlBatches(SqlBatchRecords):
         )
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
-        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""
+        """Keep a new batch with these first members, its FIRST_LOAD in progress; a batch whose id exists is kept."""
         members = _rows(batch.id, FIRST_LOAD, jobs, 0)
         new = insert_new(self._database.dialect, batches).values(created_at=self._now, **new_row(batch, len(members)))
 
@@ -93,7 +93,7 @@ class SqlBatches(SqlBatchRecords):
         return self._database.write(work)
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
-        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+        """End the load; without `keep`, its jobs that are still pending are no longer members."""
 
         def work(connection: Connection) -> Tally | None:
             batch = self._lock(connection, id)
@@ -121,14 +121,14 @@ class SqlBatches(SqlBatchRecords):
         return self._database.write(lambda connection: self._settle(connection, id, outcome, told, never))
 
     def cancel(self, id: str) -> Tally | None:
-        """Set `cancelled_at`, if it was not set."""
+        """Set `cancelled_at` unless it is set."""
         mine = update(batches).where(*is_there(id), _columns.cancelled_at.is_(None))
         self._direct.run(mine.values(cancelled_at=self._now, phase=Phase.OPEN), {}, lambda result: None)
         found = self._direct.run(select(*TALLY).where(*is_there(id)), {}, lambda result: result.one_or_none())
         return None if found is None else tally(found)
 
     def mark(self, id: str, event: str) -> bool:
-        """Add to `sent`; say whether it was not there."""
+        """Add an event to `sent`; return whether it was new."""
         return self._direct.run(self._marking(id, event), {}, lambda result: result.rowcount > 0)
 
     def _lock(self, connection: Connection, id: str) -> Row[Any] | None:

@@ -51,13 +51,13 @@ class SqlCache:
         return None if found is None else _cached(found)
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
         self._expired.sweep()
         row = {"name": stored_name(key), "value": value, "ends_at": self._ends_at(seconds)}
         self._direct.run(upsert(self._database.dialect, cache).values(row), {}, lambda result: None)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is alive; of any number of racing calls exactly one returns True."""
         self._expired.sweep()
         row = {"name": stored_name(key), "value": value, "ends_at": self._ends_at(seconds)}
         new = insert_new(self._database.dialect, cache).values(row)
@@ -65,14 +65,14 @@ class SqlCache:
         return any(self._direct.run(statement, {}, lambda result: result.rowcount > 0) for statement in (new, dead))
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
         while (counted := self._add_to_live(key, amount)) is None:
             if self.add(key, str(amount), seconds):
                 return Cached(str(amount), seconds)
         return _cached(counted)
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop it (only while it is still `value`, when given); return whether it existed."""
         ours = delete(cache).where(_columns.name == stored_name(key), self._alive)
         if value is not None:
             # With something behind it, for MySQL compares without regard to spaces at the end.

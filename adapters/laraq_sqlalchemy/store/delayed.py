@@ -47,7 +47,7 @@ class SqlDelayed:
             self._database.write(lambda connection: connection.execute(new, rows))
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, which nobody else is given for `seconds`; they stay until they are forgotten."""
+        """Up to `limit` due messages, hidden from other callers for `seconds`; they stay until they are forgotten."""
         of_broker = _columns.broker == stored_name(broker)
         until_next = select(func.min(_columns.due_at) - self._now).where(of_broker)
         columns = _columns.id, _columns.queue, _columns.body
@@ -65,7 +65,7 @@ class SqlDelayed:
         return self._database.write(work) if wait == 0 else Due((), wait)
 
     def forget(self, broker: str, ids: Sequence[str]) -> int:
-        """Drop the messages; say how many were there. A repetition after a lost connection counts less."""
+        """Drop the messages; return how many existed. A repetition after a lost connection counts less."""
 
         def work(connection: Connection) -> int:
             ours = delete(delayed).where(_columns.broker == stored_name(broker))
@@ -75,12 +75,12 @@ class SqlDelayed:
         return self._database.write(work) if ids else 0
 
     def count(self, broker: str, queue: str) -> int:
-        """How many messages wait for that queue."""
+        """The number of messages that wait for that queue."""
         number = select(func.count()).where(*_of_queue(broker, queue))
         return self._database.read(lambda connection: connection.scalar(number)) or 0
 
     def waiting(self, broker: str, queue: str, limit: int | None = None) -> Sequence[DelayedMessage]:
-        """The messages that wait for that queue, next one first."""
+        """The messages that wait for that queue, next first."""
         columns = _columns.id, _columns.queue, _columns.body
         ordered = select(*columns).where(*_of_queue(broker, queue)).order_by(_columns.due_at).limit(limit)
         return [_message(row) for row in self._database.read(lambda connection: connection.execute(ordered).all())]

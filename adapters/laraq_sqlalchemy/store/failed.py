@@ -45,14 +45,14 @@ class SqlFailedJobs:
         return [_failed_job(row) for row in rows]
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         statement = delete(failed_jobs).where(_columns.id == id)
         if failed_at is not None:
             statement = statement.where(_columns.failed_at == failed_at)
         return self._delete(statement) > 0
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many. A job that fails again meanwhile keeps its new record."""
+        """Drop every record that matches; return how many. A job that fails again meanwhile keeps its new record."""
         query = query or FailedJobQuery()
         if query.tag is None and query.limit is None:
             return self._delete(delete(failed_jobs).where(*_conditions(query)))

@@ -44,7 +44,7 @@ class SqlJournal:
         self._claim = insert_new(database.dialect, claims)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+        """Replace the entries of `writer`; once it returns, a kill -9 of this process does not undo it."""
         values = {"writer": writer, "entries": _encode(entries), "written_at": datetime.now(UTC)}
         self._direct.run(self._write, values, lambda result: None)
 
@@ -61,7 +61,7 @@ class SqlJournal:
         return max(entries, key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, until `prune` drops it."""
+        """Return True to exactly one caller for that start of that job, until `prune` drops it."""
         row = {"run_key": stored(run_key), "attempt": attempt, "claimed_at": datetime.now(UTC)}
         return self._database.write(lambda connection: connection.execute(self._claim, row).rowcount > 0)
 

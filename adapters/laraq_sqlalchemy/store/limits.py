@@ -83,7 +83,7 @@ class SqlLimits:
         self._upsert = upsert(database.dialect, limits)
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
         self._expired.sweep()
         asked = [
             _Asked(place, stored_name(demand.key), demand.maximum, demand.milliseconds, demand.cost)
@@ -99,7 +99,7 @@ class SqlLimits:
         return Grant(granted, wait / 1000, tuple(max(each.maximum - window.used, 0) for each, window in pairs))
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
         left = (_columns.ends_at - self._now).label("left")
         window = select(_columns.used, left).where(_columns.name == stored_name(key), _columns.ends_at > self._now)
         found = self._direct.run(window, {}, lambda result: result.one_or_none())

@@ -35,13 +35,13 @@ class SqlLocks:
         self._now = now(database.dialect)
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
         self._expired.sweep()
         acquire = self._acquire_in_one if self._direct.flavour in ONE_TRIP else self._acquire_in_steps
         return acquire(stored_name(key), owner, ceil(seconds * 1000), slots)
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """Free the key if `owner` still holds it, and no other owner's lease; return whether it did."""
         ours = delete(locks).where(*self._held_by(key, owner))
         return self._direct.run(ours, {}, lambda result: result.rowcount > 0)
 
@@ -52,12 +52,12 @@ class SqlLocks:
         return self._direct.run(longer, {}, lambda result: result.rowcount > 0)
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
         last = select(_columns.owner).where(*self._held(key)).order_by(_columns.expires_at.desc()).limit(1)
         return self._direct.run(last, {}, lambda result: result.scalar())
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""
         return self._direct.run(delete(locks).where(*self._held(key)), {}, lambda result: result.rowcount > 0)
 
     def _held(self, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -53,7 +53,7 @@ class SqlParking:
         return self.call(job.line)
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         return self._database.write(partial(self._call, line=line))
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
@@ -65,7 +65,7 @@ class SqlParking:
         return held, self._database.write(partial(self._call, line=line, early=True)) if self._in_line(line) else []
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
 
         def forget(connection: Connection) -> None:
             self._time(connection)
@@ -84,7 +84,7 @@ class SqlParking:
         return lines, next((row.left / 1000 for row in found if row.left > 0), None)
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         waiting = select(func.count()).select_from(parked_jobs).where(*_waiting(line))
         return int(self._direct.run(waiting, {}, lambda result: result.scalar_one()))
 

@@ -93,7 +93,7 @@ class SqlStore:
         return self._delayed
 
     def migrate(self) -> Sequence[str]:
-        """Bring the tables to this version of laraq; name the steps taken. Processes may call it at once."""
+        """Bring the tables to this version; return the names of the steps taken. Processes may call it concurrently."""
         return self.database.migrate()
 
     def migration_sql(self, after: str | None = None) -> str:

@@ -22,12 +22,12 @@ class MemoryCache:
             return self._get(key)
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
         with self._lock:
             self._values.put(key, value, time.time() + seconds)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is alive; of any number of racing calls exactly one returns True."""
         with self._lock:
             if self._values.get(key) is not None:
                 return False
@@ -35,7 +35,7 @@ class MemoryCache:
             return True
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
         with self._lock:
             value, ends_at = self._values.get(key) or ("0", time.time() + seconds)
             value = str(int(value) + amount)
@@ -43,7 +43,7 @@ class MemoryCache:
             return Cached(value, ends_at - time.time())
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop it (only while it is still `value`, when given); return whether it existed."""
         with self._lock:
             entry = self._get(key)
             if entry is None or (value is not None and entry.value != value):

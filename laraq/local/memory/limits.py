@@ -22,7 +22,7 @@ class MemoryLimits:
         self._lock = new_lock()
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
         with self._lock:
             now = time.time()
             windows = [self._counts.get(demand.key) or (0, window_end(now, demand.milliseconds)) for demand in demands]
@@ -41,7 +41,7 @@ class MemoryLimits:
             return Grant(not waits, max(waits, default=0.0), tuple(left))
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
         with self._lock:
             window = self._counts.get(key)
             return Usage(0, 0.0) if window is None else Usage(window[0], window[1] - time.time())

@@ -47,7 +47,7 @@ class MemoryParking:
             return self._call(job.line, jobs)
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         with self._lock:
             jobs = self._lines.get(line)
             return self._call(line, jobs) if jobs else []
@@ -68,7 +68,7 @@ class MemoryParking:
             return held, [first]
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
         with self._lock:
             for job in jobs:
                 if line := self._lines.get(job.line):
@@ -84,7 +84,7 @@ class MemoryParking:
         return lines, min((left for left in times.values() if left > 0), default=None)
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         with self._lock:
             return len(jobs.waiting) if (jobs := self._lines.get(line)) else 0
 

@@ -44,7 +44,7 @@ class MemoryFailedJobs:
             return select(self._records.values(), query)
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         with self._lock:
             failed = self._records.get(id)
             if failed is None or (failed_at is not None and failed.failed_at != failed_at):
@@ -53,7 +53,7 @@ class MemoryFailedJobs:
             return True
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many."""
+        """Drop every record that matches; return how many."""
         with self._lock:
             matching = select(self._records.values(), query)
             for failed in matching:
@@ -75,7 +75,7 @@ class MemoryJournal:
         self._lock = new_lock()
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says."""
+        """Replace the entries of `writer`."""
         with self._lock:
             self._writers[writer] = (time.monotonic(), tuple(entries))
 
@@ -86,7 +86,7 @@ class MemoryJournal:
         return max((entry for entry in entries if entry.run_key == run_key), key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, until `prune` drops it after a day."""
+        """Return True to exactly one caller for that start of that job, until `prune` drops it after a day."""
         with self._lock:
             known = len(self._claims)
             self._claims.setdefault((run_key, attempt), time.monotonic() + CLAIM_SECONDS)
@@ -98,7 +98,7 @@ class MemoryJournal:
             self._writers.pop(writer, None)
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long; say how many."""
+        """Forget writers that have not written for that long; return how many."""
         newest = time.monotonic() - silent_for.total_seconds()
         with self._lock:
             silent = [writer for writer, (written_at, _) in self._writers.items() if written_at <= newest]

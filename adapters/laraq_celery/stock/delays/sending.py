@@ -89,7 +89,7 @@ class Delays:
         return () if self.store is None else self.store.waiting(self.broker, queue, limit)
 
     def clear(self, queue: str, tell: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
-        """Drop those jobs after `tell` was told of them, some hundred at a time; say how many."""
+        """Drop those jobs after `tell` was told of them, some hundred at a time; return how many."""
         dropped = 0
         while self.store is not None and (waiting := self.store.waiting(self.broker, queue, PAGE)):
             if tell is not None:
