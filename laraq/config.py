@@ -71,8 +71,8 @@ class Settings(BaseModel):
     def _parse(cls, value: Any) -> Any:
         """Parse JSON from the environment."""
         connections = json.loads(value) if isinstance(value, str) else value
-        for name, said in connections.items() if isinstance(connections, Mapping) else ():
-            for key in said if isinstance(said, Mapping) else ():
+        for name, connection in connections.items() if isinstance(connections, Mapping) else ():
+            for key in connection if isinstance(connection, Mapping) else ():
                 if key not in _OF_CONNECTIONS:
                     raise ValueError(f"connection {name!r} has no {key!r}.{did_you_mean(str(key), _OF_CONNECTIONS)}")
         return connections
@@ -95,8 +95,8 @@ class Settings(BaseModel):
         environment = {
             name: value for name in known if (value := os.environ.get(f"LARAQ_{name.upper()}")) not in (None, "")
         }
-        said = {name: value for name, value in given.items() if value is not None or name in MAY_BE_NONE}
-        merged = {**environment, **configured, **said}
+        explicit = {name: value for name, value in given.items() if value is not None or name in MAY_BE_NONE}
+        merged = {**environment, **configured, **explicit}
         try:
             return cls(**merged)
         except ValidationError as error:

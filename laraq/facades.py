@@ -72,8 +72,8 @@ class Queue:
     @staticmethod
     def route(cls: type[Any], *, queue: Text | None = None, connection: Text | None = None) -> None:
         """Set where jobs of a class, its subclasses or users of a mixin go unless they name a place themselves."""
-        said = {"queue": options.checked("queue", queue), "connection": options.checked("connection", connection)}
-        current().routes.add(cls, **said)
+        route = {"queue": options.checked("queue", queue), "connection": options.checked("connection", connection)}
+        current().routes.add(cls, **route)
 
     @staticmethod
     def forward(old: Text, new: Text) -> None:

@@ -75,7 +75,7 @@ class CeleryHost:
         """Celery's own name of the app."""
         return f"Celery app {self.app.main or '(unnamed)'!r}"
 
-    def tell_stopping(self, worker: str) -> None:
+    def notify_stopping(self, worker: str) -> None:
         """Emit WorkerStopping, once: Celery's signals tell only of workers that were sent one."""
         if not self.is_stopping:
             self.is_stopping = True

@@ -199,7 +199,7 @@ class LeasingChannel(virtual.Channel):
 
     # Giving back
 
-    def give_back(self, tag: str) -> None:
+    def requeue(self, tag: str) -> None:
         """Requeue one delivery, its attempt used."""
         self.release([tag], counted=True)
 

@@ -19,7 +19,7 @@ class Settling(Protocol):
 
     ledger: Ledger
 
-    def give_back(self, tag: str) -> None:
+    def requeue(self, tag: str) -> None:
         """Requeue one delivery, its attempt used."""
 
     def release(self, tags: Sequence[str], *, counted: bool) -> None:
@@ -48,7 +48,7 @@ class Deliveries(virtual.QoS):
         self._lock = threading.Lock()
         running.follow()
         running.await_results()
-        self._give_back(running.fates_of_kept())
+        self._release(running.fates_of_kept())
 
     @property
     def outstanding(self) -> int:
@@ -70,7 +70,7 @@ class Deliveries(virtual.QoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Not done; without `requeue` nobody will."""
-        self._settle(delivery_tag, self.channel.give_back if requeue else self.channel.ledger.settle)
+        self._settle(delivery_tag, self.channel.requeue if requeue else self.channel.ledger.settle)
 
     def _settle(self, tag: str, how: Callable[[str], object]) -> None:
         with self._lock:  # a pool's thread may settle while the loop closes the channel
@@ -82,7 +82,7 @@ class Deliveries(virtual.QoS):
     def restore_unacked(self) -> None:
         """Give every delivery of this channel back, its attempt used."""
         for tag in list(self._delivered):
-            self._settle(tag, self.channel.give_back)
+            self._settle(tag, self.channel.requeue)
 
     def restore_unacked_once(self, stderr: Any | None = None) -> None:
         """The channel closes: give back what has not begun, its attempt not used. What has stays leased until it ends,
@@ -92,14 +92,14 @@ class Deliveries(virtual.QoS):
             self._delivered.clear()
         if running.worker_is_here():
             if tags:
-                self._give_back(running.fates(tags))
+                self._release(running.fates(tags))
                 running.hold_results()
             return
         for tag in tags:
             running.settled(tag)
         self.channel.release(tags, counted=True)
 
-    def _give_back(self, fates: Iterable[tuple[str, Fate]]) -> None:
+    def _release(self, fates: Iterable[tuple[str, Fate]]) -> None:
         found = list(fates)
         for fate, counted in ((Fate.USED, True), (Fate.UNUSED, False)):
             self.channel.release([tag for tag, its in found if its is fate], counted=counted)

@@ -82,8 +82,8 @@ def aliases_of(cls: type[Any]) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for name, type_ in typing.get_type_hints(cls, include_extras=True).items():
-        for said in getattr(type_, "__metadata__", ()) if name in names else ():
-            if isinstance(alias := getattr(said, "alias", None), str) and alias != name:
+        for metadata in getattr(type_, "__metadata__", ()) if name in names else ():
+            if isinstance(alias := getattr(metadata, "alias", None), str) and alias != name:
                 if alias in names or alias in found:
                     raise JobDefinitionError(f"{cls.job_name()}: two fields are called {alias!r}.")
                 found[alias] = name

@@ -214,29 +214,29 @@ class Job:
 
     # -- configured, on the instance ----------------------------------------------------------------------------
 
-    def _say(self, name: str, value: Any) -> Self:
+    def _set(self, name: str, value: Any) -> Self:
         setattr(self, name, checked_of(self, name, value))
         return self
 
     @configures
     def on_queue(self, queue: Text) -> Self:
         """Set the queue."""
-        return self._say("queue", queue)
+        return self._set("queue", queue)
 
     @configures
     def on_connection(self, connection: Text) -> Self:
         """Set the connection."""
-        return self._say("connection", connection)
+        return self._set("connection", connection)
 
     @configures
     def with_delay(self, delay: Delay) -> Self:
         """Start the job no earlier than this; seconds, timedelta, or an aware datetime."""
-        return self._say("countdown", delay)
+        return self._set("countdown", delay)
 
     @configures
     def without_delay(self) -> Self:
         """Start the job as soon as possible, whatever the class sets."""
-        return self._say("countdown", 0)
+        return self._set("countdown", 0)
 
     @configures
     def after_commit(self) -> Self:
@@ -259,17 +259,17 @@ class Job:
     @configures
     def with_tags(self, *tags: Text) -> Self:
         """Replace the tags."""
-        return self._say("tags", list(tags))
+        return self._set("tags", list(tags))
 
     @configures
     def with_priority(self, priority: int) -> Self:
         """Set Celery's message priority."""
-        return self._say("priority", priority)
+        return self._set("priority", priority)
 
     @configures
     def expires_at(self, expires: float | datetime) -> Self:
         """Drop the job when it has not started by then; seconds or an aware datetime."""
-        return self._say("expires", expires)
+        return self._set("expires", expires)
 
     #: On an instance: set the jobs that start one after the other once it has succeeded. On the class: the same for the
     #: job that `dispatch(...)` of the PendingChain creates from its fields.

@@ -69,13 +69,13 @@ def listen(listener: Callable[[type[Any]], None]) -> None:
         return
 
     def forget(_: Any) -> None:
-        if tell in _listeners:
-            _listeners.remove(tell)
+        if notify in _listeners:
+            _listeners.remove(notify)
 
     method = weakref.WeakMethod(listener, forget)
 
-    def tell(cls: type[Any]) -> None:
+    def notify(cls: type[Any]) -> None:
         if (alive := method()) is not None:
             alive(cls)
 
-    _listeners.append(tell)
+    _listeners.append(notify)

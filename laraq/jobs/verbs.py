@@ -39,7 +39,7 @@ def as_written(job: Any) -> str:
     """The expression that creates the job: `ChargeOrder(7)`; for an encrypted job without its fields."""
     if job.encrypted:
         return f"{job._written_as()}(...)"
-    said = []
+    values = []
     by_position = True
     for field in dataclasses.fields(job):
         value = getattr(job, field.name, None)
@@ -47,8 +47,8 @@ def as_written(job: Any) -> str:
             by_position = False
             continue
         by_position = by_position and not field.kw_only
-        said.append(shown(value) if by_position else f"{field.name}={shown(value)}")
-    return f"{job._written_as()}({', '.join(said)})"
+        values.append(shown(value) if by_position else f"{field.name}={shown(value)}")
+    return f"{job._written_as()}({', '.join(values)})"
 
 
 def shown(value: Any) -> str:

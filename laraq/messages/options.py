@@ -196,9 +196,9 @@ def checked_of(job: Any, name: str, value: Any) -> Any:
         raise refusal(job, error) from None
 
 
-def clash(said: Any) -> str | None:
+def clash(options: Any) -> str | None:
     """Which options of a job or class exclude each other."""
-    if said.debounce_for is not None and (said.unique or said.unique_until_processing):
+    if options.debounce_for is not None and (options.unique or options.unique_until_processing):
         return "a job is either unique or debounced, not both: leave out debounce_for or unique"
     return None
 
@@ -210,9 +210,9 @@ def document() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for option in TABLE.values():
-        said = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
+        setter = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
         method = "yes" if option.method else ""
-        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, said, option.meaning, option.default)
+        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, setter, option.meaning, option.default)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
     return "\n".join(lines) + "\n"
 
@@ -238,10 +238,10 @@ def settle(job: Any) -> None:
     Raises InvalidJobError.
     """
     own = vars(job)
-    said = own.keys() - type(job).__dataclass_fields__.keys()
-    if not said:
+    unexpected = own.keys() - type(job).__dataclass_fields__.keys()
+    if not unexpected:
         return
-    for name in said:
+    for name in unexpected:
         if name in OPTIONS:
             if not TABLE[name].on_instance:
                 raise refusal(job, f"{name} is set on the class, not on an instance")

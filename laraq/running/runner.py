@@ -121,10 +121,10 @@ class Runner:
             finally:
                 self._workplace.close()
 
-    def give_back(self, payload: Payload) -> None:
-        """Give back what an earlier run may still hold through its middleware, of a job that is dropped by hand.
+    def release_held(self, payload: Payload) -> None:
+        """Release what an earlier run of an explicitly dropped job may still hold through its middleware.
 
-        A class or model that is not at hand leaves it to the end of its lease.
+        If its class or model is not available, the lease expires by itself.
         """
         run = Run(Delivery(payload, payload.attempts, payload.queue or "", payload.connection or ""))
         outer = running()
@@ -133,7 +133,7 @@ class Runner:
             run.job = self._loader.instance(registry.find(payload.job), payload)
             enter(run.job, run.delivery)
             run.job._through = self._loader.through(payload)
-            self._tell_middleware(run)
+            self._notify_middleware(run)
         except Exception as error:
             logger.warning(
                 "Locks that the middleware of %s may hold could not be released and will expire on their own: %s",
@@ -293,7 +293,7 @@ class Runner:
         if crash.kind == "finished":
             return Done()
         if crash.hooks:
-            self._tell_middleware(run)
+            self._notify_middleware(run)
         if crash.kind == "dropped":
             return Fail(_dropped(payload, crash.detail))
         if crash.kind == "unsettled":
@@ -303,8 +303,8 @@ class Runner:
             return self._judge(run, JobTimedOutError(text, job=payload.job, job_id=payload.id))
         return self._judge(run, _lost(payload, crash.detail))
 
-    def _tell_middleware(self, run: Run) -> None:
-        """What a dead child held through its middleware, such as an overlap lock, is given back."""
+    def _notify_middleware(self, run: Run) -> None:
+        """Have the middleware release what a dead child held, such as an overlap lock."""
         with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
             for one in pipeline.middleware_of(run.job):
                 if (lost := getattr(one, "lost", None)) is not None:

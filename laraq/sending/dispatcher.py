@@ -151,7 +151,7 @@ class Dispatcher:
                 sent.append(Dispatched(claimed.id) if holder is None else Dispatched(holder, skipped=True))
         except Exception:
             for group in groups.values():
-                self._take_all_back(group)
+                self._release_all(group)
             raise
         for way, group in groups.items():
             if way.within is None or way.joins:
@@ -268,7 +268,7 @@ class Dispatcher:
         try:
             connection.bulk([(payload, delay) for payload, delay, _ in group])
         except Exception:
-            self._take_all_back(group)
+            self._release_all(group)
             raise
         if way.joins:
             self._free_on_rollback(group, way.within)
@@ -283,7 +283,7 @@ class Dispatcher:
     def _on_rollback(self, group: Sequence[Ready], session: Any) -> Callable[[], None]:
         """A function that frees the claims of jobs that are not sent; claims in the transaction roll back with it."""
         within = self._unique.is_within
-        return partial(self._take_all_back, [one for one in group if one[0].unique and not within(session, one[2])])
+        return partial(self._release_all, [one for one in group if one[0].unique and not within(session, one[2])])
 
     def _waits(self, job: Any, payload: Payload) -> bool:
         """Whether the job waits for the commit: as set on the job, else on its connection, else in the settings.
@@ -314,7 +314,7 @@ class Dispatcher:
             return self._unique.wait(job, within)
         return delay_of(job)
 
-    def _take_back(self, payload: Payload, job: Any) -> None:
+    def _release(self, payload: Payload, job: Any) -> None:
         """Free the claim of a job that was never sent; a claim that cannot be freed now expires by itself."""
         if payload.unique:
             try:
@@ -323,9 +323,9 @@ class Dispatcher:
             except StoreError as error:  # the reason why the job was not sent matters more
                 logger.warning("The unique lock of %s[%s] could not be released: %s", payload.job, payload.id, error)
 
-    def _take_all_back(self, group: Iterable[Ready]) -> None:
+    def _release_all(self, group: Iterable[Ready]) -> None:
         for payload, _, job in group:
-            self._take_back(payload, job)
+            self._release(payload, job)
 
     def send(self, payload: Payload, job: Any = None, delay: float = 0, joined: Any = None) -> Any:
         """Send a job that is claimed already; `job` is None if only its payload is known.
@@ -340,7 +340,7 @@ class Dispatcher:
         try:
             sent = connection.push(payload, delay)
         except Exception:
-            self._take_back(payload, job)
+            self._release(payload, job)
             raise
         Events.emit(events.JobQueued, payload, job, delay)
         return sent

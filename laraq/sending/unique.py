@@ -122,7 +122,7 @@ class UniqueLocks:
             return None
 
     def _claiming(self, via: Any, session: Any) -> Any:
-        """The store to claim in. One that shares a single writer with the session uses the session (SqlStore.within)."""
+        """The store to claim in; through the session if both share a single writer (SqlStore.within)."""
         store = self._store_of(via)
         within = getattr(store, "within", None)
         return store if session is None or within is None else within(session)

@@ -97,17 +97,19 @@ def _import(module: str, **options: Any) -> Any:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{module}.".startswith(f"{missing}."):
             raise
-        raise ConfigurationError(f"Module {module!r} cannot be imported:\n\n{_told(error)}") from error
+        raise ConfigurationError(f"Module {module!r} cannot be imported:\n\n{_traceback_of(error)}") from error
 
 
 def _import_default_modules(app: Celery) -> None:
     try:
         app.loader.import_default_modules()
     except Exception as error:
-        raise ConfigurationError(f"The modules of app {app.main!r} cannot be imported:\n\n{_told(error)}") from error
+        raise ConfigurationError(
+            f"The modules of app {app.main!r} cannot be imported:\n\n{_traceback_of(error)}"
+        ) from error
 
 
-def _told(error: Exception) -> str:
+def _traceback_of(error: Exception) -> str:
     """The traceback from the first line of the user's own code on."""
     rest = error.__traceback__
     while rest is not None and str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] in _IMPORTING:

@@ -55,14 +55,14 @@ class Narrator:
         queues = ", ".join(self._app.amqp.queues.consume_from)
         broker = sender.app.connection_for_read().as_uri()
         pool = type(sender.pool).__module__.rpartition(".")[2]
-        self._say(f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready.")
+        self._print(f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready.")
 
     def _begins(self, task: Any, **_: Any) -> None:
         request = task.request
         if request.is_eager or request.called_directly or CRASH in (request.headers or {}):
             return
         request.laraq_began = time.monotonic()
-        self._tell(task, "RUNNING")
+        self._print_run(task, "RUNNING")
 
     def _ended(self, task: Any, state: Any = None, **_: Any) -> None:
         request = task.request
@@ -70,9 +70,9 @@ class Narrator:
             return
         began = getattr(request, "laraq_began", None)
         settled = getattr(request, "laraq_settled", None)
-        self._tell(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
+        self._print_run(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
 
-    def _tell(self, task: Any, status: str, seconds: float | None = None) -> None:
+    def _print_run(self, task: Any, status: str, seconds: float | None = None) -> None:
         request = task.request
         header = (request.headers or {}).get(LARAQ)
         options = header.get("options") if isinstance(header, Mapping) else None
@@ -87,7 +87,7 @@ class Narrator:
             details,
         )
         width = get_terminal_size().columns if self._on_terminal else None
-        self._say(line.text(width, coloured=self._coloured))
+        self._print(line.text(width, coloured=self._coloured))
 
     def _details(self, request: Any, header: Any) -> tuple[str, ...]:
         delivery: Delivery | None = getattr(request, "laraq_delivery", None)
@@ -105,7 +105,7 @@ class Narrator:
             f"{peak_memory() / 2**20:.0f} MB",
         )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._logs:
             logger.info("%s", text)
         elif sys.__stdout__ is not None:

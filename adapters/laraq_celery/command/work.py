@@ -112,8 +112,8 @@ def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
     home = {"url": conf.broker_write_url, "queue": conf.task_default_queue}
     own: dict[str, Any] = {}
     for name in (settings.default, *laraq.host.aliases()):
-        said = settings.connections.get(name, {})
-        own[name] = {**home, **said} if isinstance(said, Mapping) else said
+        configured = settings.connections.get(name, {})
+        own[name] = {**home, **configured} if isinstance(configured, Mapping) else configured
     laraq.configure_connections(own)
     if url := options.address.get("url"):
         for variable in _BROKER_VARIABLES:

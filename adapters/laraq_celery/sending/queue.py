@@ -24,7 +24,7 @@ from laraq_celery.sending.publisher import InDoubtError, Publisher, UnconfirmedE
 from laraq_celery.sending.template import HIDDEN
 from laraq_celery.stock.delays import Delays
 from laraq_celery.stock.inspection import BrokerInspection
-from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.expiry import expiring_by_header
 
 
 class CeleryQueue:
@@ -46,7 +46,7 @@ class CeleryQueue:
     def inspection(self) -> BrokerInspection:
         """What can be seen of the broker's queues."""
         discards = self._app.laraq.discards
-        return BrokerInspection(lambda: self._producers().connections, self.delays, discards.tell)
+        return BrokerInspection(lambda: self._producers().connections, self.delays, discards.notify)
 
     def joined(self, session: Any) -> JoinedQueue | None:
         """This queue as part of the session's transaction; None unless the broker lives in the session's database."""
@@ -127,7 +127,7 @@ class CeleryQueue:
         if CIPHER in payload.fields:
             options["argsrepr"] = options["kwargsrepr"] = HIDDEN
         task = self._app.tasks.get(payload.job)
-        options = told_to_workers(self._app, task, options)
+        options = expiring_by_header(self._app, task, options)
         args, fields = payload.args, dict(payload.fields)
         if task is None:
             return self._app.send_task(payload.job, args, fields, task_id=payload.id, **options)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from laraq.messages.inspection import QueueState
 from laraq_kombu.browser import Found as Found
-from laraq_kombu.browser import Tell as Tell
+from laraq_kombu.browser import Notify as Notify
 
 
 class Browser(Protocol):
@@ -23,12 +23,12 @@ class Browser(Protocol):
         """At most `limit` messages in that state, next one first, or NotInspectableError."""
 
     def clear(self, queue: str) -> int:
-        """Drop all that can be reached, and tell nobody; return how many."""
+        """Drop all messages that can be reached, without notification; return how many."""
 
 
 @runtime_checkable
 class Draining(Protocol):
     """A browser that can hold on to what it drops until somebody was told; others' messages are taken one by one."""
 
-    def drain(self, queue: str, tell: Tell) -> int:
+    def drain(self, queue: str, notify: Notify) -> int:
         """Drop the delayed and pending messages, some hundred at a time; return how many. What workers have stays."""

@@ -35,7 +35,7 @@ class BrokerInspection:
         self._pool = pool
         #: What of its jobs waits in the store.
         self._delays = delays
-        #: Keeps the books of jobs that are dropped (`Discards.tell`); None where nobody keeps any.
+        #: Keeps the books of jobs that are dropped (`Discards.notify`); None where nobody keeps any.
         self._discard = discard
 
     def size(self, queue: str) -> int:
@@ -74,18 +74,18 @@ class BrokerInspection:
 
     def _drain(self, queue: str) -> int:
         # What comes due meanwhile goes from the first place to the last.
-        dropped = self._keeps.clear(queue, lambda waiting: self._tell(_as_found(waiting))) if self._keeps else 0
+        dropped = self._keeps.clear(queue, lambda waiting: self._notify(_as_found(waiting))) if self._keeps else 0
         with self._channel() as channel:
             driver = channel.connection.client.transport.driver_type
             browser = browser_of(channel, driver)
             if isinstance(browser, Draining):
-                return dropped + browser.drain(queue, self._tell)
+                return dropped + browser.drain(queue, self._notify)
             # No more than there are: what is told may lead to callbacks, which come into the queue behind.
             ready = DeclaringBrowser(channel, driver).size(queue)
         with self._channel() as channel:  # a refusal has closed the other
-            return dropped + drain(channel, queue, ready, self._tell)
+            return dropped + drain(channel, queue, ready, self._notify)
 
-    def _tell(self, found: Sequence[Found]) -> None:
+    def _notify(self, found: Sequence[Found]) -> None:
         assert self._discard is not None
         known = [job for one in found if (job := payload_of(one)) is not None]
         begun = frozenset(payload.id for payload, may_have_begun in known if may_have_begun)

@@ -19,7 +19,7 @@ from typing import Any
 from kombu.utils.json import loads
 
 from laraq.messages.inspection import QueueState
-from laraq_celery.stock.browser import Found, Tell
+from laraq_celery.stock.browser import Found, Notify
 from laraq_celery.stock.message import due_at
 from laraq_celery.stock.redis_drain import drain
 
@@ -69,15 +69,15 @@ class RedisBrowser:
                 client.zrem(self._channel.unacked_index_key, tag)
         return dropped
 
-    def drain(self, queue: str, tell: Tell) -> int:
-        """Drop what is in the lists after `tell` was told of it, and let workers keep what they have."""
+    def drain(self, queue: str, notify: Notify) -> int:
+        """Drop the messages in the lists after `notify` was called with them; workers keep their reserved messages."""
         channel, prefix = self._channel, str(self._channel.global_keyprefix or "")
         unacked = [prefix + channel.unacked_key, prefix + channel.unacked_index_key]
         lists = [prefix + channel._q_for_pri(queue, step) for step in channel.priority_steps]
         # No more than there are: what is told may lead to callbacks, which come into the queue behind.
         ready = int(channel._size(queue))
         with channel.conn_or_acquire() as client:
-            return drain(client, unacked, lists, queue, ready, lambda page: tell([_found(text) for text in page]))
+            return drain(client, unacked, lists, queue, ready, lambda page: notify([_found(text) for text in page]))
 
     def _messages(self, queue: str, state: QueueState) -> Iterator[Found]:
         now = time.time()

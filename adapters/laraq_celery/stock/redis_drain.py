@@ -55,11 +55,11 @@ end
 
 
 def drain(
-    client: Any, unacked: Sequence[str], lists: Sequence[str], queue: str, most: int, tell: Callable[[Any], object]
+    client: Any, unacked: Sequence[str], lists: Sequence[str], queue: str, most: int, notify: Callable[[Any], object]
 ) -> int:
-    """Drop up to `most` messages of the lists, each page when `tell` has returned; return how many.
+    """Drop up to `most` messages of the lists, each page when `notify` has returned; return how many.
 
-    `unacked`: kombu's hash and index of what was taken. When `tell` raises, its page goes back; killed in between, it
+    `unacked`: kombu's hash and index of what was taken. When `notify` raises, its page goes back; killed in between, it
     comes back after the visibility timeout.
     """
     keys, dropped = [*unacked, *lists], 0
@@ -71,7 +71,7 @@ def drain(
         if not taken:
             break
         try:
-            tell([text for _, _, text in taken])
+            notify([text for _, _, text in taken])
         except BaseException:
             client.eval(_LET_GO, len(keys), *keys, *(part for each in taken for part in each))
             raise

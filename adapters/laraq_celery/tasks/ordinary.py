@@ -19,7 +19,7 @@ from laraq.messages.failure import FailedJob, json_ready, traceback_of
 from laraq.messages.options import OPTIONS, nearest
 from laraq.messages.payload import Payload
 from laraq_celery.receivers import while_alive
-from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.expiry import expiring_by_header
 from laraq_celery.worker.task import JobTask, carrier_of, consumed_connection, is_sent_again
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LaraqTask(JobTask):
         sent = is_sent_again(self.app, task_id, options)
         task_id = None if task_id is None else str(task_id)
         if sent:
-            options = told_to_workers(self.app, self, options)
+            options = expiring_by_header(self.app, self, options)
         if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
             return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
@@ -131,12 +131,12 @@ class TaskFields:
 
 
 def _task_job(task_class: type[Task]) -> type[TaskJob]:
-    said: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)]):
-        said |= vars(base)
+        attributes |= vars(base)
     where = _where(task_class)
     members: dict[str, Any] = {}
-    for name, value in said.items():
+    for name, value in attributes.items():
         if name in OPTIONS - _CELERYS_OWN:
             members[name] = value
         # Not `hasattr`: `LaraqTask.app` would bind the class itself.
@@ -147,7 +147,7 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
             f"{where}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
             " Make it a Job or a @job function."
         )
-    members["middleware"] = middleware_method(said.get("middleware", ()), where)
+    members["middleware"] = middleware_method(attributes.get("middleware", ()), where)
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
     # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:

@@ -64,7 +64,7 @@ class GroupSignals:
 
     def stop(self) -> None:
         """The worker stops, whether a signal has asked for it, a remote command or somebody's own handler."""
-        self._interruption.tell(signal.SIGTERM)
+        self._interruption.notify(signal.SIGTERM)
 
     def follow(self, pool: Any) -> None:
         """Whenever this pool ends a child, say so before."""
@@ -84,7 +84,7 @@ class GroupSignals:
     def _answer(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
         try:
             if os.getpid() == self._parent:  # and not a child that is just being made
-                self._interruption.tell(number)
+                self._interruption.notify(number)
         finally:
             handler(number, frame)
 

@@ -33,14 +33,14 @@ class Interruption:
     def listen(self) -> None:
         """In a new pool child."""
         if os.getpid() != self._parent and signal.getsignal(TO_CHILD) is signal.SIG_DFL:
-            signal.signal(TO_CHILD, lambda signum, frame: _tell_running(self._number[0]))
+            signal.signal(TO_CHILD, lambda signum, frame: _interrupt_running(self._number[0]))
 
     @property
     def number(self) -> int:
         """Of the signal that asked the worker to stop; 0 before."""
         return self._number[0]
 
-    def tell(self, number: int) -> None:
+    def notify(self, number: int) -> None:
         """In the parent, for the first signal that asks it to stop: every job that runs hears of it."""
         if self.number:
             return
@@ -50,7 +50,7 @@ class Interruption:
             if not isinstance(request, JobRequest) or not _wants_to_know(request):
                 continue
             if request.worker_pid == self._parent:
-                _tell_running(number)  # a solo pool: this is the job's own thread
+                _interrupt_running(number)  # a solo pool: this is the job's own thread
             elif request.worker_pid and free:
                 with suppress(ProcessLookupError):
                     os.kill(request.worker_pid, TO_CHILD)
@@ -62,7 +62,7 @@ def _wants_to_know(request: JobRequest) -> bool:
     return cls is not None and cls.interrupted is not Job.interrupted
 
 
-def _tell_running(number: int) -> None:
+def _interrupt_running(number: int) -> None:
     job = running()
     if job is None:
         return

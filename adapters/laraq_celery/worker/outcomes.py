@@ -52,7 +52,7 @@ class Outcomes:
         #: That many do not linger: running jobs need their places.
         self._plenty = min(prefetched // 2 or PLENTY, PLENTY)
         self._waiting: deque[JobRequest] = deque()
-        self._told: deque[tuple[JobRequest, bool]] = deque()
+        self._notified: deque[tuple[JobRequest, bool]] = deque()
         #: Requests by id, from `add` to the acknowledgement.
         self._held: dict[str, JobRequest] = {}
         self._news, self._hurry = threading.Event(), threading.Event()
@@ -72,7 +72,7 @@ class Outcomes:
     def add(self, request: JobRequest) -> None:
         """Tell the batch of a job that succeeded, then acknowledge it."""
         if self._stopping:
-            self._finish(self._tell([request])[0])
+            self._finish(self._notify([request])[0])
             return
         self._held[request.id] = request
         self._waiting.append(request)
@@ -119,43 +119,43 @@ class Outcomes:
                 self._news.set()
             if not group:
                 continue
-            self._told.extend(self._tell(group))
+            self._notified.extend(self._notify(group))
             now = time.monotonic()
             next_at = now + min(max((now - began) * SPARING, LINGER), LONGEST_LINGER)
             with suppress(BlockingIOError):  # full of signals
                 assert self._ends is not None
                 self._ends[1].send(b"\0")
 
-    def _tell(self, group: Sequence[JobRequest]) -> list[tuple[JobRequest, bool]]:
+    def _notify(self, group: Sequence[JobRequest]) -> list[tuple[JobRequest, bool]]:
         """The requests, and whether their batches know."""
         batches: dict[str, list[JobRequest]] = {}
         for request in group:
             batches.setdefault(request.batch_id, []).append(request)
-        told = []
+        notified = []
         for id, requests in batches.items():
             successes = [request.success for request in requests]
             try:
-                self._tell_batch(id, successes)
+                self._notify_batch(id, successes)
             except Exception:
                 logger.exception(
                     "Batch %s could not be notified of %d job(s), which go back to their queue", id, len(requests)
                 )
-                told += [(request, False) for request in requests]
+                notified += [(request, False) for request in requests]
             else:
-                told += [(request, True) for request in requests]
-        return told
+                notified += [(request, True) for request in requests]
+        return notified
 
-    def _tell_batch(self, id: str, successes: Sequence[Success]) -> None:
+    def _notify_batch(self, id: str, successes: Sequence[Success]) -> None:
         """Until the store knows: the jobs are not run again because it is away. A worker that stops waits half a
         minute, as for any outcome."""
 
-        def tell() -> None:
+        def notify() -> None:
             with busy:
                 self._laraq.batches.succeeded_together(id, successes)
 
         while True:
             try:
-                return persistently(tell, f"{len(successes)} job(s) of batch {id}")
+                return persistently(notify, f"{len(successes)} job(s) of batch {id}")
             except (StoreError, DispatchError):
                 if self._stopping:
                     raise
@@ -166,11 +166,11 @@ class Outcomes:
         if self._ends is not None:
             with suppress(BlockingIOError):
                 self._ends[0].recv(4096)
-        while self._told:
-            self._finish(self._told.popleft())
+        while self._notified:
+            self._finish(self._notified.popleft())
 
-    def _finish(self, told: tuple[JobRequest, bool]) -> None:
-        request, known = told
+    def _finish(self, notified: tuple[JobRequest, bool]) -> None:
+        request, known = notified
         self._held.pop(request.id, None)
         if known:
             request.acknowledge()

@@ -52,14 +52,14 @@ def connect(laraq: Laraq, app: Any) -> None:
             _host(laraq).acknowledged = acknowledged = Acknowledged()
             laraq.follow_acknowledgements(acknowledged)
             app.laraq.host.is_stopping = False
-            _hand_over_retry_after(laraq, app.conf)
+            _set_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
-            _say_what_the_pool_cannot(app, sender.pool)
-            _say_that_there_are_no_jobs(app)
-            _say_who_shares(laraq)
+            _warn_of_pool(app, sender.pool)
+            _warn_without_jobs(app)
+            _warn_of_shared_store(laraq)
 
     def worker_process_init(**_: Any) -> None:
         if interruption is not None:
@@ -70,9 +70,9 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
         if interruption is None:
             return  # another app's worker
-        app.laraq.host.tell_stopping(str(sender or ""))
+        app.laraq.host.notify_stopping(str(sender or ""))
         if sig in signal.Signals.__members__:
-            interruption.tell(int(signal.Signals[sig]))
+            interruption.notify(int(signal.Signals[sig]))
 
     def worker_process_shutdown(**_: Any) -> None:
         aio.close()
@@ -107,12 +107,12 @@ def _find_jobs_too(loader: Any) -> None:
     loader.autodiscover_tasks = autodiscover_tasks
 
 
-def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
+def _set_retry_after(laraq: Laraq, conf: Any) -> None:
     own = laraq.settings.connections.get(laraq.settings.default)
     # A default connection with a URL of its own is not the broker this worker consumes.
-    said = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
+    seconds = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
     url, options = str(conf.broker_read_url or conf.broker_url or ""), conf.broker_transport_options
-    if (leased := lease_options(url, options, said, laraq.settings.retry_after)) != options:
+    if (leased := lease_options(url, options, seconds, laraq.settings.retry_after)) != options:
         conf.broker_transport_options = leased
 
 
@@ -131,7 +131,7 @@ def _erase_records(laraq: Laraq) -> None:
         )
 
 
-def _say_who_shares(laraq: Laraq) -> None:
+def _warn_of_shared_store(laraq: Laraq) -> None:
     """Two applications without a prefix of their own share what they keep, which only one of them may know."""
     store, own = laraq.store, laraq.host.label
     try:
@@ -156,7 +156,7 @@ def _say_who_shares(laraq: Laraq) -> None:
         logger.warning("Other applications with records in %s could not be listed: %s", store.label, error)
 
 
-def _say_that_there_are_no_jobs(app: Any) -> None:
+def _warn_without_jobs(app: Any) -> None:
     """Their module was not imported, as a rule. An app may want nothing of laraq but its limits and locks, though."""
     own = [task for name, task in app.tasks.items() if not name.startswith(("celery.", "laraq."))]
     if any(hasattr(task, "job_class") for task in own):
@@ -169,7 +169,7 @@ def _say_that_there_are_no_jobs(app: Any) -> None:
     )
 
 
-def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:
+def _warn_of_pool(app: Any, pool: Any) -> None:
     if (
         getattr(pool, "signal_safe", True)
         and hasattr(pool, "terminate_job")

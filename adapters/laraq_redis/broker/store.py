@@ -81,9 +81,9 @@ class RedisQueues:
     @staticmethod
     def answer(queues: Sequence[str], limit: int, reply: Reply) -> Taken:
         """What the step script's reply says."""
-        micros, first, told, payloads = reply
+        micros, first, heads, payloads = reply
         jobs, start = [], 0
-        for each in told.split():
+        for each in heads.split():
             index, id, attempts, length = map(int, each.split(b":"))
             end = start + length
             lease = Lease(id, queues[index], attempts, micros)

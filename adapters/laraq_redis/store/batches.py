@@ -113,8 +113,8 @@ class RedisBatches:
         """The ids of its jobs in that state, in the order they were added."""
         with store_errors(self._label):
             members = dict(self._client.hscan_iter(self._keys(id)[1], count=_MEMBERS))
-        told = ((_text(job), *_text(member).split()) for job, member in members.items())
-        places = {job: int(place) for job, told_state, place, _ in told if told_state == state}
+        rows = ((_text(job), *_text(member).split()) for job, member in members.items())
+        places = {job: int(place) for job, job_state, place, _ in rows if job_state == state}
         return sorted(places, key=places.__getitem__)
 
     def state(self, id: str, job: str) -> MemberState | None:

@@ -68,8 +68,8 @@ class RedisJournal:
         of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot
         be reached or refuses.
         """
-        said = ",".join((repr(time.time()), *map(_encoded, entries)))
-        field, value = writer.encode(), f"[{said}]".encode()
+        entry = ",".join((repr(time.time()), *map(_encoded, entries)))
+        field, value = writer.encode(), f"[{entry}]".encode()
         with self._lock:
             if self._wire is None and self._unsettled:
                 self._unsettled[field] = value
@@ -92,11 +92,11 @@ class RedisJournal:
         """The furthest entry of any writer about that job, or None."""
         self._settle()
         with store_errors(self._label):
-            said: Any = self._client.hvals(self._key)
+            texts: Any = self._client.hvals(self._key)
         names = run_key, stored(run_key)  # as releases before this one wrote it, and as this one does
         entries = (
             JournalEntry(run_key, attempt, RunState(state))
-            for text in said
+            for text in texts
             for key, attempt, state in json.loads(text)[1:]
             if key in names
         )
@@ -121,8 +121,8 @@ class RedisJournal:
         self._settle()
         newest = time.time() - silent_for.total_seconds()
         with store_errors(self._label):
-            said: Any = self._client.hgetall(self._key)
-            silent = [part for pair in said.items() if json.loads(pair[1])[0] <= newest for part in pair]
+            texts: Any = self._client.hgetall(self._key)
+            silent = [part for pair in texts.items() if json.loads(pair[1])[0] <= newest for part in pair]
             return sum(
                 int(self._prune([self._key], silent[start : start + 2 * _PAGE]))
                 for start in range(0, len(silent), 2 * _PAGE)

@@ -48,8 +48,8 @@ class Transport(RoutingTransport):
             raise ConfigurationError("The database broker needs a database: laraq-db+sqlite:////path/laraq.db")
         if make_url(client.hostname).password is not None:
             # Told to everybody who asks a worker for `stats`, Flower among them; kombu takes the whole URL for a host.
-            shown, told = self.as_uri(client.hostname), client.info
-            client.info = lambda: {**told(), "hostname": shown}
+            shown, info = self.as_uri(client.hostname), client.info
+            client.info = lambda: {**info(), "hostname": shown}
         super().__init__(client, **kwargs)
 
     def open_store(self) -> TableStore:

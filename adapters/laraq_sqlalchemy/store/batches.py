@@ -115,10 +115,10 @@ class SqlBatches(SqlBatchRecords):
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
         """Note how jobs ended, and that pending `dropped` will never run."""
-        told, never = [*dict.fromkeys(jobs)], [*set(dropped).difference(jobs)]
+        settled, never = [*dict.fromkeys(jobs)], [*set(dropped).difference(jobs)]
         if self._database.dialect == "postgresql":
-            return self._settle_in_one(id, outcome, told, never)
-        return self._database.write(lambda connection: self._settle(connection, id, outcome, told, never))
+            return self._settle_in_one(id, outcome, settled, never)
+        return self._database.write(lambda connection: self._settle(connection, id, outcome, settled, never))
 
     def cancel(self, id: str) -> Tally | None:
         """Set `cancelled_at` unless it is set."""

@@ -50,11 +50,11 @@ class SqlJournal:
 
     def find(self, run_key: str) -> JournalEntry | None:
         """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
-        said = self._database.read(lambda connection: connection.scalars(select(_columns.entries)).all())
+        texts = self._database.read(lambda connection: connection.scalars(select(_columns.entries)).all())
         names = run_key, stored(run_key)  # as releases before this one wrote it, and as this one does
         entries = (
             JournalEntry(run_key, attempt, RunState(state))
-            for text in said
+            for text in texts
             for key, attempt, state in json.loads(text)
             if key in names
         )

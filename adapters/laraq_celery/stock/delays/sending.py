@@ -88,12 +88,12 @@ class Delays:
         """The jobs that wait in the store for that queue, next one first."""
         return () if self.store is None else self.store.waiting(self.broker, queue, limit)
 
-    def clear(self, queue: str, tell: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
-        """Drop those jobs after `tell` was told of them, some hundred at a time; return how many."""
+    def clear(self, queue: str, notify: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
+        """Drop those jobs after `notify` was called with them, some hundred at a time; return how many."""
         dropped = 0
         while self.store is not None and (waiting := self.store.waiting(self.broker, queue, PAGE)):
-            if tell is not None:
-                tell(waiting)
+            if notify is not None:
+                notify(waiting)
             dropped += (gone := self.store.forget(self.broker, [message.id for message in waiting]))
             if not gone:
                 break  # they were moved on meanwhile

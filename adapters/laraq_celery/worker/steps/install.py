@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
-           "tell_batches:TellBatches")  # fmt: skip
+           "notify_batches:NotifyBatches")  # fmt: skip
 
 _CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "parked:ParkedJobs",
              "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip

@@ -38,7 +38,7 @@ class ParkedJobs(StartStopStep):
         self._heartbeat = Heartbeat(self._look, lambda: self._wait, quick=False)
         self._started = False
         self._wait = 0.0
-        self._said = ""
+        self._error = ""
 
     def start(self, consumer: Any) -> None:
         """Look now, and then when something is due; a new connection begins anew."""
@@ -59,10 +59,10 @@ class ParkedJobs(StartStopStep):
             return False
         try:
             left = self._laraq.parking.send_due()
-            self._said = ""
+            self._error = ""
         except LaraqError as error:
-            if str(error) != self._said:
-                self._said = str(error)
+            if str(error) != self._error:
+                self._error = str(error)
                 logger.warning("Parked jobs could not be looked up, trying again: %s", error)
             left = STORE_DOWN
         self._wait = NOBODY_WAITS if left is None else min(left, LOOK)

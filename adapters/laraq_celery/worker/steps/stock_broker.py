@@ -13,7 +13,7 @@ from typing import Any
 
 from celery.bootsteps import StartStopStep
 
-from laraq_celery.stock.closed import say_when_closed
+from laraq_celery.stock.closed import raise_when_closed
 from laraq_celery.stock.delays import Mover
 from laraq_celery.stock.delays.address import knows_no_delay
 from laraq_celery.stock.garbled import survive_garbled_messages
@@ -37,7 +37,7 @@ class StockBroker(StartStopStep):
         self._beating: list[Heartbeat] = []
         self._mover: Mover | None = None
         self._moving: Heartbeat | None = None
-        self._said = False
+        self._logged = False
         #: What Redis says no with; to Celery an error of the worker, which it does not survive.
         self._refusals: tuple[type[Exception], ...] = ()
         connection = parent.app.connection_for_read()
@@ -49,10 +49,10 @@ class StockBroker(StartStopStep):
         """Begin; a new connection begins anew."""
         if not knows_no_delay(consumer.connection):
             return
-        said = [self._keep_leases(consumer), self._move_delayed(consumer)]
-        if not self._said:
-            self._said = True
-            logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, said)))
+        kept = [self._keep_leases(consumer), self._move_delayed(consumer)]
+        if not self._logged:
+            self._logged = True
+            logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, kept)))
 
     def stop(self, consumer: Any) -> None:
         """End with the connection; leases are renewed until nothing is held."""
@@ -71,7 +71,7 @@ class StockBroker(StartStopStep):
             return ""
         survive_garbled_messages(str(consumer.app.conf.task_default_queue))
         channel, settings = consumer.task_consumer.channel, self._laraq.settings
-        say_when_closed(channel)
+        raise_when_closed(channel)
         if lacking := RedisLeases.lacking(channel):
             return f"leases are not renewed ({lacking})"
         ours = self._laraq.embedded or "retry_after" in settings.model_fields_set
