@@ -1,7 +1,7 @@
-"""laraq's own brokers, made known to kombu: `laraq-db+<SQLAlchemy URL>`, `laraq-redis://` and its kin.
+"""Registers laraq's own brokers with kombu: `laraq-db+<SQLAlchemy URL>`, `laraq-redis://` and its variants.
 
-kombu has no entry points for transports; its table of aliases takes names of classes, which are imported when a
-connection needs them. laraq's adapters say theirs in the entry-point group `laraq.transports`.
+kombu has no entry points for transports; its table of aliases contains names of classes, which are imported when a
+connection needs them. laraq's adapters name theirs in the entry-point group `laraq.transports`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from laraq.process.plugins import plugins
 
 
 def register() -> None:
-    """Add the aliases; it may be called as often as anybody likes."""
+    """Add the aliases; may be called repeatedly."""
     for entry in plugins("laraq.transports"):
         TRANSPORT_ALIASES[entry.name] = entry.value
 
@@ -23,7 +23,7 @@ def register() -> None:
 def lease_options(
     url: str, options: Mapping[str, Any], explicit: float | None, default: float | None
 ) -> dict[str, Any]:
-    """The transport options of a worker on the broker at `url`, with the seconds a job may stay without a sign of life.
+    """The transport options of a worker on the broker at `url`, with the seconds until a silent job is redelivered.
 
     `explicit` is the connection's own setting and comes first, then `options`, then laraq's setting, where None is for
     ever. Brokers other than laraq's do not use it: if they lease at all, they have their own options.

@@ -1,4 +1,4 @@
-"""Narrator: what `laraq work` says, in Laravel's words. `celery worker` keeps Celery's own."""
+"""Narrator: what `laraq work` prints, as Laravel does. `celery worker` keeps Celery's output."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ logger = logging.getLogger("laraq.work")
 
 
 class Narrator:
-    """Says when a worker is ready, and two lines of each run: that it begins, and how it ended.
+    """Prints when a worker is ready, and two lines for each run: its start, and its outcome.
 
-    In prefork the pool's children speak, each a line at a time.
+    In prefork the pool's children print, each a line at a time.
     """
 
     def __init__(self, laraq: Laraq, app: Any, options: WorkOptions) -> None:
         self._laraq = laraq
         self._app = app
         self._verbose = options.verbose
-        #: With --logfile the lines are in it, among the others.
+        #: Whether the lines go to the log, as with --logfile.
         self._logs = any(each.startswith("--logfile=") for each in options.passed_on)
         stream = sys.__stdout__
         self._on_terminal = stream is not None and stream.isatty() and not self._logs
@@ -109,13 +109,13 @@ class Narrator:
         if self._logs:
             logger.info("%s", text)
         elif sys.__stdout__ is not None:
-            # Celery has sent `sys.stdout` to the log. One write a line: several processes share the terminal.
+            # Celery has redirected `sys.stdout` to the log. One write per line: several processes share the terminal.
             sys.__stdout__.write(f"{text}\n")
             sys.__stdout__.flush()
 
 
 def outcome(state: str, settled: Settlement | None) -> str:
-    """How a run ended, in one word: by Celery's state, and what laraq knows of it."""
+    """The outcome of a run in one word, by Celery's state and laraq's settlement."""
     verdict = None if settled is None else settled.verdict
     match state:
         case states.SUCCESS:
@@ -125,13 +125,13 @@ def outcome(state: str, settled: Settlement | None) -> str:
         case states.REJECTED:
             return "RELEASED"
         case states.IGNORED:
-            # Somebody else has run it, or it was told to say nothing of its end.
+            # Another process has run it, or its end is not to be reported.
             return "SKIPPED" if settled is None else "DONE" if isinstance(verdict, Done) else "FAIL"
         case _:
             return "FAIL"
 
 
 def peak_memory() -> int:
-    """Bytes that this process has needed at most."""
+    """The peak memory of this process in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if os.uname().sysname == "Darwin" else most * 1024

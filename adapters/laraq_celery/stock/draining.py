@@ -1,4 +1,4 @@
-"""drain(): the messages of a queue are taken as a consumer takes them, and acknowledged after somebody was told."""
+"""drain(): takes the messages of a queue as a consumer does, and acknowledges them after a notification."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -14,14 +14,14 @@ from kombu.exceptions import ChannelError
 
 from laraq_celery.stock.browser import Found, Notify
 
-#: Messages told together.
+#: Messages passed to `notify` together.
 PAGE = 500
 
 
 def drain(channel: Any, queue: str, most: int, notify: Notify) -> int:
-    """Drop up to `most` messages that are ready, on any broker of kombu's; return how many.
+    """Drop up to `most` messages that are ready, on any kombu broker; return how many.
 
-    When `notify` raises, or this process dies, those that were taken go back as those of a dead worker do.
+    When `notify` raises, or this process dies, taken messages are requeued like those of a dead worker.
     """
     dropped, bound = 0, Queue(queue, channel=channel)
     while dropped < most and (page := _take(bound, min(PAGE, most - dropped))):
