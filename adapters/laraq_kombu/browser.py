@@ -1,4 +1,4 @@
-"""StoreBrowser: looks into the queues of a broker, and drops what they hold."""
+"""StoreBrowser: reads the queues of a broker, and drops their jobs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from laraq_kombu.store import Job, JobStore
 #: Jobs that are read, or passed to `notify`, together.
 PAGE = 500
 
-#: A message as kombu's virtual transports write it, how often it was given to a worker, and the epoch seconds at which
-#: it was put into the queue, where the broker knows. A plain tuple: browsers of other transports give it as well.
+#: A message as kombu's virtual transports write it, how often it was delivered to a worker, and the epoch seconds at
+#: which it was put into the queue, if known. A plain tuple, which browsers of other transports return as well.
 Found: TypeAlias = tuple[dict[str, Any], int, float | None]
 
-#: Keeps the books of jobs that are dropped when it returns, and only then.
+#: Settles jobs; they are dropped when it returns, and only then.
 Notify: TypeAlias = Callable[[Sequence[Found]], object]
 
 Id = TypeVar("Id")
@@ -26,7 +26,7 @@ StoreT = TypeVar("StoreT", bound=JobStore)
 
 
 class Kept(NamedTuple, Generic[Id]):
-    """A delayed job that nobody starts for now."""
+    """A delayed job that is withheld from workers for now."""
 
     id: Id
     payload: str | bytes
@@ -34,25 +34,25 @@ class Kept(NamedTuple, Generic[Id]):
 
 
 class StoreBrowser(ABC, Generic[StoreT, Id]):
-    """`channel.browser()` makes one; `laraq_celery.stock` asks every channel for it.
+    """`channel.browser()` creates one; `laraq_celery.stock` calls it on every channel.
 
-    A queue that is worked on meanwhile may show a job twice, or skip one. A broker says how its jobs are listed.
+    While workers take jobs from a queue, a job may be shown twice or skipped. Each broker defines how jobs are listed.
     """
 
     def __init__(self, store: StoreT) -> None:
         self._store = store
 
     def size(self, queue: str) -> int:
-        """Jobs in any state."""
+        """The number of jobs in all states."""
         return self._store.count(queue).total
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Jobs in that state."""
+        """The number of jobs in that state."""
         return int(getattr(self._store.count(queue), state))
 
     @abstractmethod
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
-        """The jobs in that state, next one first."""
+        """The jobs in that state, next first."""
 
     @abstractmethod
     def clear(self, queue: str) -> int:
@@ -69,14 +69,14 @@ class StoreBrowser(ABC, Generic[StoreT, Id]):
             self._store,
             queue,
             self._due(queue),
-            # This reservation is no start.
+            # This reservation is not a start.
             lambda jobs: notify([self._found(job.payload, job.lease.attempts - 1) for job in jobs]),
         )
 
     @abstractmethod
     def _withhold(self, queue: str) -> Sequence[Kept[Id]]:
-        """Some delayed jobs, at most `PAGE`, put off for as long as a lease, so that no worker starts what is being
-        notified."""
+        """Postpone some delayed jobs, at most `PAGE`, by the length of a lease, so that no worker starts them while
+        `notify` runs."""
 
     @abstractmethod
     def _drop(self, queue: str, ids: Sequence[Id]) -> int:
@@ -84,7 +84,7 @@ class StoreBrowser(ABC, Generic[StoreT, Id]):
 
     @abstractmethod
     def _due(self, queue: str) -> int:
-        """How many jobs a worker could reserve now."""
+        """The number of jobs that a worker could reserve now."""
 
     def _found(self, payload: str | bytes, attempts: int, put_at: float | None = None) -> Found:
         return shown(payload), attempts, put_at

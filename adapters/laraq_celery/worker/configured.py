@@ -1,4 +1,4 @@
-"""A job that is configured already, as a Celery signature: what it says travels with the signature until it is sent."""
+"""A configured job as a Celery signature: its options are kept in the signature until it is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laraq.middleware.travelling import pack, unpack
 if TYPE_CHECKING:
     from celery.canvas import Signature
 
-#: The header of a signature in which its job says the options that Celery does not know.
+#: The header of a signature with the options of its job that Celery does not have.
 HEADER = "laraq-settings"
 
 

@@ -1,4 +1,4 @@
-"""Reader: what a Redis server says, in RESP2 or RESP3, in whatever pieces it comes."""
+"""Reader: parses the replies of a Redis server, in RESP2 or RESP3, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class Push(list[Any]):
-    """Something the server says without being asked."""
+    """A message that the server pushes without a request."""
 
 
 class _IncompleteError(Exception):
-    """The rest of a value has not come yet."""
+    """The rest of a value has not arrived yet."""
 
 
 class Reader:
-    """Errors are given as `ErrorReply` values."""
+    """Returns errors as `ErrorReply` values."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -66,4 +66,4 @@ class Reader:
 
 
 class ErrorReply(str):
-    """What the server refused with."""
+    """The server's error message."""

@@ -16,18 +16,18 @@ from laraq_redis.client.connection import Client, store_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: How many batches are asked for, or dropped, in one round trip.
+#: Batches read or dropped in one round trip.
 _PAGE = 500
 
-#: How many members are asked for in one round trip.
+#: Members read in one round trip.
 _MEMBERS = 1000
 
-#: The states that an outcome ends, as `lua/batch.lua` looks for them.
+#: The states that an outcome ends, in the form of `lua/batch.lua`.
 _ENDS = {
     outcome: " ".join(state for state in MemberState if state.after(outcome) is not state) for outcome in MemberState
 }
 
-#: What `lua/batch.lua` answers, a line each, empty for none, in this order.
+#: The reply of `lua/batch.lua`: one line each, empty for none, in this order.
 _TALLY = (
     *("total", "done", "failed", "dropped", "loads", "allow_failures", "wants", "sent"),
     *("closed", "cancelled_at", "finished_at"),
@@ -37,8 +37,8 @@ _TALLY = (
 class RedisBatches:
     """Batches in Redis, every change of one in one round trip: as durable as its persistence (`appendonly`).
 
-    A query is answered by reading every batch that was created in time; a store of very many of them is an SQL one.
-    A `mark` that redis-py sends twice, because the first answer was lost, is told that it was there.
+    A query reads every batch that was created in its time; for very many batches use an SQL store. A `mark` that
+    redis-py sends twice, because the first reply was lost, returns False.
     """
 
     settles_at_once = True
@@ -131,7 +131,7 @@ class RedisBatches:
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
         """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         with store_errors(self._label):
-            if not self._client.exists(self._finished, self._loads):  # what workers ask for all the time
+            if not self._client.exists(self._finished, self._loads):  # workers check this all the time
                 return []
             ids: Any = self._due([self._finished], [ceil(seconds * 1000), limit])
         return [_text(id) for id in ids]
@@ -145,7 +145,7 @@ class RedisBatches:
         return [(id, name) for id, name in map(json.loads, loads)]
 
     def _keys(self, id: str) -> list[str]:
-        """Those of `lua/batch.lua`."""
+        """The keys of `lua/batch.lua`."""
         return [f"{self._prefix}batch:{id}", f"{self._prefix}batch-jobs:{id}", self._finished, self._loads]
 
     def _matching(self, query: BatchQuery) -> Iterator[BatchRecord]:
@@ -153,7 +153,7 @@ class RedisBatches:
             newest = "+inf" if query.created_before is None else _milliseconds(query.created_before)
             bare = query == BatchQuery(created_before=query.created_before, limit=query.limit)
             first = query.limit if bare else None
-            # All at once, so that batches that come or go meanwhile move nothing.
+            # All at once, so that batches added or removed meanwhile shift nothing.
             ids: Any = self._client.zrevrangebyscore(
                 self._created, newest, "-inf", start=None if first is None else 0, num=first
             )
@@ -164,7 +164,7 @@ class RedisBatches:
         return islice(filter(query.matches, records), query.limit)
 
     def _records(self, ids: Sequence[str]) -> Iterator[BatchRecord]:
-        """Those that are there, in that order, page by page."""
+        """The existing records, in that order, page by page."""
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             pipeline = self._client.pipeline(transaction=False)
@@ -182,7 +182,7 @@ class RedisBatches:
 
 
 def _events(names: Sequence[str]) -> str:
-    """A JSON list without brackets. Each name begins with its comma: what stands for one is no part of another."""
+    """A JSON list without brackets. Each name begins with a comma, so no entry is a part of another."""
     return "".join(f",{json.dumps(name)}" for name in names)
 
 
@@ -246,5 +246,5 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _field(moment: datetime | None) -> str:
-    """As it stands in the hash, empty when it does not."""
+    """The moment as stored in the hash, empty for None."""
     return "" if moment is None else str(_milliseconds(moment))

@@ -13,7 +13,7 @@ from laraq_redis.client.connection import Client, sized, store_errors
 class RedisCache:
     """A cache in Redis, one round trip each.
 
-    A call that redis-py sends twice, because the first answer was lost, may count twice, and `add` is then told False.
+    A call that redis-py sends twice, because the first reply was lost, may count twice, and `add` then returns False.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:

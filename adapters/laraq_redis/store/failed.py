@@ -14,7 +14,7 @@ from laraq_redis.client.connection import Client, store_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: How many records are asked for, or dropped, in one round trip.
+#: Records read or dropped in one round trip.
 _PAGE = 500
 
 
@@ -26,7 +26,7 @@ def _moment(failed_at: datetime) -> int:
 class RedisFailedJobs:
     """Failed jobs in Redis: as durable as its persistence (`appendonly`), lost if it evicts keys.
 
-    A query for anything but `before` and `limit` reads every record; a store with very many of them is an SQL one.
+    A query for anything but `before` and `limit` reads every record; for very many records use an SQL store.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
@@ -81,7 +81,7 @@ class RedisFailedJobs:
         return islice(filter(query.matches, self._newest_first(query.before)), query.limit)
 
     def _newest_first(self, before: datetime | None) -> Iterator[FailedJob]:
-        """Page by page; the ids all at once, so that records that come or go meanwhile move nothing."""
+        """Yield records page by page; the ids are read at once, so that changes meanwhile shift nothing."""
         newest = "+inf" if before is None else _moment(before)
         ids: Any = self._client.zrevrangebyscore(self._moments, newest, "-inf")
         for start in range(0, len(ids), _PAGE):

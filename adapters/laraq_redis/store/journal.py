@@ -1,4 +1,4 @@
-"""RedisJournal: one field per writer in one hash, written without waiting for the answer."""
+"""RedisJournal: one field per writer in one hash, written without waiting for the reply."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 @lru_cache(maxsize=256)
 def _encoded(entry: JournalEntry) -> str:
-    """A writer repeats its last entries in every write: each is encoded once."""
+    """An encoded entry. A writer repeats its last entries in every write, so each is encoded once."""
     key, attempt, state = stored(entry.run_key), entry.attempt, entry.state
     quoted = f'"{key}"' if key.replace("-", "").isalnum() else _encode(key)
     return f'[{quoted},{attempt},"{state.value}"]'
@@ -34,15 +34,15 @@ def _encoded(entry: JournalEntry) -> str:
 #: Seconds a claimed start stays claimed.
 CLAIM_SECONDS = 24 * 3600
 
-#: How many writers are dropped in one round trip.
+#: Writers dropped in one round trip.
 _PAGE = 500
 
 
 class RedisJournal:
     """The journal in Redis. Children write it twice a job, so `write` costs two system calls and no waiting.
 
-    What a writer says is `[epoch seconds, entry, ...]` as JSON, an entry being `[run key, attempt, state]`.
-    The seconds are the writer's clock: `prune` compares them with the clock of its own machine.
+    The value of a writer is `[epoch seconds, entry, ...]` as JSON, an entry being `[run key, attempt, state]`. The
+    seconds are the writer's clock: `prune` compares them with the clock of its own machine.
     """
 
     _lock: threading.Lock
@@ -83,7 +83,7 @@ class RedisJournal:
                 self._unsettled[field] = value
                 self._write_again()
             except BaseException:
-                self._hang_up()  # a signal may have come in the middle of the command
+                self._hang_up()  # a signal may have interrupted the command
                 raise
             else:
                 self._unsettled = {field: value}  # the wire has settled the write before this one
@@ -135,7 +135,7 @@ class RedisJournal:
             self._hang_up()
 
     def _settle(self) -> None:
-        """See that Redis has what this process wrote."""
+        """Make sure that Redis has what this process wrote."""
         with self._lock:
             if self._wire is None:
                 return
@@ -147,10 +147,10 @@ class RedisJournal:
                 self._unsettled = {}
 
     def _write_again(self) -> None:
-        """Hand what may be lost, or was refused by a full server, to the client: it reconnects, follows a cluster, and
-        says what is wrong.
+        """Let the client write what may be lost, or was refused by a full server: it reconnects, follows a cluster, and
+        reports errors.
 
-        A value is all its writer has to say, so a repeat does no harm.
+        A value contains all entries of its writer, so a repetition does no harm.
         """
         self._hang_up()
         if self._unsettled:
@@ -164,7 +164,7 @@ class RedisJournal:
             self._wire = None
 
     def _start(self) -> None:
-        """Also in a forked child: a thread of the parent may hold the lock, and the connection is the parent's."""
+        """Start anew, also in a forked child: the lock may be held there, and the connection is the parent's."""
         self._lock = threading.Lock()
         self._wire = None
         self._unsettled = {}

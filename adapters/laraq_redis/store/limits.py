@@ -13,9 +13,9 @@ from laraq_redis.client.connection import Client, store_errors
 class RedisLimits:
     """Limits in Redis, one round trip for any number of them.
 
-    Not the strategies of the library `limits`: its `hit` takes from one limit at a time, so that a refusal by the
-    second has already used up the first; and its fixed windows start at the first hit, so that two full ones can meet.
-    A take that redis-py sends twice, because the first answer was lost, may use up its cost twice, never admit more.
+    Not the strategies of the library `limits`: its `hit` takes from one limit at a time, so a refusal by the second has
+    already used the first; and its fixed windows start at the first hit, so two full ones can meet. A take that
+    redis-py sends twice, because the first reply was lost, may use its cost twice, but never admits more.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:

@@ -10,10 +10,10 @@ from laraq_redis.client.connection import Client, store_errors
 
 
 class RedisLocks:
-    """Locks in Redis, one round trip each. Not fencing: a holder whose lease is over is not stopped.
+    """Locks in Redis, one round trip each. No fencing: an owner whose lease is over is not stopped.
 
-    A failover to a replica that missed the last write frees what it missed (`WAIT` cannot rule that out either).
-    A call that redis-py sends twice, because the first answer was lost, does no harm; a release is then told False.
+    A failover to a replica that missed the last write releases the missed lock (`WAIT` cannot rule that out either). A
+    call that redis-py sends twice, because the first reply was lost, does no harm; a release then returns False.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:

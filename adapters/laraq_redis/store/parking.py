@@ -11,14 +11,14 @@ from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Demand, Line, ParkedJob
 from laraq_redis.client import script
 from laraq_redis.client.connection import Client, store_errors
 
-#: Lines of one answer.
+#: Lines in one reply.
 _LINES = 100
 
 
 class RedisParking:
     """Parked jobs in Redis, one round trip each. Locks and limits are those of the same store.
 
-    A call that redis-py sends twice, because the first answer was lost, leaves those whom it called to the call after
+    If redis-py sends a call twice, because the first reply was lost, the jobs it has woken are woken again after
     CALL_AGAIN seconds.
     """
 

@@ -1,4 +1,4 @@
-"""Which bootsteps a worker of an attached app gets. By name: only a worker imports them."""
+"""The bootsteps of a worker of an attached app. By name: only a worker imports them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeepin
 
 
 def install(app: Any) -> None:
-    """Add them; Celery reads `app.steps` when a worker starts."""
+    """Add the bootsteps; Celery reads `app.steps` when a worker starts."""
     for kind, steps in (("worker", _WORKER), ("consumer", _CONSUMER)):
         app.steps[kind].update(f"{__package__}.{step}" for step in steps)

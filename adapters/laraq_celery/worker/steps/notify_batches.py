@@ -8,7 +8,7 @@ from celery.bootsteps import StartStopStep
 
 from laraq_celery.worker.outcomes import Outcomes
 
-#: Jobs the worker prefetches for each process at least: with fewer, a process would wait for the end of a group.
+#: Fewest jobs that the worker prefetches for each process: with fewer, a process would wait for the end of a group.
 PREFETCHED = 4
 
 #: Seconds a cold shutdown waits until the batches are notified.

@@ -1,7 +1,7 @@
-"""StockBroker: what laraq adds to stock Redis and RabbitMQ: leases that are renewed, delays that are kept, and workers
-that survive a Redis that says no or restarts.
+"""StockBroker: what laraq adds to stock Redis and RabbitMQ: renewed leases, stored delays, and workers that survive
+a Redis that refuses commands or restarts.
 
-Whatever is added, and what is not and why, is said in one line when the worker starts.
+One log line at the start of the worker lists what is added, and what is not and why.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq")
 
-#: Seconds between two tries of a worker on a Redis that says no: READONLY, OOM, NOPERM.
+#: Seconds between two tries of a worker on a Redis that refuses commands: READONLY, OOM, NOPERM.
 HOLD_BACK = 3.0
 
 
 class StockBroker(StartStopStep):
-    """RedisLeases and the Mover beat outside of the event loop, in which a solo pool runs its jobs."""
+    """Runs RedisLeases and the Mover outside of the event loop, in which a solo pool runs its jobs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -38,7 +38,7 @@ class StockBroker(StartStopStep):
         self._mover: Mover | None = None
         self._moving: Heartbeat | None = None
         self._logged = False
-        #: What Redis says no with; to Celery an error of the worker, which it does not survive.
+        #: Errors by which Redis refuses commands; Celery treats them as fatal errors of the worker.
         self._refusals: tuple[type[Exception], ...] = ()
         connection = parent.app.connection_for_read()
         if connection.transport.driver_type == "redis" and knows_no_delay(connection):
@@ -46,7 +46,7 @@ class StockBroker(StartStopStep):
             parent.connection_errors = (*parent.connection_errors, *self._refusals)
 
     def start(self, consumer: Any) -> None:
-        """Begin; a new connection begins anew."""
+        """Start; called again for each new connection."""
         if not knows_no_delay(consumer.connection):
             return
         kept = [self._keep_leases(consumer), self._move_delayed(consumer)]
@@ -55,13 +55,13 @@ class StockBroker(StartStopStep):
             logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, kept)))
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection; leases are renewed until nothing is held."""
+        """Stop with the connection; leases are renewed until no message is held."""
         self.shutdown(consumer)
         if isinstance(sys.exception(), self._refusals):
-            time.sleep(HOLD_BACK)  # Celery, which is handling it, connects anew at once
+            time.sleep(HOLD_BACK)  # Celery, which handles the error, would reconnect at once
 
     def shutdown(self, consumer: Any) -> None:
-        """End."""
+        """Stop."""
         for heartbeat in self._beating:
             heartbeat.detach()
         self._beating = []
@@ -87,7 +87,7 @@ class StockBroker(StartStopStep):
         if delays.store is None:
             return f"delayed jobs wait in workers ({delays.lacking})"
         if self._mover is None or self._moving is None:
-            # Once: it has a connection of its own, and two threads must not share that.
+            # Once: it has its own connection, which two threads must not share.
             self._mover = Mover(consumer.app, delays, delays.store)
             self._moving = Heartbeat(self._mover.run, self._mover.wait, quick=False)
         self._beat(self._moving)
