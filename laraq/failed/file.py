@@ -61,7 +61,7 @@ class FileFailedJobs:
             return len(dropped)
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         return len(self.all(query))
 
     @contextmanager

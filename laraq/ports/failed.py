@@ -28,4 +28,4 @@ class FailedJobs(Protocol):
         """Drop every record that matches; return how many."""
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""

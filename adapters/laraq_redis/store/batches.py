@@ -78,7 +78,7 @@ class RedisBatches:
         return _tally(id, answer)
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how jobs ended, and that pending `dropped` will never run."""
+        """Record how jobs ended, and that pending `dropped` will never run."""
         cancels = int(outcome is MemberState.FAILED)
         arguments = ["settle", id, outcome.value, _ENDS[outcome], cancels, len(jobs), *jobs, *dropped]
         with store_errors(self._label):
@@ -124,7 +124,7 @@ class RedisBatches:
         return None if member is None else MemberState(_text(member).split()[0])
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too; return how many. One that changes meanwhile is spared."""
+        """Delete every batch that matches, with its members; return how many. One that changes meanwhile is spared."""
         seen = self.all(query)
         return sum(self._drop(seen[start : start + _PAGE]) for start in range(0, len(seen), _PAGE))
 

@@ -39,7 +39,7 @@ class RedisCache:
             self._client.set(self._prefix + key, value, px=ceil(seconds * 1000))
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one returns True."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
         with store_errors(self._label), sized(self._client, [value]):
             return bool(self._client.set(self._prefix + key, value, px=ceil(seconds * 1000), nx=True))
 
@@ -51,7 +51,7 @@ class RedisCache:
         return Cached(str(count), left / 1000)
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); return whether it existed."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""
         with store_errors(self._label):
             if value is None:
                 return bool(self._client.delete(self._prefix + key))

@@ -42,7 +42,7 @@ class RedisDelayed:
                 self._put([*self._keys(broker), self._brokers], arguments)
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, hidden from other callers for `seconds`; they stay until they are forgotten."""
+        """Return up to `limit` due messages and hide them from other callers for `seconds`; `forget` removes them."""
         with store_errors(self.label):
             # Nearly always nothing waits, which one command shows; the script calls five.
             if not self._client.exists(self._keys(broker)[0]):
@@ -81,7 +81,7 @@ class RedisDelayed:
             return list(islice((each for each in self._next_first(broker) if each.queue == queue), limit))
 
     def overdue(self, seconds: float) -> Sequence[str]:
-        """Brokers of which a message has been due for longer than `seconds`."""
+        """Brokers with a message that has been due for longer than `seconds`."""
         with store_errors(self.label):
             brokers: Any = self._client.smembers(self._brokers)
             return [broker for broker in map(_decoded, brokers) if self._first_due_for(broker) > seconds]

@@ -39,7 +39,7 @@ class RedisFailedJobs:
         self._forget = script.load(client, "forget")
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record; one with the same id is replaced."""
+        """Keep the record; a record with the same id is replaced."""
         with store_errors(self._label):
             self._record(self._keys, [failed.id, json.dumps(failed.to_dict()), _moment(failed.failed_at)])
 
@@ -69,7 +69,7 @@ class RedisFailedJobs:
             )
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         if query is not None and query != FailedJobQuery(before=query.before):
             return len(self.all(query))
         newest = "+inf" if query is None or query.before is None else _moment(query.before)

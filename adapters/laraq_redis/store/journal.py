@@ -62,7 +62,7 @@ class RedisJournal:
         after_fork(self._start)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace the entries of `writer`; once it returns, a kill -9 of this process does not undo it.
+        """Replace the entries of `writer`; after the return, a kill -9 of this process does not undo it.
 
         The command is then in the kernel, not yet in Redis: a connection that breaks within `wire.TRUSTED` seconds
         of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot

@@ -42,6 +42,6 @@ class RedisLimits:
         return Usage(used, left / 1000)
 
     def clear(self, key: str) -> None:
-        """Forget what was taken."""
+        """Reset the count."""
         with store_errors(self._label):
             self._client.delete(self._prefix + key)

@@ -31,12 +31,12 @@ class RedisLocks:
             return bool(self._acquire([self._prefix + key], [owner, ceil(seconds * 1000), slots]))
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and no other owner's lease; return whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
         with store_errors(self._label):
             return bool(self._release([self._prefix + key], [owner]))
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
         with store_errors(self._label):
             return bool(self._refresh([self._prefix + key], [owner, ceil(seconds * 1000)]))
 

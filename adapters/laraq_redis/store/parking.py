@@ -48,7 +48,7 @@ class RedisParking:
             return _jobs(line, self._call(self._keys(line), self._arguments(line)))
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
-        """End the owner's lease and its place in the line, and hand the lock over to the first in line."""
+        """End the owner's lease and its place in the line, and pass the lock to the first in line."""
         with store_errors(self._label):
             arguments = [*self._arguments(line), owner, _milliseconds(HAND_OVER)]
             held, *called = self._free(self._keys(line), arguments)

@@ -57,42 +57,42 @@ class RedisStore:
 
     @property
     def failed(self) -> RedisFailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
         return self._failed
 
     @property
     def batches(self) -> RedisBatches:
-        """The batches counted here."""
+        """The batches in this store."""
         return self._batches
 
     @property
     def journal(self) -> RedisJournal:
-        """The journal kept here."""
+        """The journal in this store."""
         return self._journal
 
     @property
     def locks(self) -> RedisLocks:
-        """The locks held here."""
+        """The locks in this store."""
         return self._locks
 
     @property
     def limits(self) -> RedisLimits:
-        """The limits counted here."""
+        """The limits in this store."""
         return self._limits
 
     @property
     def cache(self) -> RedisCache:
-        """The cache kept here."""
+        """The cache in this store."""
         return self._cache
 
     @property
     def parking(self) -> RedisParking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
         return self._parking
 
     @property
     def delayed(self) -> RedisDelayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
         return self._delayed
 
     def migrate(self) -> Sequence[str]:
@@ -122,7 +122,7 @@ class RedisStore:
             return bool(self.client.exists(*(f"{PREFIX}{name}" for name in ("failed", "batches", "delayed"))))
 
     def close(self) -> None:
-        """Let go of connections; the store may be used again and then reconnects."""
+        """Close the connections; the store may be used again and then reconnects."""
         self._journal.close()
         direct(self.client).close()
         if self._owns_client:

@@ -15,7 +15,7 @@ from laraq_sqlalchemy.schema.tables import claims, journal
 from laraq_sqlalchemy.store.database import Database
 from laraq_sqlalchemy.store.direct import Direct
 
-#: How long a claimed start stays claimed at least.
+#: Shortest time that a claimed start stays claimed.
 CLAIMED_FOR = timedelta(days=1)
 
 #: Claims dropped in one transaction.
@@ -35,16 +35,16 @@ class SqlJournal:
         self._direct = direct
         rows = None
         if database.dialect == "postgresql":
-            # Asynchronous commit: the death of the writer undoes nothing, only a crash of the server does. Said within
-            # the statement because it holds for one transaction, and a transaction of four round trips is four times
-            # as slow (and `SET` for the session would leak through a pooler such as PgBouncer).
+            # Asynchronous commit: only a crash of the server undoes it, not the death of the writer. Set within the
+            # statement because it applies to one transaction, and a transaction of four round trips is four times as
+            # slow (and `SET` for the session would leak through a pooler such as PgBouncer).
             values = [bindparam(column.name, type_=column.type) for column in journal.columns]
             rows = select(*values).where(func.set_config("synchronous_commit", "off", True) == "off")
         self._write = upsert(database.dialect, journal, rows)
         self._claim = insert_new(database.dialect, claims)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace the entries of `writer`; once it returns, a kill -9 of this process does not undo it."""
+        """Replace the entries of `writer`; after the return, a kill -9 of this process does not undo it."""
         values = {"writer": writer, "entries": _encode(entries), "written_at": datetime.now(UTC)}
         self._direct.run(self._write, values, lambda result: None)
 
@@ -71,7 +71,7 @@ class SqlJournal:
         self._database.write(lambda connection: connection.execute(statement))
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long, and old claims; say how many writers.
+        """Forget writers that have not written for that long, and old claims; return how many writers.
 
         A page at a time, so that no statement takes long: the first worker of a fleet may find the claims of months.
         """

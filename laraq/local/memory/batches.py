@@ -88,7 +88,7 @@ class MemoryBatches:
             return batch.change(total=-len(gone), loads=-1)
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how jobs ended, and that pending `dropped` will never run."""
+        """Record how jobs ended, and that pending `dropped` will never run."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None:
@@ -139,7 +139,7 @@ class MemoryBatches:
             return None if batch is None else batch.members.get(job)
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too; return how many."""
+        """Delete every batch that matches, with its members; return how many."""
         with self._lock:
             matching = self._matching(query)
             for record in matching:

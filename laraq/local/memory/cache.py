@@ -27,7 +27,7 @@ class MemoryCache:
             self._values.put(key, value, time.time() + seconds)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one returns True."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
         with self._lock:
             if self._values.get(key) is not None:
                 return False
@@ -43,7 +43,7 @@ class MemoryCache:
             return Cached(value, ends_at - time.time())
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); return whether it existed."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""
         with self._lock:
             entry = self._get(key)
             if entry is None or (value is not None and entry.value != value):

@@ -55,7 +55,7 @@ class MemoryDelayed:
         return list(islice((message for _, message in ordered if message.queue == queue), limit))
 
     def overdue(self, seconds: float) -> Sequence[str]:
-        """Brokers of which a message has been due for longer than `seconds`."""
+        """Brokers with a message that has been due for longer than `seconds`."""
         latest = time.time() - seconds
         with self._lock:
             return [

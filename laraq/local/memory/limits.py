@@ -47,7 +47,7 @@ class MemoryLimits:
             return Usage(0, 0.0) if window is None else Usage(window[0], window[1] - time.time())
 
     def clear(self, key: str) -> None:
-        """Forget what was taken."""
+        """Reset the count."""
         with self._lock:
             self._counts.pop(key)
 

@@ -25,7 +25,7 @@ class MemoryLocks:
             return True
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and no other owner's lease; return whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
         with self._lock:
             leases = self._live(key)
             held = leases.pop(owner, None) is not None
@@ -33,7 +33,7 @@ class MemoryLocks:
             return held
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
         with self._lock:
             leases = self._live(key)
             if owner not in leases:

@@ -53,7 +53,7 @@ class MemoryParking:
             return self._call(line, jobs) if jobs else []
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
-        """End the owner's lease and its place in line, and hand the lock over to the first in line."""
+        """End the owner's lease and its place in line, and pass the lock to the first in line."""
         assert line.lock is not None
         with self._lock:
             jobs = self._lines.get(line, _Jobs())

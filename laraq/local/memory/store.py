@@ -29,7 +29,7 @@ class MemoryFailedJobs:
         self._lock = new_lock()
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record; one with the same id is replaced."""
+        """Keep the record; a record with the same id is replaced."""
         with self._lock:
             self._records[failed.id] = failed
 
@@ -61,7 +61,7 @@ class MemoryFailedJobs:
             return len(matching)
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         return len(self.all(query))
 
 
@@ -132,42 +132,42 @@ class MemoryStore:
 
     @property
     def failed(self) -> MemoryFailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
         return self._failed
 
     @property
     def batches(self) -> MemoryBatches:
-        """The batches counted here."""
+        """The batches in this store."""
         return self._batches
 
     @property
     def journal(self) -> MemoryJournal:
-        """The journal kept here."""
+        """The journal in this store."""
         return self._journal
 
     @property
     def locks(self) -> MemoryLocks:
-        """The locks held here."""
+        """The locks in this store."""
         return self._locks
 
     @property
     def limits(self) -> MemoryLimits:
-        """The limits counted here."""
+        """The limits in this store."""
         return self._limits
 
     @property
     def cache(self) -> MemoryCache:
-        """The cache kept here."""
+        """The cache in this store."""
         return self._cache
 
     @property
     def parking(self) -> MemoryParking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
         return self._parking
 
     @property
     def delayed(self) -> MemoryDelayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
         return self._delayed
 
     def migrate(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""TableQueries: what is seldom asked of a broker's tables, in the same words for every database."""
+"""TableQueries: the rare queries of a broker's tables, with the same SQL for every database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laraq_sqlalchemy.database.upsert import upsert
 
 
 class TableQueries(ABC):
-    """The half of a store where speed is no matter: counting, purging and the bindings."""
+    """The part of a store where speed does not matter: counting, purging and the bindings."""
 
     _engine: Engine
 
@@ -27,7 +27,7 @@ class TableQueries(ABC):
 
     @abstractmethod
     def _change(self, *statements: tuple[str, Any]) -> int:
-        """Write; say how many rows the last one has changed."""
+        """Write; return the number of rows that the last statement changed."""
 
     def count(self, queue: str) -> QueueCount:
         free, due = jobs.c.reserved_at.is_(None), jobs.c.available_at <= self._now
@@ -75,7 +75,7 @@ class TableQueries(ABC):
         return self._now + literal(int(seconds * 1000))  # a plain number would be named after the clock
 
     def _compiled(self, statement: ClauseElement) -> tuple[str, Any]:
-        """As the driver wants it: its connections are used without SQLAlchemy."""
+        """The statement for the driver, whose connections are used without SQLAlchemy."""
         compiled: Any = statement.compile(self._engine, compile_kwargs={"render_postcompile": True})
         values = compiled.params
         return str(compiled), [values[name] for name in compiled.positiontup] if compiled.positional else values
