@@ -30,7 +30,7 @@ class _Batch:
         self.record = record
         #: In the order they were added.
         self.members: dict[str, MemberState] = {}
-        #: Loads under way: their jobs, and the epoch seconds at which they lapse.
+        #: Loads in progress: their jobs, and the epoch seconds at which they lapse.
         self.loads: dict[str, tuple[list[str], float]] = {}
 
     def load(self, name: str, jobs: Sequence[str], seconds: float) -> None:
@@ -44,7 +44,7 @@ class _Batch:
         self.change(total=len(new), loads=len(self.loads) - before)
 
     def change(self, *, cancel: bool = False, **more: int) -> BatchRecord:
-        """The record, brought up to date."""
+        """Update the record and return it."""
         self.record = changed(self.record, datetime.now(UTC), cancel=cancel, **more)
         return self.record
 

@@ -13,8 +13,8 @@ from laraq.process.forks import new_lock
 class MemoryLimits:
     """Counts in a dict, each with the end of its window. A forked child has its own copy.
 
-    The library `limits` has fixed windows too, but it takes from one limit at a time, so that a refusal by the second
-    has already used up the first; and its windows start at the first hit, which lets two full ones meet.
+    The library `limits` has fixed windows too, but it takes from one limit at a time, so a refusal by the second has
+    already used the first; and its windows start at the first hit, so two full ones can meet.
     """
 
     def __init__(self) -> None:
@@ -53,6 +53,6 @@ class MemoryLimits:
 
 
 def window_end(now: float, length: int) -> float:
-    """Epoch seconds at which the aligned window of `length` milliseconds that holds `now` is over."""
+    """Epoch seconds at which the aligned window of `length` milliseconds that contains `now` ends."""
     milliseconds = int(now * 1000)
     return (milliseconds - milliseconds % length + length) / 1000

@@ -14,13 +14,13 @@ from laraq.process.forks import new_lock
 
 @dataclass(slots=True)
 class _Jobs:
-    """Who is in one line."""
+    """The jobs in one line."""
 
     waiting: dict[str, ParkedJob] = field(default_factory=dict)
-    #: With the moment to call them again.
+    #: The jobs, with the moment to wake them again.
     called: dict[str, tuple[ParkedJob, float]] = field(default_factory=dict)
     due_at: float = 0.0
-    #: Place of who came last, in microseconds of the clock.
+    #: Place of the last job, in microseconds of the clock.
     last: int = 0
 
 

@@ -66,11 +66,11 @@ class MemoryFailedJobs:
 
 
 class MemoryJournal:
-    """The journal of workers that are threads of this process; it dies with them, as their jobs do."""
+    """The journal of workers that are threads of this process; it ends with them, as their jobs do."""
 
     def __init__(self) -> None:
         self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
-        #: With the time they end, by any clock that goes forward.
+        #: Claims with the time at which they expire, by a monotonic clock.
         self._claims: dict[tuple[str, int], float] = {}
         self._lock = new_lock()
 
@@ -110,7 +110,7 @@ class MemoryJournal:
 
 
 class MemoryStore:
-    """Every port of a store in this process's memory; `memory://` in settings."""
+    """A store with all its ports in this process's memory; `memory://` in settings."""
 
     label = "memory"
     relational = False
@@ -127,7 +127,7 @@ class MemoryStore:
 
     @classmethod
     def from_url(cls, url: str) -> MemoryStore:
-        """A new, empty store; two calls share nothing. The URL says no more than its scheme."""
+        """A new, empty store; two calls share nothing. Only the scheme of the URL is used."""
         return cls()
 
     @property
