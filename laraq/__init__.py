@@ -76,8 +76,8 @@ __all__ = [
     "verdicts",
 ]
 
-#: Where each name is defined: its file is imported when somebody asks for it, for every `celery` command imports this
-#: package, as the plugin it is.
+#: Where each name is defined. Its file is imported on first use, because every `celery` command imports this package
+#: as a plugin.
 _PLACES = {
     "laraq.app": ("Laraq",),
     "laraq.workflow.batch": ("Batch",),
@@ -125,7 +125,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for."""
+    """Import a public name on first use."""
     if name == "verdicts":
         return import_module("laraq.verdicts")
     if name == "__version__":
@@ -143,7 +143,7 @@ def __dir__() -> list[str]:
 
 
 def _complete_vendors() -> None:
-    """Tell libraries that are imported already what laraq adds to them: kombu, its transports."""
+    """Register laraq's additions with libraries that are already imported: its transports with kombu."""
     from laraq.process.plugins import plugins
 
     for entry in plugins("laraq.vendors"):

@@ -1,4 +1,4 @@
-"""Laraq: the composition root. It wires the rest and owns it; there is nothing global behind it."""
+"""Laraq: the composition root. It wires and owns all other objects; no global state is behind it."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ logger = logging.getLogger("laraq")
 
 
 class Laraq:
-    """Attached to an application: `queue = Laraq(app)`. Without one it builds the embedded default.
+    """laraq attached to an application: `queue = Laraq(app)`. Without an app it builds the embedded default.
 
-    Nothing is read, imported or connected before it is needed, so it may be made before the app is configured.
+    Nothing is read, imported or connected before it is needed, so it may be created before the app is configured.
     """
 
-    #: Whether nobody has made it: the stand-in where no app is attached (`current.current`).
+    #: Whether it was created implicitly: the stand-in where no app is attached (`current.current`).
     implied = False
 
     def __init__(
@@ -91,7 +91,7 @@ class Laraq:
         self.container = container or Container()
         self._models: tuple[Models, ...] = ()
         self._transactions: tuple[Transactions, ...] = ()
-        #: Stores beside the default one, by URL.
+        #: Stores other than the default one, by URL.
         self._stores: dict[str, Store] = {}
         if sessions is not None:
             factories = sessions if isinstance(sessions, Sequence) else (sessions,)
@@ -102,7 +102,7 @@ class Laraq:
         #: What waits for a commit.
         self.after_commit = AfterCommit(lambda: self._transactions, lambda: _of_imported("laraq.transactions"))
         self.routes = Routes()
-        #: What `laraq work` says for jobs that do not say it themselves.
+        #: Options of `laraq work` for jobs that do not set them themselves.
         self.worker = WorkerOptions()
         self._stand_in: StandIn | None = None
         self.host: Host = _host_of(app)(self, app)
@@ -137,26 +137,26 @@ class Laraq:
 
     @cached_property
     def settings(self) -> Settings:
-        """Code, the app's configuration and the environment, merged."""
+        """The settings from code, the app's configuration and the environment, merged."""
         from laraq.config import Settings
 
         return Settings.read(self._given, self.host.settings())
 
     @cached_property
     def keys(self) -> Keys:
-        """`laraq_keys`."""
+        """The keys in `laraq_keys`."""
         return Keys(self.settings.keys, self.settings.accept_unsigned)
 
     @cached_property
     def codec(self) -> Codec:
-        """Jobs to JSON and back."""
+        """Converts jobs to JSON and back."""
         from laraq.jobs.fields.codec import Codec
 
         return Codec(self.keys, lambda: self.models, Untyped(self.host.mark, self.host.unmark))
 
     @property
     def models(self) -> tuple[Models, ...]:
-        """The ORMs whose instances travel as identifiers; a process that only dispatches needs no `sessions`."""
+        """The ORMs whose instances travel as identifiers. A process that only dispatches does not need `sessions`."""
         if not self._models:
             # A mapped class can only exist where its ORM was imported.
             self._models = _of_imported("laraq.models")
@@ -181,8 +181,8 @@ class Laraq:
 
     @cached_property
     def delayed(self) -> Delayed | None:
-        """Where jobs wait for their time whose broker cannot keep them; None where no other process would look: in
-        memory, or in the file that is the store when nobody named one."""
+        """Where delayed jobs wait if their broker cannot keep them. None for a store that other processes do not read:
+        in memory, or the default file when no store is configured."""
         from laraq.config import EMBEDDED_URL
 
         named = self.settings.store or self.settings.url != EMBEDDED_URL or self._store_url_of_the_app()
@@ -198,7 +198,7 @@ class Laraq:
 
     @cached_property
     def injectables(self) -> Mapping[Any, Any]:
-        """What every handler may ask for by type."""
+        """What every handler can have injected by type."""
         return {Laraq: self, logging.Logger: logging.getLogger("laraq.job"), **self.host.injectables()}
 
     @cached_property
@@ -225,7 +225,7 @@ class Laraq:
 
     @cached_property
     def discards(self) -> Discards:
-        """The books of jobs that are dropped without a run."""
+        """Settles jobs that are dropped without a run."""
         return Discards(self._workplace, self.runner, self.unique, self.chains, lambda: self.batches, self.parking)
 
     @cached_property
@@ -235,7 +235,7 @@ class Laraq:
 
     @cached_property
     def chains(self) -> Chains:
-        """What follows a job."""
+        """The chains."""
         return Chains(self.packer, self.dispatcher, self._callbacks, lambda: self._store_of_batches.batches)
 
     @cached_property
@@ -253,19 +253,19 @@ class Laraq:
 
     @cached_property
     def packer(self) -> Packer:
-        """Jobs as what travels."""
+        """Packs jobs as messages."""
         return Packer(self.codec, self.routes, self.keys, self.host)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Jobs on their way to a queue."""
+        """Sends jobs to queues."""
         return Dispatcher(
             self.packer, self.codec, self.unique, self._connections, self.after_commit, self.settings.after_commit
         )
 
     @cached_property
     def runner(self) -> Runner:
-        """Deliveries, run and judged."""
+        """Runs deliveries and decides how each ends."""
         return Runner(
             self._workplace,
             self._loader,
@@ -278,16 +278,16 @@ class Laraq:
 
     @cached_property
     def books(self) -> Books:
-        """What is told and stored of verdicts."""
+        """Records verdicts and notifies of them."""
         return Books(self._workplace, self._loader, self.unique, self.chains, lambda: self.batches, lambda: self.failed)
 
     @cached_property
     def run_journal(self) -> RunJournal:
-        """What this process runs and finished last."""
+        """The jobs this process is running, and those it finished last."""
         return RunJournal(self.store.journal)
 
     def follow_acknowledgements(self, acknowledgements: Acknowledgements) -> None:
-        """A worker begins in this process: an ended run is noted until its message is acknowledged for certain."""
+        """Called when a worker starts in this process: ended runs stay noted until their messages are acknowledged."""
         self.run_journal = RunJournal(self.store.journal, acknowledgements)
 
     @cached_property
@@ -309,7 +309,7 @@ class Laraq:
         return SyncConnection(lambda: self.runner, lambda: self.books, name)
 
     def store_of(self, via: str | Store | None) -> Store:
-        """The store an option names by URL or object, None for the default one."""
+        """The store an option names by URL or object; None is the default store."""
         if via is None or (self._stand_in is not None and self._stand_in.store is not None):
             return self.store
         if not isinstance(via, str):
@@ -330,13 +330,13 @@ class Laraq:
         return self._connections.names()
 
     def configure_connections(self, connections: Mapping[str, Any]) -> None:
-        """More named connections, or others in their places, for this process."""
+        """Add or replace named connections in this process."""
         known = self.settings.connections
         self.settings = self.settings.model_copy(update={"connections": {**known, **connections}})
         self._connections.configure(connections)
 
     def connection(self, name: str | None = None) -> QueueConnection:
-        """The connection of that name, None for the default one."""
+        """The connection of that name; None is the default connection."""
         return self._connections.get(name)
 
     def discover(self) -> None:
@@ -352,14 +352,14 @@ class Laraq:
         _ = self.store, self.failed, self.codec, self.injectables
 
     def adopt(self) -> int:
-        """Take over what was kept without a prefix before there was one; say how many keys.
+        """Take over what was kept before a prefix was configured; return the number of keys.
 
-        For an application that had its stores to itself: whose the records are, they do not say.
+        Only for an application that had its stores to itself: the records do not show which application wrote them.
         """
         return sum(adopt() for store in self._stores_in_use() if (adopt := getattr(store, "adopt", None)) is not None)
 
     def migrate(self) -> list[str]:
-        """Bring the schema of every store in use up to date; name the steps taken."""
+        """Bring the schema of every store in use up to date; return the names of the steps taken."""
         return [*(step for store in self._stores_in_use() for step in store.migrate()), *self.host.migrate()]
 
     def _stores_in_use(self) -> list[Store]:
@@ -371,16 +371,16 @@ class Laraq:
         return stores
 
     def _own_broker(self) -> QueueConnection:
-        self._say_if_implied()
+        self._warn_if_implied()
         return self.host.connect(self.settings.default, {})
 
-    def _say_if_implied(self) -> None:
-        """Once, and not where somebody has said where it is: the app that was meant may just not be imported."""
+    def _warn_if_implied(self) -> None:
+        """Warn once that no app is attached, unless a URL is configured: the app may just not be imported."""
         if self.implied and "url" not in self.settings.model_fields_set:
             self.implied = False
             logger.warning(
                 "No app is attached in this process, so jobs, locks and records go to the file %s. Import the module"
-                " that has Laraq(app) before, or, if the file is meant, say so: queue = Laraq(), or LARAQ_URL.",
+                " that has Laraq(app) first or, if the file is intended, state it: queue = Laraq(), or LARAQ_URL.",
                 Path(self.settings.url.removeprefix("sqlite:///")).resolve(),
             )
 
@@ -401,7 +401,7 @@ class Laraq:
                 raise ConfigurationError(f"Connection {name!r}: unknown driver {driver!r}.")
 
     def _store_of_the_app(self) -> Store:
-        self._say_if_implied()
+        self._warn_if_implied()
         return self._open(self._store_url_of_the_app() or self.settings.url)
 
     def _open(self, url: str) -> Store:
@@ -414,16 +414,16 @@ class Laraq:
 
     @cached_property
     def _store_of_failed(self) -> Store | None:
-        """The store that only the failed jobs have, if there is one."""
+        """The separate store of the failed jobs, if there is one."""
         given = self.settings.failed
         own = isinstance(given, str) and given != "null" and not given.startswith("file:")
         return self.store_of(given) if own else None
 
     @cached_property
     def _store_of_batches(self) -> Store:
-        """The one that is named; else the store if it is a database, else a database the app has; else the store.
+        """The configured one; else the store if it is a database, else a database of the app; else the store.
 
-        A cluster that knows only Redis counts there: a file of one machine would show each machine other counts.
+        A cluster that has only Redis counts there: with a local file each machine would see different counts.
         """
         given = self.settings.batches
         if given is not None:
@@ -466,7 +466,7 @@ _WIRED = tuple(
 
 
 def store_at(url: str, namespace: str = "") -> Store:
-    """The store a URL names, by the entry points of the group `laraq.stores`; of `namespace`, where it knows any.
+    """The store at a URL, by the entry points of the group `laraq.stores`; in `namespace`, if it supports namespaces.
 
     Raises StoreNotFoundError with the nearest scheme.
     """
@@ -484,17 +484,17 @@ def store_at(url: str, namespace: str = "") -> Store:
 
 
 def _of_imported(group: str) -> tuple[Any, ...]:
-    """The adapters of a group whose vendor has been imported; they know none of the application's factories."""
+    """The adapters of a group whose vendor is imported, created without the application's factories."""
     return tuple(entry.load()() for entry in plugins(group) if entry.name in sys.modules)
 
 
 def _scheme(url: str) -> str:
-    """`postgresql` of `postgresql+psycopg://...`."""
+    """The scheme of a URL: `postgresql` for `postgresql+psycopg://...`."""
     return url.partition("://")[0].partition("+")[0]
 
 
 def _host_of(app: Any) -> Any:
-    """The host whose vendor made the app, by the entry points of the group `laraq.hosts`."""
+    """The host for the app's library, by the entry points of the group `laraq.hosts`."""
     vendors = {cls.__module__.partition(".")[0] for cls in type(app).__mro__} if app is not None else {"celery"}
     hosts = {entry.name: entry for entry in plugins("laraq.hosts")}
     for vendor in vendors & hosts.keys():

@@ -1,4 +1,4 @@
-"""Settings: code beats the app's `laraq_*` configuration beats `LARAQ_*` in the environment."""
+"""Settings: code beats the app's `laraq_*` configuration, which beats `LARAQ_*` in the environment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from laraq.messages.keys import Accepted
 EMBEDDED_URL = "sqlite:///laraq.db"
 
 
-#: Settings to which None is something to say.
+#: Settings for which None is a value.
 MAY_BE_NONE = frozenset({"retry_after"})
 
-#: What may be said of a connection.
+#: The keys of a connection's configuration.
 _OF_CONNECTIONS = frozenset({"url", "queue", "retry_after", "after_commit", "driver", "connections"})
 
 
@@ -42,20 +42,20 @@ class Settings(BaseModel):
     prefix: str | None = None
     #: Named connections: {"emails": {"url": "amqp://...", "queue": "mail", "retry_after": 90}}.
     connections: dict[str, Any] = Field(default_factory=dict)
-    #: Name of the connection a job takes when nobody says otherwise.
+    #: Name of the connection a job uses when it names none.
     default: str = "default"
     #: Packages whose `jobs` module is imported, as Celery imports `tasks`.
     discover: tuple[str, ...] = ()
     #: Fernet keys: the first encrypts and signs, all of them read.
     keys: tuple[str, ...] = Field(default=(), repr=False)
-    #: What of earlier versions is still read: see Accepted.
+    #: Which messages of earlier versions are still read: see Accepted.
     accept_unsigned: Accepted = "tokens"
-    #: Seconds a reserved job may stay without a sign of life of its worker, on brokers that reserve; None: for ever, it
-    #: never comes back by itself.
+    #: Seconds a job stays reserved without a heartbeat of its worker, on brokers that reserve; None: for ever, the job
+    #: never returns to its queue by itself.
     retry_after: float | None = Field(default=90, gt=0)
-    #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers that know no delay. `inf`: none.
+    #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers without delays. `inf`: none do.
     store_delays_over: float = Field(default=10, ge=0)
-    #: Whether jobs wait for the commit of the open transaction when neither they nor their connection say.
+    #: Whether jobs wait for the commit of the open transaction when neither they nor their connection set it.
     after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.
     record_failed_tasks: bool = False
@@ -63,16 +63,16 @@ class Settings(BaseModel):
     @field_validator("keys", "discover", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """The environment has only text: values are separated by commas."""
+        """Split text from the environment at its commas."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("connections", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        """In the environment they are JSON."""
+        """Parse JSON from the environment."""
         connections = json.loads(value) if isinstance(value, str) else value
-        for name, said in connections.items() if isinstance(connections, Mapping) else ():
-            for key in said if isinstance(said, Mapping) else ():
+        for name, connection in connections.items() if isinstance(connections, Mapping) else ():
+            for key in connection if isinstance(connection, Mapping) else ():
                 if key not in _OF_CONNECTIONS:
                     raise ValueError(f"connection {name!r} has no {key!r}.{did_you_mean(str(key), _OF_CONNECTIONS)}")
         return connections
@@ -95,8 +95,8 @@ class Settings(BaseModel):
         environment = {
             name: value for name in known if (value := os.environ.get(f"LARAQ_{name.upper()}")) not in (None, "")
         }
-        said = {name: value for name, value in given.items() if value is not None or name in MAY_BE_NONE}
-        merged = {**environment, **configured, **said}
+        explicit = {name: value for name, value in given.items() if value is not None or name in MAY_BE_NONE}
+        merged = {**environment, **configured, **explicit}
         try:
             return cls(**merged)
         except ValidationError as error:

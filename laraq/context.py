@@ -1,6 +1,6 @@
 """Context: data that travels with jobs (Laravel's Context facade).
 
-What a request adds is there again in every job it dispatches, and in the jobs those dispatch.
+What a request adds is available in every job it dispatches, and in the jobs those dispatch.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ class Context:
 
     @staticmethod
     def get(key: str, default: Any = None) -> Any:
-        """One value."""
+        """Return one value."""
         return _data.get().get(key, default)
 
     @staticmethod
     def forget(key: str) -> None:
-        """Drop one value."""
+        """Remove one value."""
         _data.set({name: value for name, value in _data.get().items() if name != key})
 
     @staticmethod
     def all() -> Mapping[str, Any]:
-        """Every value."""
+        """Return all values."""
         return _data.get()
 
     @staticmethod
     @contextmanager
     def scope(data: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """Start with `data` (default: what is there) and put everything back at the end."""
+        """Start a block with `data` (default: a copy of the current values); restore the previous values at its end."""
         token = replace(dict(_data.get() if data is None else data))
         try:
             yield
@@ -49,7 +49,7 @@ class Context:
 
 
 def replace(data: Mapping[str, Any]) -> Token[Mapping[str, Any]]:
-    """Start with other data; `restore` brings back what was there."""
+    """Replace all values; `restore` brings the previous ones back."""
     return _data.set(data)
 
 

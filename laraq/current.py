@@ -1,4 +1,4 @@
-"""current(): the Laraq object in use here, and how another takes its place."""
+"""current(): the Laraq object in use here, and how to replace it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 #: Entered `with` blocks, innermost last.
 _entered: ContextVar[tuple[Any, ...]] = ContextVar("laraq_current", default=())
-#: What is attached, first one first, as weak references, or the embedded default.
+#: Attached objects in order of attachment, as weak references, or the embedded default.
 _default: list[Any] = []
 
 
 def current() -> Laraq:
-    """The innermost `with queue:`, else the one attached first, else the embedded default, built now."""
+    """The Laraq of the innermost `with queue:`, else the first attached one, else the embedded default, built now."""
     entered = _entered.get()
     laraq: Laraq | None = entered[-1] if entered else _first()
     if laraq is None:
-        # The composition root is above this file; it is asked for by name, never imported here.
+        # The composition root is above this file; it is found by name, never imported here.
         laraq = importlib.import_module("laraq.app").Laraq()
         laraq.implied = True
     return laraq
 
 
 def set_default(laraq: Laraq) -> None:
-    """Make it what `current()` returns outside of any `with`: the first attached app that is still alive, else the
-    embedded default, which nobody else holds."""
+    """Make it a default for `current()` outside of any `with`: the first attached app that is still alive is used,
+    else the embedded default, which is kept here."""
     first = _first()
     if not laraq.embedded:
         alive = [entry for entry in _default if isinstance(entry, weakref.ref) and entry() is not None]
@@ -51,7 +51,7 @@ def _first() -> Laraq | None:
 
 
 def enter(laraq: Laraq) -> None:
-    """Make it current in this thread or asyncio task, until `leave`."""
+    """Make a Laraq current in this thread or asyncio task, until `leave`."""
     _entered.set((*_entered.get(), laraq))
 
 
@@ -61,7 +61,7 @@ def leave() -> None:
 
 
 class Surroundings:
-    """What a job runs in: its Laraq, and the data that travelled with it. Once for every run, so it is no generator."""
+    """What a job runs in: its Laraq and the data sent with it. A class, because a generator is slower for each run."""
 
     __slots__ = ("_data", "_laraq", "_token")
 
@@ -80,7 +80,7 @@ class Surroundings:
 
 @contextmanager
 def use(laraq: Laraq) -> Iterator[Laraq]:
-    """Make it current for the length of a block."""
+    """Make a Laraq current for the length of a block."""
     enter(laraq)
     try:
         yield laraq

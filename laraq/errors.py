@@ -57,7 +57,7 @@ class LaraqError(Exception):
     """The root of the tree."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pool children hand errors to their parent pickled; these are built from data, not from their text."""
+        """Pool children pass errors to their parent pickled; these are built from data, not from their text."""
         return _again, (type(self), self.args, self.__dict__)
 
 
@@ -106,7 +106,7 @@ class StoreNotFoundError(ConfigurationError):
 
 
 class LimiterNotFoundError(ConfigurationError):
-    """No rate limiter has that name."""
+    """A rate limiter of that name is not defined."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
@@ -125,24 +125,24 @@ class MissingExtraError(ConfigurationError):
 
 
 class JobDefinitionError(LaraqError, TypeError):
-    """A Job class cannot be what its author wrote; raised when the class is defined."""
+    """A Job class is invalid; raised when the class is defined."""
 
 
 class OptionError(LaraqError, ValueError):
-    """An option, delay or name has a value that nothing could be made of; the message says what is expected."""
+    """An option, delay or name has an unusable value; the message says what is expected."""
 
 
 class WrongCallError(LaraqError, TypeError):
-    """A verb was called on a class, a job or a result in a way that could only be a mistake; the message shows the
-    call that is meant."""
+    """A method was called on a class, a job or a result in a way that could only be a mistake; the message shows the
+    intended call."""
 
 
 class DispatchError(LaraqError):
-    """The job was not sent. Nothing of it is in any queue; of a bulk, the message says how many may be missing."""
+    """The job was not sent and is in no queue. For a bulk, the message says how many jobs may be missing."""
 
 
 class InvalidJobError(DispatchError, ValueError):
-    """The fields of a job do not have the types the class says; the message is pydantic's."""
+    """The fields of a job do not have the types that its class declares; the message is pydantic's."""
 
     def __init__(self, job: str, reason: str) -> None:
         self.job = job
@@ -150,7 +150,7 @@ class InvalidJobError(DispatchError, ValueError):
 
 
 class ModelNotIdentifiableError(DispatchError):
-    """A mapped instance in a field has no identifier to travel as."""
+    """A mapped instance in a field has no identifier by which it could be sent."""
 
     def __init__(self, model: str, reason: str) -> None:
         self.model = model
@@ -202,7 +202,7 @@ class JobFailure(LaraqError):
 
 
 class MaxAttemptsExceededError(JobFailure):
-    """The job was started as often as it may be (Illuminate/Queue/MaxAttemptsExceededException.php)."""
+    """The job has used all its attempts (Illuminate/Queue/MaxAttemptsExceededException.php)."""
 
 
 class JobTimedOutError(MaxAttemptsExceededError):
@@ -210,9 +210,9 @@ class JobTimedOutError(MaxAttemptsExceededError):
 
 
 class JobDroppedError(JobFailure):
-    """The job was taken out of its queue for good: it expired, was revoked, or its queue was cleared.
+    """The job was removed from its queue for good: it expired, was revoked, or its queue was cleared.
 
-    Its `failed()` is not called: somebody decided so, the job did not fail.
+    Its `failed()` is not called: the job was dropped deliberately, it did not fail.
     """
 
 
@@ -234,7 +234,7 @@ class ModelNotFoundError(LaraqError):
 
 
 class BatchNotFoundError(LaraqError):
-    """There is no batch of that id (any more)."""
+    """There is no batch with that id (any more)."""
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -242,7 +242,7 @@ class BatchNotFoundError(LaraqError):
 
 
 class BatchCancelledError(LaraqError):
-    """Jobs were added to a batch that is cancelled; none of them was sent."""
+    """Jobs were added to a cancelled batch; none of them was sent."""
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -258,11 +258,11 @@ class BatchTimeoutError(LaraqError, TimeoutError):
 
 
 class NotInQueueError(LaraqError):
-    """A verb that needs a running job was called outside of one."""
+    """A method that needs a running job was called outside of one."""
 
 
 class ReleasedInSyncError(LaraqError):
-    """A job released itself on the sync connection, where nothing would ever start it again."""
+    """A job released itself on the sync connection, where nothing would start it again."""
 
     def __init__(self, job: str, delay: float) -> None:
         self.job = job
@@ -277,7 +277,7 @@ class InjectionError(LaraqError):
 
 
 class LockTimeoutError(LaraqError, TimeoutError):
-    """Somebody else held the lock for as long as one was willing to wait."""
+    """Another owner held the lock for the whole time that the caller was willing to wait."""
 
     def __init__(self, key: str, waited: float) -> None:
         self.key = key
@@ -285,35 +285,35 @@ class LockTimeoutError(LaraqError, TimeoutError):
 
 
 class LimiterTimeoutError(LaraqError, TimeoutError):
-    """A throttle or funnel let nobody more in for as long as one was willing to wait."""
+    """A throttle or funnel had no free slot for the whole time that the caller was willing to wait."""
 
     def __init__(self, key: str, waited: float, available_in: float | None = None) -> None:
         self.key = key
-        #: Seconds until another try can succeed; None where only a holder's release tells.
+        #: Seconds until another try can succeed; None where that depends on a holder's release.
         self.available_in = available_in
         known = "" if available_in is None else f" The next window opens in {available_in:.1f} s."
         super().__init__(f"Limiter {key!r} had no free slot (waited {waited:g} s).{known}")
 
 
 class InspectionError(LaraqError):
-    """A broker that is asked about its queues does not answer; the message says which and what to check."""
+    """A broker does not answer a question about its queues; the message says which broker and what to check."""
 
 
 class NotInspectableError(InspectionError):
-    """A broker has no way to tell what it is asked about a queue."""
+    """A broker cannot provide the requested information about a queue."""
 
     def __init__(self, what: str, broker: str, reason: str) -> None:
-        #: What was asked for.
+        #: The requested information.
         self.what = what
         super().__init__(f"{broker} cannot tell {what}: {reason}.")
 
 
 class StoreError(LaraqError):
-    """A store is down or answered with an error; the message says which and what to check."""
+    """A store is down or answered with an error; the message says which store and what to check."""
 
 
 class StoreRefusedError(StoreError):
-    """The store is up, and will never take this: a number too large, a text too long, a value of the wrong type.
+    """The store is up but will never accept this: a number too large, a text too long, a value of the wrong type.
 
-    Any other StoreError is an outage, after which the same may be tried again.
+    Any other StoreError is an outage, after which the same call may be tried again.
     """

@@ -1,4 +1,4 @@
-"""Events: one frozen dataclass each, and the one place that hands them to listeners.
+"""Events: one frozen dataclass each, and the one place that passes them to listeners.
 
 Listeners are process-wide, like Celery's signals; in prefork they run in the pool child that ran the job.
 """
@@ -21,7 +21,7 @@ E = TypeVar("E", bound="Event")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The root of all events; listening to it hears everything."""
+    """The root of all events; a listener to it receives every event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class JobQueued(SendEvent):
 
 @dataclass(frozen=True, slots=True)
 class UniqueJobSkipped(SendEvent):
-    """A unique job was not sent because the same one is queued or running."""
+    """A unique job was not sent because the same job is queued or running."""
 
     #: The uuid of the job that holds the lock.
     existing_id: str = ""
@@ -69,12 +69,12 @@ class UniqueJobSkipped(SendEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobRetryRequested(SendEvent):
-    """`laraq retry` sends a failed job again."""
+    """A failed job is sent again by `laraq retry`."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFailedOver(SendEvent):
-    """A failover connection could not use one of its connections and took the next."""
+    """A failover connection could not use one of its connections and used the next."""
 
     connection: str = ""
     error: BaseException | None = None
@@ -85,7 +85,7 @@ class RunEvent(Event):
     """Something happened to a delivered job."""
 
     delivery: Delivery
-    #: The Job instance, None when the message could not become one.
+    #: The Job instance, None when it could not be created from the message.
     job: Any = None
 
     @property
@@ -110,13 +110,13 @@ class RunEvent(Event):
 
     @property
     def attempts(self) -> int:
-        """Which start this is."""
+        """The number of this start, from 1."""
         return self.delivery.attempt
 
 
 @dataclass(frozen=True, slots=True)
 class JobPopping(Event):
-    """A process of a worker is about to take up a message; what is in it is not read yet."""
+    """A worker process is about to take up a message; its content is not read yet."""
 
     #: The connection and queue it came from.
     connection: str
@@ -125,12 +125,12 @@ class JobPopping(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobPopped(RunEvent):
-    """A process of a worker has taken up a message; its payload is read, the job is not made yet."""
+    """A worker process has taken up a message; its payload is read, the job is not created yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobProcessing(RunEvent):
-    """A delivered job is looked at; fires also when it turns out to be exhausted.
+    """A delivered job is about to be processed; emitted also when it turns out to be exhausted.
 
     A listener may end it before its handler runs: `event.job.delete()`, `.release()`, `.fail()`.
     """
@@ -138,7 +138,7 @@ class JobProcessing(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobDebounced(RunEvent):
-    """The job ended without running: a later dispatch has taken its place."""
+    """The job ended without running: a later dispatch has replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +150,16 @@ class JobProcessed(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobAttempted(RunEvent):
-    """A run ended, however it did."""
+    """A run ended, with whatever outcome."""
 
     verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobExceptionOccurred(RunEvent):
-    """The job raised, timed out, died, or was started once too often.
+    """The job raised, timed out, died, or had no attempts left.
 
-    Whether it is released or failed is a later event.
+    A later event says whether it is released or failed.
     """
 
     error: BaseException | None = None
@@ -167,7 +167,7 @@ class JobExceptionOccurred(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobReleased(RunEvent):
-    """The job went back to its queue because it or a middleware asked for it."""
+    """The job went back to its queue because the job or a middleware released it."""
 
     #: Seconds.
     delay: float = 0
@@ -175,7 +175,7 @@ class JobReleased(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobParked(RunEvent):
-    """The job waits in the store until it may start: a middleware did not let it in, or `before` is not over."""
+    """The job waits in the store until it may start: a middleware refused it, or `before` is not over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class JobReleasedAfterException(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class JobFailed(RunEvent):
-    """The job is over and in the failed store."""
+    """The job failed for good and is in the failed store."""
 
     error: BaseException | None = None
 
@@ -206,31 +206,31 @@ class JobTimedOut(RunEvent):
 class BatchEvent(Event):
     """Something happened to a batch."""
 
-    #: The `laraq.workflow.batch.Batch`, as it was counted right then.
+    #: The `laraq.workflow.batch.Batch`, with its counts at that moment.
     batch: Any
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDispatched(BatchEvent):
-    """Its jobs are sent."""
+    """The jobs of the batch are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStarted(BatchEvent):
-    """The first of its jobs is over."""
+    """The first job of the batch has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCancelled(BatchEvent):
-    """Somebody, or its first failure, cancelled it."""
+    """The batch was cancelled, by `cancel()` or by its first failure."""
 
-    #: The error of the job whose failure cancelled it; None when somebody called `cancel()`.
+    #: The error of the job whose failure cancelled the batch; None when `cancel()` was called.
     error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFinished(BatchEvent):
-    """Every job is accounted for; again when a repair or `add` has changed a finished one."""
+    """Every job of the batch is accounted for; emitted again when a repair or `add` has changed a finished batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,23 +253,23 @@ class Looping(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopping(WorkerEvent):
-    """The worker stops consuming and ends its running jobs: it was told to, has done its work, or cannot go on."""
+    """The worker stops consuming and ends its running jobs: on a signal, after its work, or after a fatal error."""
 
 
 class Events:
-    """Listeners by event class. A listener that raises is reported and stops nothing."""
+    """Listeners by event class. The exception of a listener is logged and has no other effect."""
 
     _listeners: dict[type[object], list[Callable[[Any], object]]] = {}
 
     @classmethod
     def listen(cls, event: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
-        """Call `listener` with every event of this class or its subclasses; returns what stops it."""
+        """Call `listener` with every event of this class or its subclasses; returns a function that stops it."""
         cls._listeners.setdefault(event, []).append(listener)
         return lambda: cls.forget(listener)
 
     @classmethod
     def forget(cls, listener: Callable[[Any], object]) -> None:
-        """Stop calling `listener`, whatever it listened to."""
+        """Stop calling `listener` for all events."""
         for event, listeners in tuple(cls._listeners.items()):
             listeners[:] = [known for known in listeners if known is not listener]
             if not listeners:
@@ -287,12 +287,12 @@ class Events:
 
     @classmethod
     def heard(cls, event: type[Event]) -> bool:
-        """Whether anybody listens."""
+        """Whether the event has listeners."""
         return any(kind in cls._listeners for kind in event.__mro__)
 
     @classmethod
     def emit(cls, event: type[Event], *args: Any, **kwargs: Any) -> None:
-        """Build the event and hand it out; costs next to nothing when nobody listens."""
+        """Build the event and pass it to its listeners; costs next to nothing when there are none."""
         if not cls._listeners:
             return
         listeners = [listener for kind in event.__mro__ for listener in cls._listeners.get(kind, ())]

@@ -1,4 +1,4 @@
-"""Facades: Laravel's words for what the current Laraq does: `Queue.before(f)`, `Bus.bulk([...])`, `Failed.all()`."""
+"""Facades: Laravel's names for what the current Laraq does: `Queue.before(f)`, `Bus.bulk([...])`, `Failed.all()`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def dispatch(job: Any, *, session: Any = None) -> Dispatched:
     """Send a job: an instance, a `@job` function or Job class without fields, or a function or lambda (a closure).
 
-    With `session` the job is part of its transaction where the broker lives in its database, else it waits for its
-    commit; it need not be one that laraq watches. Without a transaction open there the job is sent at once.
+    With `session` the job is part of the session's transaction if the broker lives in the same database, else it waits
+    for the commit; laraq need not know the session. If the session has no open transaction, the job is sent at once.
     """
     return current().dispatcher.dispatch(as_job(job), session=session)
 
@@ -43,16 +43,16 @@ class _Facade(type):
         def __getattr__(cls, name: str) -> Any:
             if not name.startswith("assert_"):
                 raise AttributeError(f"{cls.__name__} has no attribute {name!r}")
-            return getattr(_testing().fake_in_use(cls.__name__, name), name)
+            return getattr(_testing("faking").fake_in_use(cls.__name__, name), name)
 
 
-def _testing() -> Any:
+def _testing(module: str) -> Any:
     # Fakes stand above everything they fake.
-    return importlib.import_module("laraq.testing")
+    return importlib.import_module(f"laraq.testing.{module}")
 
 
 class Queue(metaclass=_Facade):
-    """Hooks and routes (Illuminate/Support/Facades/Queue.php). Every hook returns what removes it."""
+    """Hooks and routes (Illuminate/Support/Facades/Queue.php). Every hook method returns a function that removes it."""
 
     @staticmethod
     def fake(only: Any = None) -> QueueFake:
@@ -60,87 +60,87 @@ class Queue(metaclass=_Facade):
 
         Celery tasks are seen as well. No broker is needed.
         """
-        return _testing().QueueFake(only)  # type: ignore[no-any-return]
+        return _testing("queue_fake").QueueFake(only)  # type: ignore[no-any-return]
 
     @staticmethod
     def testing() -> TestingQueue:
         """`with Queue.testing() as queue: ...; queue.drain()` runs jobs in this process, as a worker would."""
-        return _testing().TestingQueue()  # type: ignore[no-any-return]
+        return _testing("testing_queue").TestingQueue()  # type: ignore[no-any-return]
 
     @staticmethod
     def before(hook: Callable[[events.JobProcessing], object]) -> Callable[[], None]:
-        """Before each delivered job."""
+        """Call the hook before each delivered job."""
         return Events.listen(events.JobProcessing, hook)
 
     @staticmethod
     def after(hook: Callable[[events.JobProcessed], object]) -> Callable[[], None]:
-        """After each job that succeeded."""
+        """Call the hook after each job that succeeded."""
         return Events.listen(events.JobProcessed, hook)
 
     @staticmethod
     def failing(hook: Callable[[events.JobFailed], object]) -> Callable[[], None]:
-        """After each job that failed for good."""
+        """Call the hook after each job that failed for good."""
         return Events.listen(events.JobFailed, hook)
 
     @staticmethod
     def exception_occurred(hook: Callable[[events.JobExceptionOccurred], object]) -> Callable[[], None]:
-        """After each run that raised, timed out or died."""
+        """Call the hook after each run that raised, timed out or died."""
         return Events.listen(events.JobExceptionOccurred, hook)
 
     @staticmethod
     def looping(hook: Callable[[events.Looping], object]) -> Callable[[], None]:
-        """About once a second in the worker's main process."""
+        """Call the hook about once a second in the worker's main process."""
         return Events.listen(events.Looping, hook)
 
     @staticmethod
     def starting(hook: Callable[[events.WorkerStarting], object]) -> Callable[[], None]:
-        """When a worker begins to consume."""
+        """Call the hook when a worker begins to consume."""
         return Events.listen(events.WorkerStarting, hook)
 
     @staticmethod
     def stopping(hook: Callable[[events.WorkerStopping], object]) -> Callable[[], None]:
-        """When a worker is told to stop."""
+        """Call the hook when a worker begins to stop."""
         return Events.listen(events.WorkerStopping, hook)
 
     @staticmethod
     def route(cls: type[Any], *, queue: Text | None = None, connection: Text | None = None) -> None:
-        """Where jobs of a class, its subclasses or users of a mixin go when they do not say."""
-        said = {"queue": options.checked("queue", queue), "connection": options.checked("connection", connection)}
-        current().routes.add(cls, **said)
+        """Set where jobs of a class, its subclasses or users of a mixin go unless they name a place themselves."""
+        route = {"queue": options.checked("queue", queue), "connection": options.checked("connection", connection)}
+        current().routes.add(cls, **route)
 
     @staticmethod
     def forward(old: Text, new: Text) -> None:
-        """Send to `new` what is meant for `old`."""
+        """Send jobs for the queue `old` to the queue `new`."""
         current().routes.forward(options.checked("queue", old), options.checked("queue", new))
 
     @staticmethod
     def size(queue: Text | None = None) -> int:
-        """Jobs in any state. `queue` is a name, or "connection:name", which a name with a colon needs; None is the
-        default queue.
+        """The number of jobs in any state. `queue` is a name, or "connection:name" (required if the name has a colon);
+        None is the default queue.
 
-        This and the rest raise NotInspectableError when the broker cannot tell.
+        This method and the following ones raise NotInspectableError when the broker cannot tell.
         """
         inspection, name = _inspection(queue)
         return inspection.size(name)
 
     @staticmethod
     def pending_size(queue: Text | None = None) -> int:
-        """Jobs that are due and with no worker."""
+        """The number of jobs that are due and not reserved by a worker."""
         return _count(queue, QueueState.PENDING)
 
     @staticmethod
     def delayed_size(queue: Text | None = None) -> int:
-        """Jobs that are not due yet."""
+        """The number of jobs that are not due yet."""
         return _count(queue, QueueState.DELAYED)
 
     @staticmethod
     def reserved_size(queue: Text | None = None) -> int:
-        """Jobs that a worker has."""
+        """The number of jobs that workers have reserved."""
         return _count(queue, QueueState.RESERVED)
 
     @staticmethod
     def pending_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
-        """The jobs that are due, next one first."""
+        """The jobs that are due, next first."""
         return _jobs(queue, QueueState.PENDING, limit)
 
     @staticmethod
@@ -150,12 +150,12 @@ class Queue(metaclass=_Facade):
 
     @staticmethod
     def reserved_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
-        """The jobs that a worker has."""
+        """The jobs that workers have reserved."""
         return _jobs(queue, QueueState.RESERVED, limit)
 
     @staticmethod
     def clear(queue: Text | None = None) -> int:
-        """Drop the jobs of a queue; say how many. Those that run now run on."""
+        """Drop the jobs of a queue; return how many. Jobs that are running continue."""
         inspection, name = _inspection(queue)
         return inspection.clear(name)
 
@@ -164,7 +164,7 @@ def _inspection(queue: Text | None) -> tuple[Inspection, str]:
     laraq = current()
     name = options.checked("queue", queue) or ""
     connection, colon, _ = name.partition(":")
-    if colon:  # a queue with a colon in its name is said with its connection
+    if colon:  # a queue with a colon in its name is given with its connection
         known = [one for one in laraq.connection_names() if name.startswith(f"{one}:")]
         connection = max(known, key=len, default=connection)
         name = name.removeprefix(f"{connection}:") if known else name
@@ -174,7 +174,7 @@ def _inspection(queue: Text | None) -> tuple[Inspection, str]:
         place = laraq.connection(connection or None)
     except ConnectionNotFoundError as error:
         error.add_note(
-            f"A queue with a colon in its name is said with its connection: '{laraq.settings.default}:{name}'"
+            f"A queue with a colon in its name must be given with its connection: '{laraq.settings.default}:{name}'"
         )
         raise
     inspection = getattr(place, "inspection", None)
@@ -199,21 +199,21 @@ class Bus(metaclass=_Facade):
     @staticmethod
     def fake(only: Any = None) -> BusFake:
         """`with Bus.fake() as fake:` records what is dispatched, chained and batched; with `only`, just those jobs."""
-        return _testing().BusFake(only)  # type: ignore[no-any-return]
+        return _testing("bus_fake").BusFake(only)  # type: ignore[no-any-return]
 
     @staticmethod
     def chained_batch(where: Callable[[Any], object] | None = None) -> ChainedBatchMatcher:
         """A batch in an expected chain: `fake.assert_chained([Prepare, Bus.chained_batch(lambda batch: ...)])`."""
-        return _testing().ChainedBatchMatcher(where)  # type: ignore[no-any-return]
+        return _testing("matching").ChainedBatchMatcher(where)  # type: ignore[no-any-return]
 
     @staticmethod
     def dispatch(job: Any) -> Dispatched:
-        """The same door as `dispatch()`."""
+        """Send a job; the same as `dispatch()`."""
         return dispatch(job)
 
     @staticmethod
     def dispatch_sync(job: Any) -> Any:
-        """Run it here and now."""
+        """Run a job now, in this process."""
         return current().dispatcher.dispatch_sync(as_job(job))
 
     @staticmethod
@@ -223,12 +223,12 @@ class Bus(metaclass=_Facade):
 
     @staticmethod
     def chain(jobs: Iterable[Any]) -> PendingChain:
-        """Jobs of which each starts when the one before it succeeded; batches and Celery signatures are links, too."""
+        """A chain: each job starts when the previous one has succeeded. Batches and Celery signatures may be links."""
         return PendingChain(jobs)
 
     @staticmethod
     def batch(jobs: Iterable[Any] | Job = ()) -> PendingBatch:
-        """Jobs that are counted together; a list among them is a chain, a Celery signature is a job."""
+        """A batch: jobs that are counted together. A list among them is a chain, a Celery signature is a job."""
         return PendingBatch(jobs)
 
     @staticmethod
@@ -242,32 +242,32 @@ class Failed:
 
     @staticmethod
     def all(queue: str | None = None, **which: Any) -> Sequence[FailedJob]:
-        """Newest first; keywords as in FailedJobQuery."""
+        """The failed jobs, newest first; keywords as in FailedJobQuery."""
         return _failed().all(queue, **which)
 
     @staticmethod
     def find(id: str) -> FailedJob | None:
-        """One, or None."""
+        """One failed job, or None."""
         return _failed().find(id)
 
     @staticmethod
     def retry(ids: str | Iterable[str], queue: str | None = None) -> list[str]:
-        """Send them again; "all" for all; returns the ids sent."""
+        """Send failed jobs again, "all" for all; return the ids sent."""
         return _failed().retry(ids, queue)
 
     @staticmethod
     def forget(id: str) -> bool:
-        """Drop one; say whether it was there."""
+        """Forget one failed job; return whether it existed."""
         return _failed().forget(id)
 
     @staticmethod
     def flush(hours: float | None = None) -> int:
-        """Drop all, or those older than `hours`."""
+        """Forget all failed jobs, or those older than `hours`; return how many."""
         return _failed().flush(hours)
 
     @staticmethod
     def prune(hours: float = 24) -> int:
-        """Drop those older than `hours`."""
+        """Forget failed jobs older than `hours`; return how many."""
         return _failed().prune(hours)
 
 

@@ -1,6 +1,6 @@
-"""The verdicts of a run, as `JobAttempted` tells them: `isinstance(event.verdict, verdicts.Release)`.
+"""The verdicts of a run, as `JobAttempted` carries them: `isinstance(event.verdict, verdicts.Release)`.
 
-`laraq.Release` is the middleware.
+`laraq.Release`, in contrast, is the middleware.
 """
 
 from laraq.messages.delivery import Done, Fail, Release, Superseded, Verdict

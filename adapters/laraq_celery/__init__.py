@@ -18,7 +18,7 @@ _PLACE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: every `celery` command imports this package, for it has the plugin."""
+    """Import a name on first use: every `celery` command imports this package, because it contains the plugin."""
     if name not in _PLACE:
         raise AttributeError(f"module 'laraq_celery' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_PLACE[name]), name)

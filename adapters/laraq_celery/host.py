@@ -38,7 +38,7 @@ from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
-#: URL schemes of brokers that one store adapter can use as well.
+#: URL schemes of brokers that a store adapter can also use.
 _REDIS = ("redis", "rediss", "laraq-redis", "laraq-rediss")
 
 
@@ -51,14 +51,14 @@ class CeleryHost:
         transports.register()
         self._laraq = laraq
         self.app = app if app is not None else _embedded_app(laraq)
-        #: The jobs of the app's own broker that wait in the store.
+        #: The delayed jobs of the app's own broker in the store.
         self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
-        #: In a worker whose parent tells batches of their jobs, and in its children.
+        #: Set in a worker whose parent notifies batches, and in its children.
         self.outcomes: Outcomes | None = None
-        #: In a worker and its children.
+        #: Set in a worker and its children.
         self.group_signals: GroupSignals | None = None
         self.acknowledged: Acknowledged | None = None
-        #: Whether everybody knows that the worker of this process stops.
+        #: Whether WorkerStopping was emitted in this process.
         self.is_stopping = False
         if getattr(self.app, "laraq", None) is not None:
             raise ConfigurationError(f"Laraq is attached to {self.app!r} already: use app.laraq.")
@@ -79,14 +79,14 @@ class CeleryHost:
         """Celery's own name of the app."""
         return f"Celery app {self.app.main or '(unnamed)'!r}"
 
-    def tell_stopping(self, worker: str) -> None:
-        """Emit WorkerStopping, once: Celery's signals tell only of workers that were sent one."""
+    def notify_stopping(self, worker: str) -> None:
+        """Emit WorkerStopping, once: Celery's signals report only workers that a signal stops."""
         if not self.is_stopping:
             self.is_stopping = True
             Events.emit(WorkerStopping, worker)
 
     def verdict(self, error: BaseException) -> Verdict | None:
-        """`Ignore`: it is done. `Reject`: it failed, or goes back. `Retry` is left to its task, which sent it."""
+        """`Ignore`: the job is done. `Reject`: it failed, or is requeued. `Retry`: None, as its task has sent it."""
         match error:
             case Reject(requeue=True):
                 return Release()
@@ -98,7 +98,7 @@ class CeleryHost:
                 return None
 
     def settings(self) -> Mapping[str, Any]:
-        """The app's `laraq_*` keys, also as `CELERY_LARAQ_*` where the app has a namespace."""
+        """The app's `laraq_*` keys, also as `CELERY_LARAQ_*` if the app has a namespace."""
         if self._laraq.embedded:
             return {}
         conf = self.app.conf
@@ -115,7 +115,7 @@ class CeleryHost:
         return {name: value for name, value in found.items() if value is not None or name in MAY_BE_NONE}
 
     def store_urls(self) -> Sequence[str]:
-        """The broker when it is Redis or a database of ours, then the result backend when it is a database."""
+        """The broker if it is Redis or laraq's database broker, then the result backend if it is a database."""
         urls = []
         broker = str(self.app.conf.broker_url or "")
         scheme = broker.partition("://")[0]
@@ -129,23 +129,23 @@ class CeleryHost:
         return urls
 
     def prefix(self) -> str:
-        """`global_keyprefix`, as kombu's Redis transport and Celery's Redis backend take it."""
+        """`global_keyprefix`, as kombu's Redis transport and Celery's Redis backend read it."""
         conf = self.app.conf
         options = (conf.broker_transport_options, conf.result_backend_transport_options)
         return next((str(found) for each in options if each and (found := each.get("global_keyprefix"))), "")
 
     def aliases(self) -> Sequence[str]:
-        """The kind of broker: jobs may say `on_connection("redis")` of an app whose broker is Redis."""
+        """The kind of broker: jobs may use `on_connection("redis")` for an app whose broker is Redis."""
         scheme = str(self.app.conf.broker_url or "amqp").partition("://")[0].partition("+")[0]
         kinds = {"pyamqp": "amqp", "rediss": "redis", "laraq-redis": "redis", "laraq-rediss": "redis"}
         return [{"laraq-db": "database"}.get(scheme, kinds.get(scheme, scheme))]
 
     def connect(self, name: str, config: Mapping[str, Any]) -> CeleryQueue:
-        """The app's own broker, or the one at `config["url"]`."""
+        """A connection to the app's own broker, or to the one at `config["url"]`."""
         return CeleryQueue(self.app, name, url=config.get("url"), queue=config.get("queue"))
 
     def migrate(self) -> Sequence[str]:
-        """Only laraq's own transports have something to make (`Transport.migrate(url)`)."""
+        """Create the tables of laraq's own transports (`Transport.migrate(url)`); others have none."""
         url = str(self.app.conf.broker_write_url or self.app.conf.broker_url or "")
         if not url.startswith("laraq-"):
             return ()
@@ -157,24 +157,24 @@ class CeleryHost:
         return self.app.tasks[cls.job_name()]
 
     def mark(self, value: Any) -> Any:
-        """As kombu's JSON writes what is not JSON, types that users have registered included."""
+        """Mark a value as kombu's JSON does, including types that users have registered."""
         return JSONEncoder().default(value)  # type: ignore[no-untyped-call]
 
     def unmark(self, marked: dict[str, Any]) -> Any:
-        """As kombu's JSON reads it."""
+        """Restore a value as kombu's JSON does."""
         return object_hook(marked)
 
     def defines_tasks(self, module: str) -> bool:
-        """Whether it is the module of a task; Celery's and laraq's own tasks are not the application's."""
+        """Whether the module defines a task, other than Celery's and laraq's own."""
         own = module.partition(".")[0] in ("celery", __package__)
         return not own and any(task.__module__ == module for task in self.app.tasks.values())
 
     def result(self, id: str) -> AsyncResult:
-        """Celery's view of a job."""
+        """Celery's AsyncResult of a job."""
         return self.app.AsyncResult(id)
 
     def injectables(self) -> Mapping[Any, Any]:
-        """The app, and the Celery task that runs."""
+        """The app, and the running Celery task."""
         return {Celery: self.app, Task: self.app.current_task}
 
     @contextmanager
@@ -225,7 +225,7 @@ class CeleryHost:
             self._register(cls)
 
     def _register(self, cls: type[Any]) -> None:
-        """Make the class a task of this app; until the app is finalized `_register_all` is still to come."""
+        """Make the class a task of this app; before the app is finalized, `_register_all` does it later."""
         if not self.app.finalized:
             return
         known = self.app._tasks.get(cls.job_name())
@@ -236,7 +236,7 @@ class CeleryHost:
 
 
 def _bind(app: Celery, task: Task) -> None:
-    """What `Celery.register_task` does, without finalizing the app first."""
+    """Bind a task as `Celery.register_task` does, without finalizing the app first."""
     task._app = None
     app._tasks[task.name] = task
     task.bind(app)

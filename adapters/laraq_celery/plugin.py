@@ -1,6 +1,6 @@
-"""What the `celery` command loads of laraq at every call: `celery laraq ...`, and laraq's broker URLs.
+"""The part of laraq that the `celery` command loads at every call: `celery laraq ...`, and laraq's broker URLs.
 
-Loading it is enough for `celery -b laraq-db+... worker` of an app that knows nothing of laraq.
+Loading it is enough for `celery -b laraq-db+... worker` of an app that does not use laraq.
 """
 
 from __future__ import annotations

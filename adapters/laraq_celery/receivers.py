@@ -1,4 +1,4 @@
-"""while_alive(): receivers of Celery's signals, which are process-wide and would keep an app alive for ever."""
+"""while_alive(): connects receivers to Celery's process-wide signals without keeping the app alive."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def while_alive(app: Any, signal: Any, receiver: Callable[..., Any], sender: Any = None) -> None:
-    """Connect the receiver for as long as the app lives, which holds it; the signal does not."""
+    """Connect the receiver as long as the app lives: the app holds it, the signal does not."""
     vars(app).setdefault("laraq_receivers", []).append(receiver)
     signal.connect(receiver, sender=sender)

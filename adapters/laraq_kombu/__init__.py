@@ -1,7 +1,7 @@
-"""The transport core: what every broker of laraq's own does the same way, whatever its store.
+"""The transport core: what all of laraq's own brokers share, whatever their store.
 
-`channel` and `transport` are kombu's sides of it and are imported by name; this module brings what also those need who
-know no kombu.
+`channel` and `transport` are its kombu side and are imported by name; this module exports what code without kombu also
+needs.
 """
 
 from laraq_kombu.feed import Appetite, Ask, Feed, credit

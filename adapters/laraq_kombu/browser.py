@@ -1,4 +1,4 @@
-"""StoreBrowser: looks into the queues of a broker, and drops what they hold."""
+"""StoreBrowser: reads the queues of a broker, and drops their jobs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from laraq_kombu.envelope import shown
 from laraq_kombu.lease import Lease
 from laraq_kombu.store import Job, JobStore
 
-#: Jobs read or told together.
+#: Jobs that are read, or passed to `notify`, together.
 PAGE = 500
 
-#: A message as kombu's virtual transports write it, how often it was given to a worker, and the epoch seconds at which
-#: it was put into the queue, where the broker knows. A plain tuple: browsers of other transports give it as well.
+#: A message as kombu's virtual transports write it, how often it was delivered to a worker, and the epoch seconds at
+#: which it was put into the queue, if known. A plain tuple, which browsers of other transports return as well.
 Found: TypeAlias = tuple[dict[str, Any], int, float | None]
 
-#: Keeps the books of jobs that are dropped when it returns, and only then.
-Tell: TypeAlias = Callable[[Sequence[Found]], object]
+#: Settles jobs; they are dropped when it returns, and only then.
+Notify: TypeAlias = Callable[[Sequence[Found]], object]
 
 Id = TypeVar("Id")
 StoreT = TypeVar("StoreT", bound=JobStore)
 
 
 class Kept(NamedTuple, Generic[Id]):
-    """A delayed job that nobody starts for now."""
+    """A delayed job that is withheld from workers for now."""
 
     id: Id
     payload: str | bytes
@@ -34,80 +34,80 @@ class Kept(NamedTuple, Generic[Id]):
 
 
 class StoreBrowser(ABC, Generic[StoreT, Id]):
-    """`channel.browser()` makes one; `laraq_celery.stock` asks every channel for it.
+    """`channel.browser()` creates one; `laraq_celery.stock` calls it on every channel.
 
-    A queue that is worked on meanwhile may show a job twice, or skip one. A broker says how its jobs are listed.
+    While workers take jobs from a queue, a job may be shown twice or skipped. Each broker defines how jobs are listed.
     """
 
     def __init__(self, store: StoreT) -> None:
         self._store = store
 
     def size(self, queue: str) -> int:
-        """Jobs in any state."""
+        """The number of jobs in all states."""
         return self._store.count(queue).total
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Jobs in that state."""
+        """The number of jobs in that state."""
         return int(getattr(self._store.count(queue), state))
 
     @abstractmethod
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
-        """The jobs in that state, next one first."""
+        """The jobs in that state, next first."""
 
     @abstractmethod
     def clear(self, queue: str) -> int:
-        """Drop the jobs of every state, and tell nobody; say how many (Illuminate/Queue/DatabaseQueue.php: clear)."""
+        """Drop the jobs of every state silently; return how many (Illuminate/Queue/DatabaseQueue.php: clear)."""
 
-    def drain(self, queue: str, tell: Tell) -> int:
-        """Drop delayed and pending jobs after `tell` was told of them, and let workers keep what they have."""
+    def drain(self, queue: str, notify: Notify) -> int:
+        """Drop delayed and pending jobs after `notify` was called with them; workers keep their reserved jobs."""
         dropped = 0
         while page := self._withhold(queue):
-            tell([self._found(job.payload, job.attempts) for job in page])
+            notify([self._found(job.payload, job.attempts) for job in page])
             dropped += self._drop(queue, [job.id for job in page])
-        # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+        # No more than there are now: notifications may lead to callbacks, which are added to the queue.
         return dropped + drain(
             self._store,
             queue,
             self._due(queue),
-            # This reservation is no start.
-            lambda jobs: tell([self._found(job.payload, job.lease.attempts - 1) for job in jobs]),
+            # This reservation is not a start.
+            lambda jobs: notify([self._found(job.payload, job.lease.attempts - 1) for job in jobs]),
         )
 
     @abstractmethod
     def _withhold(self, queue: str) -> Sequence[Kept[Id]]:
-        """Some delayed jobs, at most `PAGE`, put off for as long as a lease, so that no worker starts what is being
-        told."""
+        """Postpone some delayed jobs, at most `PAGE`, by the length of a lease, so that no worker starts them while
+        `notify` runs."""
 
     @abstractmethod
     def _drop(self, queue: str, ids: Sequence[Id]) -> int:
-        """Delete these delayed jobs; say how many."""
+        """Delete these delayed jobs; return how many."""
 
     @abstractmethod
     def _due(self, queue: str) -> int:
-        """How many jobs a worker could reserve now."""
+        """The number of jobs that a worker could reserve now."""
 
     def _found(self, payload: str | bytes, attempts: int, put_at: float | None = None) -> Found:
         return shown(payload), attempts, put_at
 
 
-def drain(store: JobStore, queue: str, most: int, tell: Callable[[Sequence[Job]], object]) -> int:
-    """Reserve up to `most` due jobs, page by page; each page is dropped when `tell` has returned; say how many were.
+def drain(store: JobStore, queue: str, most: int, notify: Callable[[Sequence[Job]], object]) -> int:
+    """Reserve up to `most` due jobs, page by page, drop each page when `notify` has returned; return how many.
 
-    When `tell` raises, its page goes back unused. Killed in between, it comes back as its leases end.
+    When `notify` raises, its page is released unused. After a kill in between, it is redelivered as its leases end.
     """
-    told: Sequence[Lease] = ()
+    notified: Sequence[Lease] = ()
     dropped = 0
-    while dropped + len(told) < most and (
-        jobs := store.step(told, [queue], min(PAGE, most - dropped - len(told))).jobs
+    while dropped + len(notified) < most and (
+        jobs := store.step(notified, [queue], min(PAGE, most - dropped - len(notified))).jobs
     ):
-        dropped += len(told)
-        leases, told = [job.lease for job in jobs], ()
+        dropped += len(notified)
+        leases, notified = [job.lease for job in jobs], ()
         try:
-            tell(jobs)
+            notify(jobs)
         except BaseException:
             store.release(leases, counted=False)
             raise
-        told = leases
-    if told:
-        store.step(told, [], 0)
-    return dropped + len(told)
+        notified = leases
+    if notified:
+        store.step(notified, [], 0)
+    return dropped + len(notified)

@@ -1,4 +1,4 @@
-"""Channels: jobs are reserved under a lease, where kombu's own channels take them out of the queue."""
+"""Channels: reserve jobs under a lease, while kombu's own channels remove them from the queue."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Carrier(Protocol):
-    """What of a channel's transport is needed."""
+    """The part of a channel's transport that is needed."""
 
     client: Any
     state: Any
@@ -37,16 +37,16 @@ class Carrier(Protocol):
     native_delay: bool
 
     def start_consuming(self, channel: LeasingChannel) -> None:
-        """The channel has a consumer (another one, maybe)."""
+        """Called when the channel gets a consumer (the first or another)."""
 
     def stop_consuming(self, channel: LeasingChannel) -> None:
-        """The channel closed."""
+        """Called when the channel closes."""
 
     def _deliver(self, message: dict[str, Any], queue: str) -> None: ...
 
 
 class LeasingChannel(virtual.Channel):
-    """What every channel of ours does the same way; to be put before another one of kombu's among the bases."""
+    """The base of laraq's channels; a kombu channel must follow it among the bases."""
 
     QoS = Deliveries
     connection: Carrier
@@ -54,48 +54,48 @@ class LeasingChannel(virtual.Channel):
     presence: Presence[Any]
     ledger: Ledger
 
-    #: What the priority of a message that names none is to the store.
+    #: The priority in the store of a message that has none.
     usual_priority = 0
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self.intake: Intake | None = None
-        #: Whether what holds no message is delivered all the same, as a message nobody can decode, instead of being put
-        #: aside in a queue. A worker that keeps such messages sets it.
+        #: Whether an item that is not a message is delivered as an undecodable message, instead of being moved to a
+        #: separate queue. Set by a worker that keeps such messages.
         self.delivers_undecodable = False
         super().__init__(connection, **kwargs)
 
-    # What a broker says
+    # Defined by a broker
 
     @property
     def store(self) -> JobStore:
-        """Where the channel puts and counts jobs; StoreError once it is closed."""
+        """The store in which the channel puts and counts jobs; StoreError once the channel is closed."""
         raise NotImplementedError
 
     @property
     def reservations(self) -> JobStore:
-        """Where it reserves them, and gives them back, even when it is closed."""
+        """The store in which it reserves and releases jobs, even when it is closed."""
         raise NotImplementedError
 
     def _open_intake(self) -> Intake:
-        """For the first consumer."""
+        """Create the intake for the first consumer."""
         raise NotImplementedError
 
     def _unseal(self, job: Job) -> dict[str, Any]:
-        """The message in it; ValueError when there is none."""
+        """The message of a job; ValueError if it holds none."""
         return unseal(job)
 
     # The connection
 
     @property
     def open_transport(self) -> Any:
-        """The connection; StoreError once kombu has closed the channel, upon which it connects anew."""
+        """The connection; StoreError once kombu has closed the channel, whereupon it reconnects."""
         if self.connection is None:
             raise StoreError("The connection to the broker was closed, and this channel of it with it.")
         return self.connection
 
     @property
     def state(self) -> Any:
-        """Exchanges and bindings as kombu keeps them."""
+        """kombu's exchanges and bindings."""
         return self.open_transport.state
 
     def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
@@ -107,7 +107,7 @@ class LeasingChannel(virtual.Channel):
     # Queues
 
     def _size(self, queue: str) -> int:
-        """Every job of the queue: pending, delayed and reserved."""
+        """The number of jobs in the queue: pending, delayed and reserved."""
         return self.store.count(queue).total
 
     def _purge(self, queue: str) -> int:
@@ -125,7 +125,7 @@ class LeasingChannel(virtual.Channel):
         transport.start_consuming(self)
 
     def _takes(self, queue: str) -> bool:
-        """Whether its jobs come from the store."""
+        """Whether the queue's jobs come from the store."""
         return True
 
     def basic_cancel(self, consumer_tag: str) -> None:
@@ -155,22 +155,22 @@ class LeasingChannel(virtual.Channel):
         return None
 
     def on_settled(self) -> None:
-        """A delivery was settled: there is credit again, and an acknowledgement to send."""
+        """Called when a delivery is settled: there is credit again, and an acknowledgement to send."""
         if self.intake is not None:
             self.intake.settled()
         if self.connection is not None:
             self.connection.turns.reconsider()
 
     def pump(self) -> bool:
-        """Take in what there is; whether a consumer got anything."""
+        """Take in the available jobs; return whether a consumer got any."""
         return self.intake is not None and not self.closed and self.intake.pump()
 
     def wait(self) -> float | None:
-        """Seconds until `pump` may have work though nothing is heard; None: only after an event."""
+        """Seconds until `pump` may have work without a hint; None: only after an event."""
         return None if self.intake is None or self.closed else self.intake.wait()
 
     def _deliver(self, job: Job, leased: bool) -> bool:
-        if self.closed or job.lease.queue not in self._active_queues:  # cancelled while the job was under way
+        if self.closed or job.lease.queue not in self._active_queues:  # cancelled while the job was in transit
             if leased:
                 self.release([job.lease.tag], counted=False)
             else:
@@ -183,7 +183,7 @@ class LeasingChannel(virtual.Channel):
         return True
 
     def _open(self, job: Job, leased: bool) -> dict[str, Any] | None:
-        """The message; None when there is none in it, which is put aside."""
+        """The message of a job; None if it holds none: such an item is moved aside."""
         try:
             return self._unseal(job)
         except ValueError as error:
@@ -197,14 +197,14 @@ class LeasingChannel(virtual.Channel):
                 self.ledger.settle(lease.tag)
             return None
 
-    # Giving back
+    # Releasing
 
-    def give_back(self, tag: str) -> None:
-        """Requeue one delivery, its attempt used."""
+    def requeue(self, tag: str) -> None:
+        """Requeue one delivery; its attempt is used."""
         self.release([tag], counted=True)
 
     def release(self, tags: Sequence[str], *, counted: bool) -> None:
-        """Give leases back; where the broker is out of reach they run out by themselves."""
+        """Release leases; if the broker cannot be reached, they expire by themselves."""
         leases = [lease for tag in tags if (lease := self.ledger.drop(tag)) is not None]
         if not leases:
             return
@@ -212,11 +212,11 @@ class LeasingChannel(virtual.Channel):
             self.reservations.release(leases, counted=counted)
         except StoreError as error:
             logger.warning(
-                "%s job(s) could not be given back and come back when their lease ends: %s", len(leases), error
+                "%s job(s) could not be released and are redelivered when their lease ends: %s", len(leases), error
             )
 
     def close(self) -> None:
-        """Stop consuming and give back what did not start."""
+        """Stop consuming, and release jobs that did not start."""
         if not self.closed:
             if self.intake is not None:
                 self.release([job.lease.tag for job in self.intake.close()], counted=False)
@@ -225,12 +225,12 @@ class LeasingChannel(virtual.Channel):
 
 
 class StoreChannel(LeasingChannel):
-    """A channel on a `BrokerStore`. Bindings are known to this process alone, as kombu keeps them."""
+    """A channel on a `BrokerStore`. Bindings are known only to this process, as in kombu."""
 
     supports_batch_publish = True
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        """`connection` is a StoreTransport."""
+        """`connection` must be a StoreTransport."""
         super().__init__(connection, **kwargs)
         self.presence = connection.presence
         self.ledger = self.presence.ledger
@@ -238,7 +238,7 @@ class StoreChannel(LeasingChannel):
 
     @property
     def store(self) -> BrokerStore:
-        self.open_transport  # noqa: B018 - none is asked once the channel is closed
+        self.open_transport  # noqa: B018 - raises once the channel is closed
         return self._store
 
     @property
@@ -256,19 +256,19 @@ class StoreChannel(LeasingChannel):
     # Publishing
 
     def prepare_queue_arguments(self, arguments: dict[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
-        """Without this `expires` of control and event queues would never arrive at `_new_queue`."""
+        """Pass on `expires` of control and event queues, which would otherwise not reach `_new_queue`."""
         prepared: dict[str, Any] = to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
         return prepared
 
     def encode_body(self, body: Any, encoding: str | None = None) -> tuple[Any, Any]:
-        """Text travels as it is; only bytes need base64."""
+        """Leave text unchanged; only bytes need base64."""
         if isinstance(body, bytes):
             encoded: tuple[str, str] = super().encode_body(body, "base64")
             return encoded
         return body, None
 
     def posting(self, queue: str, message: dict[str, Any]) -> Posting:
-        """What to put for a message."""
+        """The posting for a message."""
         priority = self._get_message_priority(message)
         return seal(queue, message, priority, native_delay=self.open_transport.native_delay)
 
@@ -276,13 +276,13 @@ class StoreChannel(LeasingChannel):
         self.store.put([self.posting(queue, message)], put_of(message, queue))
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """What `Producer.batch()` of kombu 5.7 collects messages in."""
+        """The batch in which `Producer.batch()` of kombu 5.7 collects messages."""
         return PublishBatch(self, max_size)
 
     # Queues
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> queue_declare_ok_t:
-        """Counts the jobs only for a passive declare, which asks for it: counting may read the whole queue."""
+        """Count the jobs only for a passive declare, which needs it: counting may read the whole queue."""
         if passive or queue is None:
             declared: queue_declare_ok_t = super().queue_declare(queue, passive=passive, **kwargs)
             return declared
@@ -290,9 +290,9 @@ class StoreChannel(LeasingChannel):
         return queue_declare_ok_t(queue, 0, 0)
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        """A queue is there as soon as it holds a job."""
+        """Nothing to do: a queue exists as soon as it holds a job."""
 
     def release(self, tags: Sequence[str], *, counted: bool) -> None:
         super().release(tags, counted=counted)
         if self.connection is None:
-            self._store.close()  # nobody else will
+            self._store.close()  # it belongs to this channel only

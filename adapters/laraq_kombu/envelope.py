@@ -1,4 +1,4 @@
-"""kombu messages <-> what a queue holds: the envelope a job travels in."""
+"""kombu messages <-> items of a queue: the envelope in which a job is sent."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -15,15 +15,15 @@ from kombu.utils import json as kombu_json
 
 from laraq_kombu.store import Job, Posting
 
-#: kombu writes values JSON does not know as {"__type__": ...}. A body is a string in the envelope, where its
-#: own quotes are escaped, so this finds only those of the envelope itself.
+#: kombu writes values that JSON does not have as {"__type__": ...}. A body is a string in the envelope, with escaped
+#: quotes, so this finds only marks of the envelope itself.
 _TYPED = '"__type__"'
 
 
 def seconds_to_wait(message: Mapping[str, Any]) -> float:
     """Seconds until the message's ETA by this process's clock; 0 for at once.
 
-    The ETA was computed by the sender's clock, which is this one when it is sent.
+    The ETA was computed by the sender's clock, which is this process's clock when it is sent.
     """
     eta = message["headers"].get("eta")
     if not eta:
@@ -35,7 +35,7 @@ def seconds_to_wait(message: Mapping[str, Any]) -> float:
 
 
 def seal(queue: str, message: dict[str, Any], priority: int, *, native_delay: bool) -> Posting:
-    """What to put for a message; with `native_delay` its ETA becomes the due time."""
+    """The posting for a message; with `native_delay`, its ETA becomes the due time."""
     try:
         payload = json.dumps(message, separators=(",", ":"))
     except TypeError:
@@ -44,15 +44,15 @@ def seal(queue: str, message: dict[str, Any], priority: int, *, native_delay: bo
 
 
 def unseal(job: Job, *, waited: bool = False) -> dict[str, Any]:
-    """The message of a reserved job, with its attempts; ValueError when it holds none.
+    """The message of a reserved job, with its attempts; ValueError if it holds none.
 
-    `waited`: whether the broker kept the job until its ETA had come. It is removed then: the job is due by the broker's
-    clock, and a worker whose own is behind would hold it once more, in memory.
+    `waited`: whether the broker kept the job until its ETA. The ETA is then removed: the job is due by the broker's
+    clock, and a worker whose clock is behind would hold it again, in memory.
     """
     try:
         return _unseal(job, waited)
-    except Exception as error:  # whatever something foreign makes of the decoders
-        raise ValueError(f"no kombu message: {type(error).__name__}: {error}") from error
+    except Exception as error:  # any error that a foreign item causes in the decoders
+        raise ValueError(f"not a kombu message: {type(error).__name__}: {error}") from error
 
 
 def _unseal(job: Job, waited: bool) -> dict[str, Any]:
@@ -60,13 +60,13 @@ def _unseal(job: Job, waited: bool) -> dict[str, Any]:
     properties, headers = message["properties"], message["headers"]
     info = properties["delivery_info"]
     properties["delivery_tag"] = job.lease.tag
-    # A stock worker that had the job before may have said so.
+    # A stock worker that had the job before may have set this.
     info["redelivered"] = job.lease.attempts > 1 or bool(info.get("redelivered"))
     headers["attempts"] = job.lease.attempts
     if waited and headers.get("eta"):
         headers["eta"] = None
     elif headers.get("eta"):
-        seconds_to_wait(message)  # whether it is a time at all
+        seconds_to_wait(message)  # raises if it is not a time
     _open_body(message)
     return message
 
@@ -75,17 +75,17 @@ def _loads(payload: str) -> Any:
     if _TYPED in payload:
         return kombu_json.loads(payload)
     try:
-        from pydantic_core import from_json  # in half the time; late: attaching an app opens no message
+        from pydantic_core import from_json  # takes half the time; late: attaching an app opens no message
 
         return from_json(payload)
     except ValueError:
-        return json.loads(payload)  # half a surrogate pair is JSON to Python alone
+        return json.loads(payload)  # half a surrogate pair is JSON only to Python
 
 
 def _open_body(message: dict[str, Any]) -> None:
-    """Undo what kombu did to put bytes into JSON; ValueError, TypeError or KeyError when they are something else.
+    """Undo kombu's encoding of bytes in JSON; ValueError, TypeError or KeyError if they are something else.
 
-    kombu would do it when it makes a Message of it, where an error ends the worker.
+    kombu would do it when it creates the Message, where an error ends the worker.
     """
     properties = message["properties"]
     encoding = properties.get("body_encoding")
@@ -97,7 +97,7 @@ def _open_body(message: dict[str, Any]) -> None:
 
 
 def shown(payload: str | bytes) -> dict[str, Any]:
-    """The message for whoever looks into a queue. What holds none is shown as one without a name."""
+    """The message for an inspection of a queue. An item that is not a message is shown without a name."""
     try:
         message = kombu_json.loads(payload)
     except Exception:  # as in `unseal`

@@ -1,4 +1,4 @@
-"""fate(): what becomes of a delivery that is not settled when its channel closes."""
+"""fate(): what happens to an unsettled delivery when its channel closes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from enum import Enum, auto
 
 
 class Place(Enum):
-    """Where a delivery is, as its worker's books tell."""
+    """Where a delivery is, by its worker's records."""
 
-    #: Not in the pool, nor will it come there: Celery drops it.
+    #: Not in the pool, and it will never be: Celery drops it.
     DROPPED = auto()
-    #: In the pool, or through with it: its end is told, and the delivery settled then.
+    #: In the pool, or finished there: its end is reported, and the delivery is settled then.
     REPORTS = auto()
-    #: Nobody will tell of its end, or nothing is known of it.
+    #: Its end will not be reported, or nothing is known about it.
     UNSEEN = auto()
 
 
 class Fate(Enum):
-    """What its transport does."""
+    """What the transport does with the delivery."""
 
     #: Its lease is renewed until it is settled.
     KEPT = auto()
-    #: It is given back, its attempt used.
+    #: It is released; its attempt is used.
     USED = auto()
-    #: It is given back as if it had never been taken.
+    #: It is released as if it had never been taken.
     UNUSED = auto()
 
 
 def fate(place: Place, *, begun: bool, ending: bool) -> Fate:
-    """`begun`: whether some run of it is known to have begun. `ending`: whether the worker has come to its end, so that
-    nothing is settled any more.
+    """`begun`: whether a run of it is known to have begun. `ending`: whether the worker is ending, so that no delivery
+    is settled any more.
 
-    Only what verifiably has not begun, and will not, is given back as unused: whoever gets it next takes it for new,
-    and does not look into the run journal.
+    Only a delivery that verifiably has not begun, and will not begin, is released as unused: the next worker treats it
+    as new, and does not read the run journal.
     """
     if place is Place.REPORTS and not ending:
         return Fate.KEPT

@@ -1,4 +1,4 @@
-"""Feed: when to ask the store, and for how much. A state machine without I/O, clock or thread of its own."""
+"""Feed: when to query the store, and for how many jobs. A state machine without its own I/O, clock or thread."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ LINGER = 0.005
 
 
 class Appetite(StrEnum):
-    """Whether asking for jobs makes sense."""
+    """Whether a query for jobs makes sense."""
 
-    #: There may be due jobs: ask as soon as there is credit.
+    #: There may be due jobs: query as soon as there is credit.
     HUNGRY = "hungry"
     #: The last answer was short: nothing more until a hint, the next due time or the fallback poll.
     WAITING = "waiting"
 
 
 class Ask(NamedTuple):
-    """One question to the store: acknowledge these, reserve up to `limit`."""
+    """One query to the store: acknowledge these, reserve up to `limit`."""
 
     acks: Sequence[Lease]
     limit: int
 
 
 class Feed:
-    """One ordered list of queues and what is known about it.
+    """One ordered list of queues, and its state.
 
     The owner calls `next`; a non-None Ask is in flight until `answered` or `failed`. Between the two, hints
     are remembered: an answer that was computed before the hinted job was committed must not put the feed to
@@ -54,7 +54,7 @@ class Feed:
         self._ledger = ledger
         self._jitter = jitter
         self._acks_ride_along = acks_ride_along
-        #: Whether a question is being asked.
+        #: Whether a query is in flight.
         self.in_flight = False
         self._hinted = False
         self._recheck_at = 0.0
@@ -62,18 +62,18 @@ class Feed:
         self._quiet_at = float("-inf")
 
     def hint(self, now: float) -> None:
-        """A job may have become due."""
+        """Note that a job may have become due."""
         self._hinted = True
         self._recheck_at = now + self._polling.hint_window
         self._pause = self._polling.first
         self.appetite = Appetite.HUNGRY
 
     def settled(self, now: float) -> None:
-        """A delivered job was settled: there is more room than before."""
+        """Note that a delivered job was settled: there is more room than before."""
         self._quiet_at = now + LINGER
 
     def next(self, now: float, prefetch: int, outstanding: int) -> Ask | None:
-        """What to ask now, None for nothing."""
+        """The query to send now, or None."""
         if self.in_flight:
             return None
         if self.appetite is Appetite.WAITING and now >= self._wake_at:
@@ -91,7 +91,7 @@ class Feed:
         return Ask(self._ledger.collect(), limit)
 
     def answered(self, ask: Ask, taken: Taken, now: float) -> None:
-        """The store answered; its jobs are the caller's now."""
+        """Note the store's answer; its jobs now belong to the caller."""
         self.in_flight = False
         if self._ledger is not None:
             self._ledger.paid(ask.acks)
@@ -110,14 +110,14 @@ class Feed:
             self._wake_at = min(self._wake_at, self._recheck_at)
 
     def failed(self, ask: Ask) -> None:
-        """The store did not answer: what it did is unknown, so acknowledge again and ask again."""
+        """Note that the store did not answer: what it did is unknown, so acknowledge and query again."""
         self.in_flight = False
         self.appetite = Appetite.HUNGRY
         if self._ledger is not None:
             self._ledger.repay(ask.acks)
 
     def wait(self, now: float, prefetch: int, outstanding: int) -> float | None:
-        """Seconds until `next` may have something to ask; None: only after a call of another method."""
+        """Seconds until `next` may return a query; None: only after a call of another method."""
         if self.in_flight:
             return None
         waits: list[float] = []
@@ -135,10 +135,10 @@ class Feed:
 
 
 def credit(prefetch: int, outstanding: int, *, lately: bool) -> int:
-    """How many more jobs to reserve, given how many are delivered and not yet settled.
+    """The number of jobs to reserve, given the number of unsettled deliveries.
 
-    Slots are refilled in batches: once half of the prefetch count is free, or once nothing was settled `lately`,
-    which is within the last `LINGER` seconds, so that a free slot beside long jobs does not stay empty.
+    Slots are refilled in batches: once half of the prefetch count is free, or once no job was settled `lately`, that
+    is, within the last `LINGER` seconds, so that a free slot next to long jobs does not stay empty.
     `prefetch` 0 means unlimited, as in AMQP.
     """
     if prefetch <= 0:

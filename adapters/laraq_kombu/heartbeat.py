@@ -1,4 +1,4 @@
-"""Heartbeat: what a process does from time to time, whatever its event loop is doing; one thread does all of it."""
+"""Heartbeat: periodic work of a process, independent of its event loop; one thread does all of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Calls `beat` every `interval` seconds, which a function may say anew each time, while somebody is attached.
+    """Calls `beat` every `interval` seconds while it is attached; a function may return a new interval each time.
 
-    Not in the event loop, since a solo pool runs the job inside of it, where no timer fires. `beat` says whether there
-    is still something to renew: what nobody is attached to ends once there is not, so a job that outlives its
-    connection stays leased. A forked child beats nothing until somebody attaches there.
+    It runs outside of the event loop, in which a solo pool runs its jobs, so that no timer fires. `beat` returns
+    whether there is still something to renew: a detached heartbeat ends once there is not, so a job that outlives its
+    connection stays leased. In a forked child it does not beat until `attach` is called there.
 
-    One that is not `quick` may have to wait for somebody: it is called in a thread of its own for as long as it takes,
-    so that no lease ends meanwhile.
+    If it is not `quick`, it may block: it is then called in its own thread, so that no lease ends meanwhile.
     """
 
     def __init__(self, beat: Callable[[], bool], interval: float | Callable[[], float], *, quick: bool = True) -> None:
@@ -33,25 +32,25 @@ class Heartbeat:
 
     def _start_over(self) -> None:
         self._attached = 0
-        #: While it beats: when it was asked to beat again, in monotonic seconds.
+        #: During a beat: when it should beat again, in monotonic seconds.
         self._again: float | None = None
         self._beating = False
 
     def attach(self) -> None:
-        """Beat from now on."""
+        """Start to beat."""
         with _timer.lock:
             self._attached += 1
             if not (self._beating or self in _timer.due):
                 _timer.call(self, time.monotonic() + self._wait())
 
     def detach(self) -> None:
-        """Undo one `attach`; the next beat, at once, says whether there is something left to do."""
+        """Undo one `attach`; the next beat, at once, returns whether there is something left to do."""
         with _timer.lock:
             self._attached = max(self._attached - 1, 0)
         self.hurry()
 
     def hurry(self, within: float = 0.0) -> None:
-        """Beat in so many seconds, if that is sooner; not when it has ended."""
+        """Beat within that many seconds, if that is sooner; not after it has ended."""
         when = time.monotonic() + within
         with _timer.lock:
             if self._beating:
@@ -67,9 +66,9 @@ class Heartbeat:
         except StoreError as error:
             more = True
             logger.warning("Leases could not be renewed, trying again: %s", error)
-        except Exception:  # the thread must live, for all the others
+        except Exception:  # the thread must go on, for all other heartbeats
             more = True
-            logger.exception("What is done from time to time has failed, trying again")
+            logger.exception("Periodic work has failed, trying again")
         with _timer.lock:
             self._beating, again, self._again = False, self._again, None
             if self._attached or more:
@@ -77,7 +76,7 @@ class Heartbeat:
                 _timer.call(self, when if again is None else min(again, when))
 
     def begin(self) -> None:
-        """It is not due any more, but under way; called with the lock."""
+        """Mark it as in progress instead of due; called with the lock."""
         self._beating = True
 
     def _wait(self) -> float:
@@ -85,7 +84,7 @@ class Heartbeat:
 
 
 class _Timer:
-    """The thread of this process, there while any heartbeat is due."""
+    """The thread of this process, which runs while any heartbeat is due."""
 
     def __init__(self) -> None:
         self._start_over()
@@ -99,7 +98,7 @@ class _Timer:
         self._thread: threading.Thread | None = None
 
     def call(self, heartbeat: Heartbeat, when: float) -> None:
-        """Have it beat then; called with the lock."""
+        """Let the heartbeat beat at that time; called with the lock."""
         self.due[heartbeat] = when
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="laraq-heartbeat", daemon=True)

@@ -1,4 +1,4 @@
-"""Intake: how the jobs of a channel's queues come in."""
+"""Intake: takes in the jobs of a channel's queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laraq_kombu.store import Job, JobStore, Polling, Taken
 
 
 class Intake:
-    """Two feeds: one of queues whose jobs are leased, one of those whose consumers acknowledge nothing."""
+    """Two feeds: one of queues whose jobs are leased, one of queues whose consumers do not acknowledge."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Intake:
         *,
         acks_ride_along: bool = True,
     ) -> None:
-        """`deliver(job, leased)` says whether a consumer got the job."""
+        """`deliver(job, leased)` returns whether a consumer got the job."""
         self._store = store
         self._ledger = ledger
         self._room = room
@@ -38,30 +38,30 @@ class Intake:
         self._closed = False
 
     def add(self, queue: str, *, leased: bool) -> None:
-        """Take from the queue too, after those added before."""
+        """Also take jobs from this queue, after the queues added before."""
         feed = self._leased if leased else self._unleased
         feed.queues.append(queue)
         self.hint()
 
     def remove(self, queue: str) -> None:
-        """Take no more from the queue; what is under way may still be delivered."""
+        """Take no more jobs from the queue; jobs in transit may still be delivered."""
         for feed in self._feeds:
             if queue in feed.queues:
                 feed.queues.remove(queue)
 
     def hint(self, queues: Collection[str] | None = None) -> None:
-        """Jobs may have come; None: into any queue."""
+        """Note that jobs may have arrived in these queues; None: in any queue."""
         now = time.monotonic()
         for feed in self._feeds:
             if feed.queues and (queues is None or any(queue in queues for queue in feed.queues)):
                 feed.hint(now)
 
     def settled(self) -> None:
-        """A delivery was settled."""
+        """Note that a delivery was settled."""
         self._leased.settled(time.monotonic())
 
     def pump(self) -> bool:
-        """Ask where that makes sense and deliver what comes; whether anything was delivered."""
+        """Query if it makes sense, and deliver the jobs; return whether any was delivered."""
         delivered = self._empty_inbox()
         for feed in self._feeds:
             ask = None if self._closed else feed.next(time.monotonic(), *self._load(feed))
@@ -80,7 +80,7 @@ class Intake:
         return delivered
 
     def wait(self) -> float | None:
-        """Seconds until `pump` may have work though nothing is heard; None: only after an event."""
+        """Seconds until `pump` may have work without a hint; None: only after an event."""
         if self._inbox:
             return 0.0
         now = time.monotonic()
@@ -88,17 +88,17 @@ class Intake:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def close(self) -> list[Job]:
-        """Stop; the leased jobs that no consumer got."""
+        """Stop; return the leased jobs that no consumer got."""
         self._closed = True
         jobs = [job for job, leased in self._inbox if leased]
         self._inbox.clear()
         return jobs
 
     def _load(self, feed: Feed) -> tuple[int, int]:
-        """(prefetch limit, outstanding) of the feed; what needs no acknowledgement is not limited."""
+        """(prefetch limit, outstanding) of the feed; jobs without acknowledgement are not limited."""
         if feed is self._unleased:
             return 0, 0
-        if not self._room.can_consume():  # replaceable by the worker, so it has the last word
+        if not self._room.can_consume():  # the worker may replace it, so it decides
             return 1, 1
         return self._room.prefetch_count, self._room.outstanding + len(self._inbox)
 

@@ -1,4 +1,4 @@
-"""Lease: one reservation of one job, and who may speak for it."""
+"""Lease: one reservation of one job, and its owner's right to it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from laraq.errors import ConfigurationError
 
-#: Seconds a reserved job may stay silent before it is handed out again, unless something else is said (Laravel's
+#: Default seconds that a reserved job may stay without a renewal before it is delivered again (Laravel's
 #: `retry_after`).
 RETRY_AFTER = 90.0
 
-#: Seconds of a lease that never ends by itself: a hundred years.
+#: Seconds of a lease that never expires: a hundred years.
 FOREVER = 100 * 365 * 24 * 3600.0
 
 
 def lease_seconds(retry_after: Any) -> float:
-    """What `retry_after` says, None for ever. Raises ConfigurationError for what is no length of time."""
+    """The seconds of `retry_after`, where None is for ever. Raises ConfigurationError for an invalid duration."""
     if retry_after is None:
         return FOREVER
     try:
@@ -31,16 +31,16 @@ def lease_seconds(retry_after: Any) -> float:
 class Lease(NamedTuple):
     """The right to run a job until `retry_after` has passed without a renewal.
 
-    A store renews or gives back a job only when `id`, `attempts` and `reserved_at` still match:
-    `attempts` alone does not fence, because giving a job back unused takes the attempt back too.
+    A store renews or releases a job only when `id`, `attempts` and `reserved_at` still match: `attempts` alone is not
+    unique, because releasing a job unused also restores the attempt.
     """
 
-    #: The store's own key of the job.
+    #: The store's key of the job.
     id: int
     queue: str
     #: Starts of the job, this one included.
     attempts: int
-    #: When the store handed the job out, in the store's clock and unit.
+    #: When the store reserved the job, in the store's clock and unit.
     reserved_at: int
 
     @property

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from laraq.process.forks import after_fork
 from laraq_kombu.lease import Lease
 
-#: Most jobs reserved in one step: bounds the latency of a step and what a dying worker holds.
+#: Most jobs reserved in one step: bounds the latency of a step and the jobs of a dying worker.
 BATCH = 64
 
-#: Seconds an acknowledgement may wait for company. A crash in between repeats the job, it never loses it.
+#: Seconds that an acknowledgement may wait for others. A crash in between repeats the job, but never loses it.
 ACK_LINGER = 0.02
 
 
@@ -37,18 +37,18 @@ class Ledger:
         self._held: dict[str, tuple[Lease, float]] = {}
         self._owed: deque[Lease] = deque()
         self._owed_since = 0.0
-        #: Tags of what is owed, also while it is being sent.
+        #: Tags of owed acknowledgements, also while they are being sent.
         self._unpaid: set[str] = set()
 
     def hold(self, leases: Iterable[Lease]) -> None:
-        """Renew these from now on."""
+        """Renew these leases from now on."""
         now = self._clock()
         with self._lock:
             for lease in leases:
                 self._held[lease.tag] = (lease, now)
 
     def settle(self, tag: str) -> bool:
-        """Owe an acknowledgement; False when the tag is not held (settled before, or dropped)."""
+        """Owe an acknowledgement; False if the tag is not held (settled before, or dropped)."""
         with self._lock:
             entry = self._held.pop(tag, None)
             if entry is None:
@@ -60,13 +60,13 @@ class Ledger:
             return True
 
     def drop(self, tag: str) -> Lease | None:
-        """Stop renewing; the lease when it was held, for the caller to give back."""
+        """Stop renewing; return the lease if it was held, for the caller to release."""
         with self._lock:
             entry = self._held.pop(tag, None)
             return entry[0] if entry else None
 
     def collect(self, limit: int = BATCH) -> list[Lease]:
-        """Take acknowledgements out to send them; the caller says `paid`, or must `repay` what it failed to send."""
+        """Take acknowledgements out to send them; the caller calls `paid`, or `repay` for those it failed to send."""
         with self._lock:
             return [self._owed.popleft() for _ in range(min(limit, len(self._owed)))]
 
@@ -77,12 +77,12 @@ class Ledger:
             self._owed_since = self._clock()
 
     def paid(self, leases: Iterable[Lease]) -> None:
-        """The store has these acknowledgements."""
+        """Note that the store has these acknowledgements."""
         with self._lock:
             self._unpaid.difference_update([lease.tag for lease in leases])
 
     def is_open(self, tag: str) -> bool:
-        """Whether the lease is held, or its acknowledgement not known to be out."""
+        """Whether the lease is held, or its acknowledgement is not known to be sent."""
         return tag in self._held or tag in self._unpaid
 
     def flush_in(self, now: float) -> float | None:
@@ -95,7 +95,7 @@ class Ledger:
         return max(self._owed_since + ACK_LINGER - now, 0.0)
 
     def renewable(self) -> list[Lease]:
-        """What a heartbeat extends: everything held that is not older than `max_lease`, and everything owed."""
+        """The leases that a heartbeat extends: all held ones not older than `max_lease`, and all owed ones."""
         oldest = self._clock() - self.max_lease if self.max_lease is not None else float("-inf")
         with self._lock:
             return [lease for lease, since in self._held.values() if since >= oldest] + list(self._owed)

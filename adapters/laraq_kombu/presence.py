@@ -1,4 +1,4 @@
-"""Presence: what this process is to one broker, whichever of its connections come and go."""
+"""Presence: the state of this process at one broker, independent of its connections."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ StoreT = TypeVar("StoreT", bound=JobStore)
 
 
 class Presence(Generic[StoreT]):
-    """The leases of this process, renewed by one heartbeat over a connection of its own."""
+    """The leases of this process, renewed by one heartbeat over its own connection."""
 
-    #: Most seconds between two beats, in which what is owed is paid, too.
+    #: Most seconds between two beats, which also send owed acknowledgements.
     slowest_beat = 3600.0
 
     def __init__(self, store: StoreT, options: Mapping[str, Any]) -> None:
-        """Of the transport's options it knows `max_lease`, seconds (see `Ledger`), and `on_lease_lost`."""
+        """The transport's options `max_lease`, in seconds (see `Ledger`), and `on_lease_lost` are used."""
         max_lease = options.get("max_lease")
         self.ledger = Ledger(None if max_lease is None else float(max_lease))
         self.heartbeat = Heartbeat(self._beat, min(store.retry_after / 3, self.slowest_beat))
-        #: Its own, so that what a worker holds outlives its channels.
+        #: Its own ledger, so that a worker's leases outlive its channels.
         self.store = store
         self._on_lease_lost: Callable[[Lease], None] | None = options.get("on_lease_lost")
 
     def settle_up(self, store: Reservations | None = None) -> None:
-        """Send the acknowledgements that are owed, over another store where one is named; what cannot be sent stays
-        owed, and its leases are renewed."""
+        """Send the owed acknowledgements, over another store if given; those that cannot be sent stay owed, and their
+        leases are renewed."""
         with contextlib.suppress(StoreError):
             while self.ledger.flush_in(time.monotonic()) is not None:
                 self._flush(store or self.store)
@@ -45,7 +45,7 @@ class Presence(Generic[StoreT]):
     def _beat(self) -> bool:
         leases = self.ledger.renewable()
         for lease in self.store.extend(leases) if leases else ():
-            # What is only owed was lost to its own acknowledgement, sent in the meantime.
+            # A lease that is only owed was ended by its own acknowledgement, sent in the meantime.
             if self.ledger.drop(lease.tag) is not None:
                 self._lost(lease)
         if self.ledger.flush_in(time.monotonic()) == 0.0:
@@ -56,7 +56,7 @@ class Presence(Generic[StoreT]):
         return busy
 
     def _keep_more(self) -> bool:
-        """Renew what else a broker keeps for this process; whether there is any of it."""
+        """Renew what else a broker keeps for this process; return whether there is anything."""
         return False
 
     def _flush(self, store: Reservations) -> None:
@@ -86,7 +86,7 @@ _lock = new_lock()
 
 
 def presence_of(key: Hashable, make: Callable[[], PresenceT]) -> PresenceT:
-    """The one presence of this process called `key`, made by whoever asks first."""
+    """The one presence of this process under `key`, created on first use."""
     with _lock:
         found: PresenceT | None = _presences.get(key)
         if found is None:

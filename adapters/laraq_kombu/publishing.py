@@ -1,4 +1,4 @@
-"""PublishBatch: what `Producer.batch()` of kombu 5.7 fills, put in one go."""
+"""PublishBatch: the batch that `Producer.batch()` of kombu 5.7 fills, put at once."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 from laraq_kombu.store import Posting
 
-#: A job that waits to be put with others, and the monotonic seconds since when its delay counts.
+#: A job that waits to be put with others, and the monotonic time from which its delay counts.
 Waiting: TypeAlias = tuple[Posting, float]
 
 
 def to_put(waiting: Iterable[Waiting]) -> list[Posting]:
-    """They as they are to be put now: a store counts a delay from the moment it gets the job."""
+    """The postings as they are put now: a store counts a delay from the moment it gets the job."""
     now = time.monotonic()
     return [
         posting._replace(delay=max(posting.delay - (now - since), 0.0)) if posting.delay else posting
@@ -34,7 +34,7 @@ class PublishBatch:
         self._waiting: list[Waiting] = []
 
     def publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
-        """Buffer what goes straight to a queue; exchanges are served at once, they may fan out."""
+        """Buffer messages to a queue; messages to exchanges are published at once, because they may fan out."""
         if exchange:
             self.flush()  # keep the order
             self.channel.basic_publish(message, exchange, routing_key, **kwargs)
@@ -45,14 +45,14 @@ class PublishBatch:
             self.flush()
 
     def flush(self) -> None:
-        """Put what is buffered; kept for another try when the store fails."""
+        """Put the buffered messages; they are kept for another try if the store fails."""
         if self._waiting:
             self.channel.store.put(to_put(self._waiting))
             self._waiting = []
 
     def discard(self) -> None:
-        """Forget what is buffered."""
+        """Drop the buffered messages."""
         self._waiting = []
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""Bindings that all processes of a broker share: fan-out, and with it remote control and events."""
+"""Bindings shared by all processes of a broker: fan-out, and with it remote control and events."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -17,21 +17,21 @@ from laraq_kombu.presence import Presence
 from laraq_kombu.store import Bindings, BrokerStore, Route
 from laraq_kombu.transport import StoreTransport
 
-#: Seconds an expiring route lives without its consumer, unless its queue asks for more.
+#: Seconds that an expiring route lives without its consumer, unless its queue requests more.
 ROUTE_TTL = 30.0
 
-#: Seconds a table is believed, as long as it holds a route for the message at hand.
+#: Seconds for which a table is cached, as long as it has a route for the message.
 _BELIEVED = 1.0
 
 Table = Sequence[tuple[str, str, str]]
 
 
 class RoutingStore(BrokerStore, Bindings, Protocol):
-    """A store that keeps the bindings as well."""
+    """A store that also keeps the bindings."""
 
 
 class Routing:
-    """The bindings of one connection's exchanges, read from the store and kept for a moment."""
+    """The bindings of one connection's exchanges, read from the store and cached for a moment."""
 
     def __init__(self, store: Bindings) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class Routing:
 
 
 class RoutingPresence(Presence[RoutingStore]):
-    """Keeps the expiring routes of this process as well; they are renewed at each beat."""
+    """A presence that also keeps the expiring routes of this process; they are renewed at each beat."""
 
     slowest_beat = ROUTE_TTL / 3
 
@@ -64,7 +64,7 @@ class RoutingPresence(Presence[RoutingStore]):
         self._routes[queue] = expires_in
 
     def leave_routes(self, queue: str) -> None:
-        """Let them expire."""
+        """Let the routes to the queue expire."""
         self._routes.pop(queue, None)
 
     def _keep_more(self) -> bool:
@@ -77,14 +77,14 @@ class RoutingPresence(Presence[RoutingStore]):
 
 
 class RoutingChannel(StoreChannel):
-    """Its exchanges lead to the queues that any process has bound to them."""
+    """A channel whose exchanges lead to the queues that any process has bound to them."""
 
     supports_fanout = True
     presence: RoutingPresence
     store: RoutingStore
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        """`connection` is a RoutingTransport."""
+        """`connection` must be a RoutingTransport."""
         super().__init__(connection, **kwargs)
         self._routing: Routing = connection.routing
         self._ttl: dict[str, float] = {}
@@ -109,13 +109,13 @@ class RoutingChannel(StoreChannel):
         self._routing.forget(exchange)
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
-        """Bindings as kombu's exchange types want them. Fan-outs are read anew: a worker may have just come."""
+        """Bindings in the form of kombu's exchange types. Fan-outs are read again: a worker may have just started."""
         declared = (self.state.exchanges or {}).get(exchange, {})
         fresh = declared.get("type") == "fanout"
         return list(self._routing.table(exchange, fresh=fresh))
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
-        """Queues for a message; a miss is looked up anew, since the consumer may have bound its queue just now."""
+        """Queues for a message; after a miss the table is read again: a consumer may have just bound its queue."""
         found = super()._lookup(exchange, routing_key, default)
         if not found and exchange:
             self._routing.forget(exchange)

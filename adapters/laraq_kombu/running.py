@@ -1,7 +1,7 @@
-"""What a Celery worker of this process does with its deliveries, and what becomes of them when their channel closes.
+"""What a Celery worker in this process does with its deliveries, and their fate when their channel closes.
 
-Read from Celery's own books without importing it: a transport also serves processes that have no Celery, and where
-its worker runs, the module is loaded.
+Read from Celery's own records without importing it: a transport also serves processes without Celery, and where a
+Celery worker runs, the module is loaded.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 from laraq.process.forks import after_fork
 from laraq_kombu.fate import Fate, Place, fate
 
-#: By delivery tag, what Celery made of each delivery that is not settled: its request, None before there is one.
+#: By delivery tag, the Celery request of each unsettled delivery, None before there is one.
 _requests: dict[str, Any] = {}
 
-#: Those whose channel is closed, and whose end is still to come.
+#: Deliveries whose channel is closed, and whose end is still to come.
 _kept: set[str] = set()
 
-#: Results of a process pool that were under way when a connection was lost.
+#: Results of a process pool that were in progress when a connection was lost.
 _awaited: list[Any] = []
 
-#: Results of a pool whose worker was told to stop: they tell what was written to a process. Once the pool is flushed
-#: nobody else has them.
+#: Results of a pool whose worker was asked to stop: they show what was written to a process. Once the pool is flushed,
+#: they exist only here.
 _last: list[Any] = []
 
 
 def _forget() -> None:
-    """In a forked child: the deliveries are its parent's."""
+    """Clear the state in a forked child: the deliveries are its parent's."""
     _requests.clear()
     _kept.clear()
     _awaited.clear()
@@ -41,7 +41,7 @@ after_fork(_forget)
 
 
 class _LeftAlone:
-    """Stands for the request that is never made of a delivery."""
+    """Stands for the request of a delivery that never gets one."""
 
     time_start = None
     acknowledged = False
@@ -50,7 +50,7 @@ class _LeftAlone:
 
 class _Ending(Enum):
     WARM = auto()
-    #: Its pool may go on for a moment.
+    #: The pool may go on for a moment.
     COLD = auto()
 
 
@@ -60,7 +60,7 @@ def worker_is_here() -> bool:
 
 
 def follow() -> None:
-    """Learn of each request that Celery makes of a delivery; may be called again."""
+    """Record each request that Celery creates for a delivery; may be called again."""
     if worker_is_here():
         signals = sys.modules["celery.signals"]
         for signal, receiver in ((signals.task_received, _on_received), (signals.worker_shutting_down, _on_stopping)):
@@ -68,30 +68,30 @@ def follow() -> None:
 
 
 def delivered(tag: str) -> None:
-    """A delivery is on its way to Celery."""
+    """Note that a delivery is passed to Celery."""
     _requests[tag] = None
 
 
 def left_alone(tag: str) -> None:
-    """Its worker does not take it, and will not."""
+    """Note that the worker does not take the delivery, and never will."""
     if tag in _requests:
         _requests[tag] = _LeftAlone
 
 
 def settled(tag: str) -> None:
-    """It was acknowledged or given back."""
+    """Note that the delivery was acknowledged or released."""
     _requests.pop(tag, None)
     _kept.discard(tag)
 
 
 def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, Fate]]:
-    """What becomes of these deliveries, whose channel closes. What is kept is looked at again by `fates_of_kept`.
+    """The fates of these deliveries, whose channel closes. `fates_of_kept` checks the kept ones again.
 
-    `flushed`: whether the pool has dropped already what it will not run.
+    `flushed`: whether the pool has already dropped what it will not run.
     """
     ending = _ending()
     state = sys.modules["celery.worker.state"]
-    # A lost child's request is followed by another one for the same message, which settles it (`JobRequest`).
+    # The request of a lost child is followed by another for the same message, which settles it (`JobRequest`).
     newest = {
         request.message.delivery_tag: request
         for request in (*_now(state.reserved_requests), *_now(state.active_requests))
@@ -109,14 +109,14 @@ def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, 
 
 
 def fates_of_kept() -> Iterator[tuple[str, Fate]]:
-    """The same of those that were kept, now that Celery has drawn its own consequences from a lost connection."""
+    """The fates of the kept deliveries, after Celery has handled the lost connection."""
     return fates(tuple(_kept), flushed=True) if _kept else iter(())
 
 
 def hold_results(pool: Any = None) -> None:
-    """A connection is lost: see to it that the pool's results of all that its processes were given outlive that.
+    """Keep the results of everything that the pool's processes were given, when a connection is lost.
 
-    `pool` is billiard's, where it is known: Celery's books of what the pool has not begun may be empty by now.
+    `pool` is billiard's pool, if known: Celery's records of what the pool has not begun may be empty by now.
     """
     found = [*_results_of_requests(), *tuple(getattr(pool, "_cache", {}).values())]
     written = [result for result in found if getattr(result, "_write_to", None) is not None]
@@ -126,11 +126,11 @@ def hold_results(pool: Any = None) -> None:
 
 
 def await_results() -> None:
-    """There is a new connection: have the pool wait for them.
+    """Let the pool wait for the held results after a new connection.
 
-    Celery has forgotten them (`asynpool: AsynPool.flush`), before 5.6 all, since then those whose start was not
-    reported yet. The processes run them all the same. Their end would go unseen: neither would they be acknowledged,
-    nor their leases end.
+    Celery has dropped them (`asynpool: AsynPool.flush`): before 5.6 all, since then those whose start was not reported
+    yet. The processes still run them. Their end would not be seen: they would never be acknowledged, and their leases
+    would never end.
     """
     _awaited[:] = [result for result in _awaited if not result.ready() and _reports(result)]
     for result in _awaited:
@@ -138,19 +138,19 @@ def await_results() -> None:
 
 
 def awaited_requests() -> list[Any]:
-    """Requests that run, or will, though Celery's books may not have them: see `await_results`."""
+    """Requests that run, or will run, although Celery's records may not have them: see `await_results`."""
     found = [getattr(result._accept_callback, "__self__", None) for result in _awaited if not result.ready()]
     return [request for request in found if request is not None and not _is_cancelled(request)]
 
 
 def _on_received(request: Any = None, **_: Any) -> None:
     tag = request.message.delivery_tag
-    if tag in _requests:  # and not another transport's
+    if tag in _requests:  # not of another transport
         _requests[tag] = request
 
 
 def _on_stopping(**_: Any) -> None:
-    """Before Celery's loop hears of it: when a job ends in between, the next one comes to the pool, to be dropped."""
+    """Run before Celery's loop learns of it: if a job ends in between, the next reaches the pool and is dropped."""
     state = sys.modules["celery.worker.state"]
     _last.extend(_results_of_requests())
     for request in _now(state.reserved_requests):
@@ -180,20 +180,20 @@ def _place(request: Any, ending: _Ending | None, flushed: bool) -> Place:
         return Place.DROPPED  # waits for its time or for room in the pool
     result = reference()
     if hasattr(result, "_write_to"):
-        # A process will run what has been written to it; the rest is dropped (`AsynPool.flush`).
+        # A process will run everything written to it; the rest is dropped (`AsynPool.flush`).
         if result._write_to is None:
             return Place.DROPPED
         return Place.REPORTS if _reports(result) or not flushed else Place.UNSEEN
     if ending is None:
-        # Threads and greenlets run what they were given. The results of processes are there until the pool is flushed.
+        # Threads and greenlets run what they were given. Results of processes exist until the pool is flushed.
         return Place.REPORTS
     if ending is _Ending.WARM and (result is not None or "celery.concurrency.asynpool" not in sys.modules):
-        return Place.DROPPED  # that pool has come to its end
+        return Place.DROPPED  # the pool has ended
     return Place.UNSEEN
 
 
 def _ending() -> _Ending | None:
-    """Whether the worker of this process was told to stop, so that nothing it holds will be acknowledged any more."""
+    """Whether the worker of this process was asked to stop, so that its deliveries are not acknowledged any more."""
     state = sys.modules["celery.worker.state"]
     stopped, terminated = (
         flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate)
@@ -204,18 +204,18 @@ def _ending() -> _Ending | None:
 
 
 def _is_cancelled(request: Any) -> bool:
-    """Whether Celery ends its run and leaves the message unacknowledged, to have it sent again."""
+    """Whether Celery ends the run and leaves the message unacknowledged, so that it is redelivered."""
     return bool(getattr(request, "_already_cancelled", False))
 
 
 def _reports(result: Any) -> bool:
-    """Whether a pool that has the result in its cache learns of its end: it looks for the processes of those that were
-    accepted, but not for one that died, with what was written to it, while the pool was flushed."""
+    """Whether a pool that has the result in its cache learns of its end: it checks the processes of accepted results,
+    but not one that died, with what was written to it, while the pool was flushed."""
     return bool(result._accepted or result._write_to._is_alive())
 
 
 def _now(requests: Iterable[Any]) -> tuple[Any, ...]:
-    """Those of the moment: the threads of a pool change Celery's sets meanwhile."""
+    """A copy of the requests: the threads of a pool change Celery's sets meanwhile."""
     while True:
         try:
             return tuple(requests)
@@ -224,6 +224,6 @@ def _now(requests: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _result(request: Any) -> Any:
-    """The pool's result that will tell of the request's end, if it has one."""
+    """The pool's result that will report the request's end, if there is one."""
     reference = getattr(request, "_apply_result", None)
     return None if reference is None else reference()

@@ -1,4 +1,4 @@
-"""Transports: kombu's connection to a broker of ours, and its place in a worker's event loop."""
+"""Transports: kombu's connection to one of laraq's brokers, and its place in a worker's event loop."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -19,41 +19,41 @@ from laraq_kombu.turns import Turns
 
 
 class LeasingTransport(virtual.Transport):
-    """What every transport of ours does the same way; to be put before another one of kombu's among the bases.
+    """The base of laraq's transports; a kombu transport must follow it among the bases.
 
-    What it does in a worker, and when, see `Turns`.
+    `Turns` describes what it does in a worker, and when.
     """
 
     client: Any
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        #: Whether a message with an ETA waits in the broker; off, workers hold such jobs in memory.
+        #: Whether a message with an ETA waits in the broker; if not, workers hold such jobs in memory.
         self.native_delay = bool(client.transport_options.get("native_delay", True))
         self.turns = Turns(self._pump, self._wait)
         self._consuming: set[LeasingChannel] = set()
         self._loop: Any = None
-        #: By file descriptor, what is watched.
+        #: The watched objects by file descriptor.
         self._watched: dict[int, Any] = {}
 
-    # What a broker says
+    # Defined by a broker
 
     def _sockets(self) -> list[Any]:
-        """What becomes readable when there is something to do."""
+        """The sockets that become readable when there is something to do."""
         return []
 
     def _heard(self, fd: int) -> None:
-        """One became readable."""
+        """Handle a socket that became readable."""
         if self._watched.get(fd) is self.turns.socket:
             self.turns.quiet()
 
     def _settle_up(self) -> None:
-        """Send the acknowledgements that are owed, before the connection closes."""
+        """Send the owed acknowledgements before the connection closes."""
 
     # Waking
 
     def start_consuming(self, channel: LeasingChannel) -> None:
-        """The channel has a consumer (another one, maybe)."""
+        """Called when the channel gets a consumer (the first or another)."""
         self.turns.open()
         if channel not in self._consuming:
             self._consuming.add(channel)
@@ -62,7 +62,7 @@ class LeasingTransport(virtual.Transport):
         self.turns.poke()
 
     def stop_consuming(self, channel: LeasingChannel) -> None:
-        """The channel closed."""
+        """Called when the channel closes."""
         if channel in self._consuming:
             self._consuming.discard(channel)
             channel.presence.heartbeat.detach()
@@ -80,7 +80,7 @@ class LeasingTransport(virtual.Transport):
         self.turns.close()
 
     def _watch(self, *, poked: bool = True) -> None:
-        """Watch the sockets of now: a new connection may have the number of an old one."""
+        """Watch the current sockets: a new connection may have the number of an old one."""
         sockets = self._sockets()
         if poked and self.turns.socket is not None:
             sockets.append(self.turns.socket)
@@ -118,7 +118,7 @@ class LeasingTransport(virtual.Transport):
     # In a loop of the caller's
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver what there is, or wait for it; TimeoutError after `timeout` seconds."""
+        """Deliver available jobs, or wait for them; TimeoutError after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.turns.work():
             left = None if deadline is None else deadline - time.monotonic()
@@ -130,17 +130,17 @@ class LeasingTransport(virtual.Transport):
                 return
 
     def _poll(self, timeout: float) -> bool:
-        """Wait until something is readable; whether that delivered something."""
+        """Wait until a socket is readable; return whether that delivered anything."""
         readable, _, _ = select.select(list(self._watched), (), (), timeout)
         for fd in readable:
             self._heard(fd)
         return False
 
     def _enter_poller(self, fd: int) -> None:
-        """Have `_poll` watch it; by default it looks at what is watched."""
+        """Let `_poll` watch the descriptor; the default polls the watched objects."""
 
     def _leave_poller(self, fd: int) -> None:
-        """Have it watch that no more."""
+        """Let `_poll` no longer watch the descriptor."""
 
     # Pumping
 
@@ -156,7 +156,7 @@ class LeasingTransport(virtual.Transport):
 
 
 class _KnownReaders:
-    """The loop as kombu's part sees it, which for Redis adds its readers anew at each tick, a system call each."""
+    """The loop as kombu sees it: for Redis, kombu adds its readers again at each tick, with a system call each."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
@@ -171,7 +171,7 @@ class _KnownReaders:
 
 
 class StoreTransport(LeasingTransport):
-    """A whole transport on a `BrokerStore`, which `open_store` makes; see `RoutingTransport` for fan-out."""
+    """A complete transport on the `BrokerStore` of `open_store`; see `RoutingTransport` for fan-out."""
 
     Channel: type[StoreChannel] = StoreChannel
     connection_errors = (*virtual.Transport.connection_errors, StoreError)  # type: ignore[assignment]  # base: 1 element
@@ -182,8 +182,8 @@ class StoreTransport(LeasingTransport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self.store = self.open_store()
-        # Who leases for another time has a presence of its own: what was connected before the worker began, to send
-        # something, must not decide how often its leases are renewed.
+        # Each lease time has its own presence: a connection that was opened before the worker, to send a message, must
+        # not decide how often the worker's leases are renewed.
         address = client.hostname, client.port, client.userid, client.virtual_host
         key = (type(self), *address, client.transport_options.get("retry_after"))
         self.presence = presence_of(key, self._make_presence)
@@ -191,7 +191,7 @@ class StoreTransport(LeasingTransport):
         self._open = False
 
     def open_store(self) -> BrokerStore:
-        """A store with connections of its own on the broker that `self.client` names."""
+        """A store with its own connections to the broker that `self.client` names."""
         raise NotImplementedError
 
     def _make_presence(self) -> Presence[Any]:
@@ -201,7 +201,8 @@ class StoreTransport(LeasingTransport):
         try:
             self.store.connect()
             if leases := self.presence.ledger.renewable():
-                # The broker may have been away for longer than they last: before anything is reserved anew.
+                # The broker may have been down for longer than the leases last: renew before anything is reserved
+                # again.
                 self.store.extend(leases)
         except BaseException:
             self.store.close()
@@ -221,7 +222,7 @@ class StoreTransport(LeasingTransport):
         self.presence.settle_up(self.store)
 
     def listen(self) -> None:
-        """Hear of new jobs from now on, where the broker can tell."""
+        """Receive hints about new jobs from now on, if the broker can send them."""
         if self._wakeup is None:
             self._wakeup = self.store.listen()
 

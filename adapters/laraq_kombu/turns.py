@@ -1,4 +1,4 @@
-"""Turns: when a transport gets to work, in a worker's event loop or in a loop of the caller's."""
+"""Turns: when a transport works, in a worker's event loop or in the caller's loop."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import Any, Protocol
 
 
 class EventLoop(Protocol):
-    """What of kombu's hub is needed."""
+    """The part of kombu's hub that is needed."""
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Any:
-        """Call back after so many seconds; the result has a `cancel`."""
+        """Call back after that many seconds; the result has a `cancel`."""
 
 
 class Turns:
     """Everything a transport does in a worker happens in callbacks of file descriptors and timers.
 
-    What a callback of the hub's `on_tick` set, or of a timer, leaves to the hub is forgotten for a while: timers,
-    writers and calls made ready, such as the acknowledgements of a solo pool, are not seen by the poll that follows.
-    So whoever has news calls `poke`, a timer too, which makes a socket of our own readable, and the turn is taken
-    when the hub reads it.
+    The next poll of the hub does not see what a callback of its `on_tick` set, or of a timer, leaves to it: timers,
+    writers and ready calls, such as the acknowledgements of a solo pool. So code with news, even a timer, calls `poke`,
+    which makes an own socket readable, and the turn is taken when the hub reads it.
     """
 
     def __init__(self, pump: Callable[[], bool], wait: Callable[[], float | None]) -> None:
-        """`pump` does what can be done, and says whether anything was delivered. `wait` says in how many seconds it may
-        have work though nobody pokes; None: only after an event."""
+        """`pump` does all possible work, and returns whether anything was delivered. `wait` returns the seconds until
+        it may have work without a `poke`; None: only after an event."""
         self._pump = pump
         self._wait = wait
         self._ends: tuple[socket.socket, socket.socket] | None = None
@@ -41,14 +40,14 @@ class Turns:
         self._worker: int | None = None
 
     def open(self) -> None:
-        """Be ready to be poked."""
+        """Open the socket for `poke`."""
         if self._ends is None:
             self._ends = socket.socketpair()
             for end in self._ends:
                 end.setblocking(False)
 
     def close(self) -> None:
-        """No more turns. The socket has to have left its poller."""
+        """End the turns. The socket must have been removed from its poller."""
         self._cancel_timer()
         if self._ends is not None:
             ends, self._ends = self._ends, None
@@ -62,7 +61,7 @@ class Turns:
 
     @property
     def socket(self) -> socket.socket | None:
-        """Readable after `poke`, until `quiet`; None while closed."""
+        """The socket, readable from `poke` until `quiet`; None while closed."""
         return None if self._ends is None else self._ends[0]
 
     def poke(self) -> None:
@@ -73,35 +72,35 @@ class Turns:
                 self._ends[1].send(b"\0")
 
     def quiet(self) -> None:
-        """The socket was read."""
+        """Read the socket."""
         self._poked = False
         if self._ends is not None:
             with contextlib.suppress(BlockingIOError):
                 self._ends[0].recv(64)
 
     def reconsider(self) -> None:
-        """The next turn may be due sooner than planned; callable from any thread.
+        """Check whether the next turn is due sooner than planned; callable from any thread.
 
-        In the thread of the event loop that costs a look at the clock, where a poke costs a turn for each
+        In the thread of the event loop this only reads the clock, while a poke would cost a turn for each
         acknowledgement.
         """
         me = threading.get_ident()
         if self._poked or me == self._worker:
-            return  # a turn is on its way, or it is one, which ends with a plan
+            return  # a turn is coming, or in progress and ends with a plan
         if self._loop is not None and me == self._loop_thread:
             self._plan()
         else:
             self.poke()
 
     def take(self) -> None:
-        """Work, then plan the next turn; what the event loop calls."""
+        """Work, then plan the next turn; called by the event loop."""
         self._loop_thread = threading.get_ident()
         if self._worker is None:
             self.work()
             self._plan()
 
     def work(self) -> bool:
-        """Work without a plan, for a loop of the caller's; whether anything was delivered."""
+        """Work without a plan, for the caller's loop; return whether anything was delivered."""
         self._worker = threading.get_ident()
         try:
             return self._pump()
@@ -117,7 +116,7 @@ class Turns:
             return
         now = time.monotonic()
         at = now + wait
-        # A turn too early does no harm. A timer that is overdue may never come: a hub forgets its timers at times.
+        # A turn too early does no harm. An overdue timer may never fire: a hub sometimes loses its timers.
         if self._loop is None or (self._timer is not None and now <= self._timer_at <= at + 0.001):
             return
         self._cancel_timer()
@@ -126,7 +125,7 @@ class Turns:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._plan()  # what it was set for may have moved
+        self._plan()  # its time may have changed
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""What a queue holds that is no message: bytes somebody else put there."""
+"""Items of a queue that are not messages: bytes from another program."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from laraq_kombu.store import Job
 
-#: Its name: as a job in the failed store, or as the queue it is put aside in.
+#: The name of such an item as a job in the failed store, and of the queue to which it is moved aside.
 UNDECODABLE = "laraq.undecodable"
 
 
 def undecodable(job: Job) -> dict[str, Any]:
-    """A kombu message that stands for it, for a worker that has laraq attached.
+    """A kombu message that stands for the item, for a worker with laraq.
 
-    Its body, the payload, has a content type that nobody reads, so laraq takes it for a job whose message was garbled
-    and keeps it in the failed store. The id is made of the job's: a second delivery replaces the record of the first.
+    Its body, the payload, has an unreadable content type, so laraq treats it as a job with a garbled message and keeps
+    it in the failed store. The id is derived from the job's: a second delivery replaces the record of the first.
     """
     lease, payload = job.lease, job.payload
     id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{lease.queue}/{lease.id}/{payload!r}"))
@@ -33,6 +33,6 @@ def undecodable(job: Job) -> dict[str, Any]:
 
 
 def raw(payload: str | bytes) -> bytes:
-    """The bytes of a payload: bytes that are no UTF-8 are in a string as PEP 383 has it, and SQLite also keeps bytes
-    in a TEXT column."""
+    """The bytes of a payload: bytes that are not UTF-8 are in a string as in PEP 383, and SQLite also keeps bytes in a
+    TEXT column."""
     return payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload

@@ -1,4 +1,4 @@
-"""Redis as a place where laraq keeps what is not in the broker."""
+"""Redis as laraq's store and broker."""
 
 from laraq_redis.store.store import RedisStore
 

@@ -1,4 +1,4 @@
-"""An SQL database as a place where laraq keeps what is not in the broker."""
+"""An SQL database as laraq's store and broker."""
 
 from laraq_sqlalchemy.schema.tables import metadata
 from laraq_sqlalchemy.store.store import SqlStore

@@ -1,4 +1,4 @@
-"""attached(): the Laraq that a command is about."""
+"""attached(): the Laraq that a command works on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def attached(context: click.Context) -> Iterator[Laraq]:
-    """Find it by `-A`, by the app of the `celery` call around us, or build the embedded default; it is current then.
+    """Find the Laraq by `-A` or by the app of the `celery` program, or build the embedded default; make it current.
 
     Raises UsageError.
     """
@@ -33,6 +33,6 @@ def attached(context: click.Context) -> Iterator[Laraq]:
             found = host_commands().attached(app)
     except ConfigurationError as error:
         raise click.UsageError(str(error), context) from error
-    found.implied = False  # who runs a command without an app means it
+    found.implied = False  # a command without -A uses the embedded default on purpose
     with found:
         yield found

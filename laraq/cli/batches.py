@@ -15,10 +15,10 @@ from laraq.cli.fitting import Column
 from laraq.messages.tally import BatchQuery
 from laraq.workflow.batch import Batch
 
-#: Seconds between two looks of --watch.
+#: Seconds between two polls of --watch.
 GLANCE = 0.5
 
-#: Of the list.
+#: Columns of the list.
 COLUMNS = (
     Column("ID", whole=True),
     Column("Name"),
@@ -29,14 +29,14 @@ COLUMNS = (
     Column("Created at (UTC)", whole=True, optional=True),
 )
 
-#: Batches shown when nobody says how many.
+#: Batches shown by default.
 LIMIT = 50
 
 
 @click.command()
 @click.argument("id", required=False)
 @click.option("--unfinished", is_flag=True, help="Only unfinished batches.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Most batches to list.")
 @click.option("--watch", is_flag=True, help="Show progress bars until the batches shown are finished.")
 @click.option("--wide", is_flag=True, help="Do not shorten columns to the width of the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
@@ -46,8 +46,8 @@ def batches(
 ) -> None:
     """List the batches, the newest first, or show one.
 
-    With --watch, those that are not finished are drawn as progress bars until they are; exit status 1 when a job of
-    them failed.
+    With --watch, unfinished batches are drawn as progress bars until they are finished; exit status 1 when one of
+    their jobs failed.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other.", context)
@@ -72,7 +72,7 @@ def batches(
 
 
 def status(batch: Batch) -> str:
-    """One word about a batch."""
+    """The status of a batch in one word."""
     if batch.finished_at is not None:
         return "cancelled" if batch.cancelled else "finished"
     return "cancelling" if batch.cancelled else "running"
@@ -123,7 +123,7 @@ def _moment(moment: datetime | None) -> str:
 
 
 def _watch(chosen: Sequence[Batch], look: Callable[[str], Batch | None]) -> list[Batch]:
-    """Draw until all are finished or gone; in a pipe, say each one's state when it is finished."""
+    """Draw until all are finished or gone; in a pipe, print the state of each when it is finished."""
     from laraq.workflow.progress_bar import ProgressBars
 
     watched = {batch.id: batch for batch in chosen}

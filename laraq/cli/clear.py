@@ -16,12 +16,12 @@ from laraq.cli.host import host_commands
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.pass_context
 def clear(context: click.Context, queue: str | None, force: bool) -> None:
-    """Drop the jobs of QUEUE, or of the default queue, that no worker has: "high", or "connection:high".
+    """Drop the jobs of QUEUE, or of the default queue, that no worker has reserved: "high", or "connection:high".
 
-    What they held is freed, and their batches and chains are told. On a terminal it asks first.
+    Their locks are released, and their batches and chains are notified. On a terminal, asks for confirmation.
     """
     with attached(context) as laraq, laraq:
-        # What a started job holds through its middleware is known to its class.
+        # The class knows what a started job holds through its middleware.
         host_commands().import_jobs(laraq)
         if not force and sys.stdin.isatty():
             click.confirm(f"Drop the jobs of {queue or 'the default queue'}?", abort=True)

@@ -1,4 +1,4 @@
-"""`laraq demo`: the example `import_csv`, run whole."""
+"""`laraq demo`: runs the example `import_csv`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-#: Where it is installed, and in the source tree.
+#: The demo's place where laraq is installed, and in the source tree.
 PLACES = [Path(__file__).parents[up] / "examples" / "import_csv" / "demo.py" for up in (1, 2)]
 
 
@@ -17,12 +17,12 @@ PLACES = [Path(__file__).parents[up] / "examples" / "import_csv" / "demo.py" for
 def demo(keep: bool) -> None:
     """Import a file of 12,000 cities through jobs.
 
-    It starts a worker and needs no server: everything is in SQLite files in a temporary folder, which goes at the
-    end. Broker and store are at LARAQ_URL instead when that is set; what is done there is in the queue `cities`.
-    Exit status 1 when not every row of the file is accounted for.
+    Starts a worker and needs no server: everything is in SQLite files in a temporary folder, which is deleted at the
+    end. If LARAQ_URL is set, broker and store are there instead, and the jobs are in the queue `cities`. Exit status 1
+    when not every row of the file is accounted for.
     """
     found = next((place for place in PLACES if place.exists()), None)
     if found is None:
         raise click.ClickException(f"The demo is not at {PLACES[0]}: is laraq installed completely?")
-    # In place of this process, so that Ctrl-C and signals reach the demo alone.
+    # Replaces this process, so that Ctrl-C and signals reach only the demo.
     os.execv(sys.executable, [sys.executable, str(found), *(["--keep"] if keep else [])])  # noqa: S606 # our own file

@@ -14,7 +14,7 @@ from laraq.cli.fitting import Column
 from laraq.messages.failure import FailedJob
 from laraq.messages.payload import CIPHER
 
-#: Of the list.
+#: Columns of the list.
 COLUMNS = (
     Column("ID", whole=True),
     Column("Failed at (UTC)", whole=True, optional=True),
@@ -23,7 +23,7 @@ COLUMNS = (
     Column("Error"),
 )
 
-#: Shown in place of an encrypted job's fields.
+#: Shown instead of the fields of an encrypted job.
 HIDDEN = "<encrypted>"
 
 
@@ -46,8 +46,8 @@ def failed(
 ) -> None:
     """List the failed jobs, or show one.
 
-    The newest comes first; on a terminal the list is cut to its width. The job with ID is shown whole, with its payload
-    and traceback, in a pager where it is long.
+    The newest comes first; on a terminal, the list is cut to its width. The job with ID is shown in full, with its
+    payload and traceback, in a pager if it is long.
     """
     if id is not None and (queue or job or limit):
         raise click.UsageError(
@@ -102,16 +102,16 @@ def _show(job: FailedJob, as_json: bool) -> None:
 
 
 def _name(job: FailedJob) -> str:
-    """What people call it: a callback or closure travels under a class of ours that says nothing."""
+    """The name to show: a callback or closure has one of laraq's own classes, whose name says nothing."""
     options = (job.payload.get("laraq") or {}).get("options") or {}
     return str(options.get("display_name") or job.job)
 
 
 def last_error(job: FailedJob) -> str:
-    """The line of a traceback that names the exception: what follows the innermost frame of the last one raised."""
+    """The line of a traceback that names the exception: the one after the innermost frame of the last exception."""
     lines = job.exception.splitlines()
     last_frame = max((number for number, line in enumerate(lines) if line.startswith('  File "')), default=-1)
     if last_frame < 0:
         return lines[0] if lines else ""
-    # Below a frame are its source and marks, four spaces in.
+    # A frame is followed by its source and marks, indented by four spaces.
     return next((line for line in lines[last_frame + 1 :] if not line.startswith("    ")), "")

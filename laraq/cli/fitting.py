@@ -1,4 +1,4 @@
-"""fit(): a table for a width. What does not fit is cut with an ellipsis; nothing is folded. Pure."""
+"""fit(): fits a table into a width. Long cells are cut with an ellipsis, never wrapped. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 #: Characters between two columns.
 GAP = 2
 
-#: Cells below which a text that is cut says nothing: another column is left out for it, if one may be.
+#: Fewest cells in which a cut text is useful: below that, another column is left out if possible.
 NARROWEST = 10
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -17,14 +17,14 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and what may happen to its cells where they do not fit."""
+    """A heading, and how its cells may be shortened."""
 
     heading: str
-    #: Never cut: people copy it, or a part of it would be another number or moment.
+    #: Never cut: people copy it, or a part of it would read as another number or moment.
     whole: bool = False
-    #: Cut at its beginning: the end says most, as in the dotted path of a class.
+    #: Cut at its beginning: the end is the most useful part, as in the dotted path of a class.
     from_left: bool = False
-    #: Left out before others are cut to nothing; of several the widest goes first.
+    #: Left out before other columns become too narrow; the widest is left out first.
     optional: bool = False
 
 
@@ -51,7 +51,7 @@ def fit(
 
 
 def shares(natural: Sequence[int], whole: Sequence[bool], width: int) -> list[int]:
-    """How wide each column is: as it likes while there is room, then the widest give first."""
+    """The width of each column: the natural width while there is room, else the widest are narrowed first."""
     left = width - sum(want for want, keeps in zip(natural, whole, strict=True) if keeps)
     widths = list(natural)
     flexible = sorted((each for each, keeps in enumerate(whole) if not keeps), key=lambda each: natural[each])
@@ -63,7 +63,7 @@ def shares(natural: Sequence[int], whole: Sequence[bool], width: int) -> list[in
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """The number of terminal cells that a text takes."""
     return sum(_cells_of(char) for char in text)
 
 

@@ -16,7 +16,7 @@ from laraq.cli.attached import attached
 def flush(context: click.Context, hours: float | None, force: bool) -> None:
     """Drop all failed jobs.
 
-    They cannot be retried then. On a terminal it asks first.
+    They can then no longer be retried. On a terminal, asks for confirmation.
     """
     with attached(context) as laraq:
         if not force and sys.stdin.isatty():

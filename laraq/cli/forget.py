@@ -13,7 +13,7 @@ from laraq.cli.attached import attached
 def forget(context: click.Context, ids: tuple[str, ...]) -> None:
     """Drop failed jobs by their ids.
 
-    They cannot be retried then. Exit status 1 when an id is unknown.
+    They can then no longer be retried. Exit status 1 when an id is unknown.
     """
     with attached(context) as laraq:
         unknown = [id for id in dict.fromkeys(ids) if not laraq.failed.forget(id)]

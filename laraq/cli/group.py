@@ -1,6 +1,6 @@
-"""The group `laraq` and the program of that name. A command is imported when it is called or asked for its help.
+"""The group `laraq` and the program of that name. A command is imported when it or its help is called.
 
-Celery imports this file at every call of `celery`, for it is a plugin of that program.
+Celery imports this file at every call of `celery`, because it is a plugin of that program.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from click.core import ParameterSource
 from laraq.errors import LaraqError, did_you_mean
 from laraq.process.plugins import plugins
 
-#: Key in `click.Context.meta`: what `-A` says, the app of the program around us, or None for the embedded default.
+#: Key in `click.Context.meta`: the value of `-A`, the app of the calling program, or None for the embedded default.
 APP = "laraq.app"
 
-#: Every command, with the file it is in. Its function has the same name, `-` and `:` read as `_`.
+#: Every command and its module. The function has the command's name, with `_` for `-` and `:`.
 COMMANDS = {
     "batches": "laraq.cli.batches",
     "clear": "laraq.cli.clear",
@@ -41,7 +41,7 @@ class Commands(click.Group):
     """Loads commands late, and turns errors into one line and an exit status: 1 for a problem, 2 for wrong usage."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, for `--help`."""
+        """Return all names, for `--help`."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -55,7 +55,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a call; click before 8.4 makes no suggestion."""
+        """Find the command of a call, with a suggestion, which click before 8.4 does not make."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
@@ -81,7 +81,7 @@ class Commands(click.Group):
 
 
 def _without_help(error: click.NoSuchOption) -> click.NoSuchOption:
-    """Who mistypes an option does not look for `--help`, which is like `--hel`, `--shell` and many more to click."""
+    """The error without the suggestion `--help`, which click finds similar to many mistyped options."""
     near = [known for known in error.possibilities or () if known != "--help"]
     return click.NoSuchOption(error.option_name, error.message, near, error.ctx)
 
@@ -98,7 +98,7 @@ def _without_help(error: click.NoSuchOption) -> click.NoSuchOption:
 @click.version_option(package_name="laraq")
 @click.pass_context
 def laraq(context: click.Context, app: str | None) -> None:
-    """Jobs: run them, and look after those that failed."""
+    """Run jobs, and manage queues, batches and failed jobs."""
     outer = getattr(context.obj, "app", None)
     explicit = context.get_parameter_source("app") is ParameterSource.COMMANDLINE
     context.meta[APP] = app if explicit or outer is None else outer

@@ -1,4 +1,4 @@
-"""HostCommands: what the command line asks of the task queue that carries the jobs."""
+"""HostCommands: what the command line needs from the task queue that carries the jobs."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """What `laraq work` says about the worker itself; what it says about jobs is in `Laraq.worker`."""
+    """The options of `laraq work` for the worker itself; its options for jobs are in `Laraq.worker`."""
 
-    #: Name of the connection to work on; None for the app's own.
+    #: Name of the connection to work on; None for the app's own broker.
     connection: str | None = None
-    #: That connection as configured: `url`, `queue`, ...
+    #: The connection's configuration: `url`, `queue`, ...
     address: Mapping[str, Any] = field(default_factory=dict)
-    #: In the order in which they are served; empty for the default of the connection.
+    #: Queues in the order in which they are served; empty for the connection's default.
     queues: tuple[str, ...] = ()
-    #: A number or "auto"; None for the app's own setting, as with the next.
+    #: A number or "auto"; None for the app's setting, as with the next option.
     concurrency: str | None = None
     pool: str | None = None
     name: str | None = None
     loglevel: str = "WARNING"
-    #: Nothing is said about jobs.
+    #: Do not print jobs.
     quiet: bool = False
-    #: More is said about jobs.
+    #: Print more about jobs.
     verbose: bool = False
     no_color: bool = False
     #: 0 is no limit.
     max_jobs: int = 0
     stop_when_empty: bool = False
-    #: Options of the host's own worker, as they were typed.
+    #: Options of the host's worker, as typed.
     passed_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HostOption:
-    """An option of the host's own worker command, which `laraq work` passes on."""
+    """An option of the host's worker command, which `laraq work` passes on."""
 
     #: ("-E", "--task-events")
     names: tuple[str, ...]
@@ -55,7 +55,7 @@ class HostCommands(Protocol):
     """Implemented by adapters, found by the entry-point group `laraq.commands`."""
 
     def load(self, spec: str) -> Laraq:
-        """What `-A spec` means.
+        """The Laraq that `-A spec` names.
 
         Raises ConfigurationError when there is no such module or app, or nothing is attached to it.
         """
@@ -67,14 +67,14 @@ class HostCommands(Protocol):
         """Import the modules a worker of the app would import, so that every Job class is known."""
 
     def work_options(self) -> Sequence[HostOption]:
-        """The options of the host's worker that `laraq work` may be given."""
+        """The options of the host's worker that `laraq work` accepts."""
 
     def work(self, laraq: Laraq, options: WorkOptions) -> int:
-        """Be a worker until told to stop, or until the options say that it is done; return the exit status."""
+        """Run a worker until it is stopped, or until the options end it; return the exit status."""
 
 
 def host_commands() -> HostCommands:
-    """Those of the installed host."""
+    """The commands of the installed host."""
     for entry in plugins("laraq.commands"):
         commands: HostCommands = entry.load()()
         return commands

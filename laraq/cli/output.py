@@ -17,9 +17,9 @@ from laraq.cli.fitting import GAP, Column, cells, fit
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wide: bool = False) -> None:
-    """On a terminal as wide as it is, what does not fit is cut; `wide`, or in a pipe, nothing is.
+    """Print a table. On a terminal, long cells are cut to its width; with `wide`, or in a pipe, nothing is cut.
 
-    Drawn by rich on a terminal, where it is installed; else aligned columns.
+    On a terminal it is drawn by rich if that is installed, else as aligned columns.
     """
     lines: Sequence[Sequence[str]] = [[_one_line(cell) for cell in row] for row in rows]
     on_terminal = sys.stdout.isatty()
@@ -37,7 +37,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wide: boo
 
 
 def record(entries: Mapping[str, str]) -> None:
-    """Names and values below each other; a value of several lines gets lines of its own. What is longer than the
+    """Print names and values, one below the other; a value of several lines gets its own lines. Output longer than the
     terminal is shown in a pager."""
     width = max(map(len, entries)) + 2
     lines = []
@@ -51,7 +51,7 @@ def record(entries: Mapping[str, str]) -> None:
 
 
 def as_json(value: Any) -> None:
-    """Pure ASCII, whatever the terminal or pipe can take."""
+    """Print JSON in pure ASCII, which any terminal or pipe accepts."""
     click.echo(json.dumps(value, indent=2))
 
 
@@ -61,7 +61,7 @@ def printable(text: str) -> str:
 
 
 def _colourless() -> bool:
-    """NO_COLOR (no-color.org), or `celery --no-color`."""
+    """Whether colours are off: NO_COLOR (no-color.org), or `celery --no-color`."""
     return bool(os.environ.get("NO_COLOR")) or bool(getattr(click.get_current_context().obj, "no_color", False))
 
 
@@ -76,7 +76,7 @@ def _draw(lines: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     headings, *rows = lines
-    # Between two columns are one space and the box's own: GAP.
+    # Between two columns are one space and the box's space: GAP.
     style = "none" if _colourless() else "table.header"
     drawn = Table(box=SIMPLE_HEAD, header_style=style, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for heading in headings:

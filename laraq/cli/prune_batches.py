@@ -31,7 +31,7 @@ from laraq.cli.attached import attached
 )
 @click.pass_context
 def prune_batches(context: click.Context, hours: float, unfinished: float | None, cancelled: float | None) -> None:
-    """Forget batches that finished more than a day ago, or as many hours as you say."""
+    """Forget batches that finished more than a day ago, or more than --hours ago."""
 
     def ago(hours: float | None) -> datetime | None:
         return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)

@@ -13,7 +13,7 @@ from laraq.cli.attached import attached
 def prune_failed(context: click.Context, hours: float) -> None:
     """Drop old failed jobs.
 
-    Made for a schedule: it never asks.
+    Made for a schedule: never asks for confirmation.
     """
     with attached(context) as laraq:
         count = laraq.failed.prune(hours)

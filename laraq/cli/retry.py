@@ -19,8 +19,8 @@ from laraq.errors import PayloadError
 def retry(context: click.Context, ids: tuple[str, ...], queue: str | None, job: str | None) -> None:
     """Send failed jobs again.
 
-    They keep their ids, their attempts begin anew, and their records go.
-    Exit status 1 when an id is unknown or a job cannot be sent; the others are sent all the same.
+    They keep their ids, their attempts start from 0, and their records are removed.
+    Exit status 1 when an id is unknown or a job cannot be sent; the others are sent nevertheless.
     """
     everything = ids == ("all",) or (not ids and (queue or job))
     if not ids and not everything:
@@ -28,7 +28,7 @@ def retry(context: click.Context, ids: tuple[str, ...], queue: str | None, job: 
     if not everything and (queue or job):
         raise click.UsageError("--queue and --job filter all failed jobs; they cannot be combined with ids.", context)
     with attached(context) as laraq:
-        # A job's own `retry_until` is asked anew, which needs its class.
+        # A job's own `retry_until` is computed again, which needs its class.
         host_commands().import_jobs(laraq)
         chosen: Iterable[str] = [each.id for each in laraq.failed.all(queue, job=job)] if everything else ids
         problems = 0
@@ -41,7 +41,7 @@ def retry(context: click.Context, ids: tuple[str, ...], queue: str | None, job: 
                 continue
             if sent:
                 click.echo(f"Sent again: {id}")
-            elif not everything:  # of all, one that is gone was retried or forgotten by somebody else just now
+            elif not everything:  # with "all", a missing one has just been retried or forgotten elsewhere
                 problems += 1
                 click.echo(f"Error: No failed job has the id {id}.", err=True)
         if not chosen:

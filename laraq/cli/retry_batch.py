@@ -17,8 +17,8 @@ from laraq.errors import BatchNotFoundError
 def retry_batch(context: click.Context, ids: tuple[str, ...]) -> None:
     """Send the failed jobs of batches again.
 
-    A job that succeeds now moves from failed to done; when none is left, what `then` was given is called, if it was not
-    before. Exit status 1 when a batch is unknown, or a job of it is not among the failed jobs.
+    A job that now succeeds moves from failed to done; when none is left, the `then` callbacks are called unless they
+    were before. Exit status 1 when a batch is unknown, or one of its jobs is not among the failed jobs.
     """
     with attached(context) as laraq:
         host_commands().import_jobs(laraq)

@@ -1,4 +1,4 @@
-"""RunLine: what `laraq work` says of a job: when, which, how it went, how long it took. Pure."""
+"""RunLine: the line that `laraq work` prints for a job: time, name, outcome, duration. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 from laraq.cli.fitting import cells
 from laraq.cli.output import printable
 
-#: Status by colour.
+#: Colour by status.
 COLOURS = {"RUNNING": "yellow", "RELEASED": "yellow", "PARKED": "yellow", "DONE": "green", "FAIL": "red"}
 
-#: Dots at least between a job and its status.
+#: Fewest dots between a job and its status.
 FEWEST_DOTS = 3
 
 
@@ -23,14 +23,14 @@ class RunLine:
 
     #: In local time.
     at: datetime
-    #: Its display name, or the dotted path of its class.
+    #: The job's display name, or the dotted path of its class.
     job: str
     id: str
     #: RUNNING, DONE, FAIL, RELEASED, PARKED or SKIPPED.
     status: str
-    #: None at the start, and for a run that did not end by itself.
+    #: Seconds; None at the start, and for a run that did not end by itself.
     seconds: float | None = None
-    #: What `-v` adds: ("queue high", "attempt 2").
+    #: Details added by `-v`: ("queue high", "attempt 2").
     details: tuple[str, ...] = ()
 
     def text(self, width: int | None = None, *, coloured: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""`laraq unlock`: free a unique lock by hand."""
+"""`laraq unlock`: release a unique lock explicitly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from laraq.cli.attached import attached
 @click.argument("unique_id", required=False)
 @click.pass_context
 def unlock(context: click.Context, job: str, unique_id: str | None) -> None:
-    """Free the unique lock of JOB, the dotted path or display name of a class, and UNIQUE_ID when the job has one.
+    """Release the unique lock of JOB, the dotted path or display name of a class, and UNIQUE_ID if the job has one.
 
-    For a lock that outlived its job. Exit status 1 when there is no such lock.
+    For a lock that has outlived its job. Exit status 1 when there is no such lock.
     """
     with attached(context) as laraq:
         freed = laraq.unique.unlock(job, unique_id)

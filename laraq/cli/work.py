@@ -1,4 +1,4 @@
-"""`laraq work`: run jobs. A thin front of the host's own worker."""
+"""`laraq work`: runs jobs. A thin front end of the host's worker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from laraq.messages.options import WorkerOptions
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
-#: Key in `click.Context.meta`: the options of the host's own worker.
+#: Key in `click.Context.meta`: the options of the host's worker.
 _PASSED_ON = "laraq.passed_on"
 
-#: Connections whose jobs no worker takes.
+#: Connections that need no worker.
 _LOCAL = ("sync", "null", "deferred")
 
 
 def _seconds(context: click.Context, option: click.Parameter, value: str) -> float | list[float]:
-    """`--backoff`: one number, or several that stand for the first, second, ... attempt."""
+    """Parse `--backoff`: one number, or several for the first, second, ... attempt."""
     try:
         waits = [float(part) for part in value.split(",")]
     except ValueError:
@@ -35,10 +35,10 @@ def _seconds(context: click.Context, option: click.Parameter, value: str) -> flo
 
 
 class WorkCommand(click.Command):
-    """Takes the options of the host's own worker as well, to pass them on."""
+    """A command that also accepts the options of the host's worker, and passes them on."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Ours, then those that have no name in common with them."""
+        """laraq's options, then the host's options whose names differ from them."""
         own = super().get_params(ctx)
         taken = {name for param in own for name in param.opts}
         theirs = [option for option in host_commands().work_options() if taken.isdisjoint(option.names)]
@@ -83,7 +83,7 @@ def _passing_on(option: HostOption) -> click.Option:
 )
 @click.option("--once", is_flag=True, help="Stop after one job.")
 @click.option("--stop-when-empty", is_flag=True, help="Stop when no job is left.")
-@click.option("--max-jobs", type=click.IntRange(min=0), default=0, metavar="N", help="Stop after so many jobs.")
+@click.option("--max-jobs", type=click.IntRange(min=0), default=0, metavar="N", help="Stop after this many jobs.")
 @click.option(
     "--tries",
     type=click.IntRange(min=0),
@@ -138,8 +138,8 @@ def work(
 ) -> None:
     """Run jobs.
 
-    Those of CONNECTION, or of the app's own broker, until the worker is told to stop: a Celery worker with Laravel's
-    options, which says of each job when it starts and how it ends. Celery's own options are passed on to it.
+    Runs jobs of CONNECTION, or of the app's own broker, until the worker is stopped: a Celery worker with Laravel's
+    options, which prints when each job starts and how it ends. Celery's own options are passed on to it.
     """
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other.", context)
@@ -165,7 +165,7 @@ def work(
 
 
 def _address(laraq: Laraq, name: str | None) -> Mapping[str, Any]:
-    """A named connection as configured; empty for the app's own broker, under whichever of its names.
+    """The configuration of a named connection; empty for the app's own broker, under any of its names.
 
     Raises BadParameter.
     """
@@ -178,7 +178,7 @@ def _address(laraq: Laraq, name: str | None) -> Mapping[str, Any]:
         driver = config.get("driver") if isinstance(config, Mapping) else type(config).__name__
         if driver in (None, "celery"):
             return dict(config)
-        reason = f"{name!r} is {driver}: work on the connections its jobs are sent to."
+        reason = f"{name!r} is {driver}: work on the connections to which it sends jobs."
     elif name in _LOCAL:
         reason = f"{name!r} needs no worker: its jobs never wait in a queue."
     else:

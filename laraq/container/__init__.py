@@ -1,4 +1,4 @@
-"""Dependency injection: the parameters of `handle`, filled by type."""
+"""Dependency injection: fills the parameters of `handle` by type."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Scope is imported when it is asked for, for svcs."""
+    """Import Scope on first use, because it imports svcs."""
     if name != "Scope":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from laraq.container.scope import Scope

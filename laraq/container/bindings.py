@@ -1,4 +1,4 @@
-"""Bindings: what the application said about how types are made."""
+"""Bindings: how the application creates instances of types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Lifetime: TypeAlias = Literal["job", "singleton"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """How one type is made."""
+    """How one type is created."""
 
     key: Any
     #: A value, a class, or a factory.
@@ -30,13 +30,13 @@ class Recipe:
 
     @property
     def is_class(self) -> bool:
-        """Whether the source is a class, `Repo` or `Repo[User]`: it is built, not called as a factory."""
+        """Whether the source is a class, `Repo` or `Repo[User]`, which is built, not called as a factory."""
         return isinstance(get_origin(self.source) or self.source, type)
 
 
 @dataclass
 class Bindings:
-    """Shared by a container and its scopes."""
+    """The bindings shared by a container and its scopes."""
 
     recipes: dict[Any, Recipe] = field(default_factory=dict)
     resolvers: list[Resolver] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Bindings:
 
     @cached_property
     def registry(self) -> svcs.Registry:
-        """The factories of what was asked for already."""
+        """The factories of types that were already requested."""
         import svcs
 
         return svcs.Registry()

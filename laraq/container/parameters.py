@@ -1,4 +1,4 @@
-"""Parameters: what a function wants injected, read once per function."""
+"""Parameters: the injected parameters of a function, read once per function."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class _Mark(Enum):
-    """An enum, for functions sent by value bring the same mark back."""
+    """An enum, so that functions sent by value have the same mark."""
 
     INJECT = "injected"
 
 
 INJECT: Final = _Mark.INJECT
 
-#: `mailer: Injected[Mailer]` is a Mailer to a type checker, and to `@job` a parameter that is no field.
+#: `mailer: Injected[Mailer]` is a Mailer for a type checker, and for `@job` a parameter that is not a field.
 Injected: TypeAlias = Annotated[T, INJECT]
 
 #: A parameter without a default.
@@ -46,13 +46,13 @@ def injected() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A type hint as the container looks for it."""
+    """A type hint in the form in which the container looks it up."""
 
-    #: The hint without `Annotated` and `| None`: what is built when nothing is bound.
+    #: The hint without `Annotated` and `| None`: the class that is built if nothing is bound.
     type: Any
     #: What may be bound, most exact first: `Annotated[T, "x"]` before `T`, `Repo[User]` before `Repo`.
     keys: tuple[Any, ...] = ()
-    #: Whether the hint says `Injected[...]`.
+    #: Whether the hint is `Injected[...]`.
     marked: bool = False
 
 
@@ -62,12 +62,12 @@ class Parameter:
 
     name: str
     wanted: Wanted
-    #: REQUIRED, or what Python puts in when nothing is bound.
+    #: REQUIRED, or Python's default if nothing is bound.
     default: Any
     positional_only: bool
-    #: Whether it says `Injected[...]` or `= injected()`; the other parameters of an `@job` function are its fields.
+    #: Whether it has `Injected[...]` or `= injected()`; other parameters of an `@job` function are its fields.
     is_injected: bool
-    #: Why the annotation could not be read; it matters only when the parameter has to be filled.
+    #: The reason why the annotation could not be read; it matters only if the parameter must be filled.
     problem: str | None
 
 
@@ -79,8 +79,8 @@ _of_methods: WeakKeyDictionary[Any, tuple[Parameter, ...]] = WeakKeyDictionary()
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     """The parameters to fill by name, without `self`, `*args` and `**kwargs`; for a class those of its constructor.
 
-    Names in annotations are looked up now, not when the function was defined. What cannot be read yet says so in
-    `problem` and is tried again next time; everything else is kept as long as the function lives.
+    Names in annotations are looked up now, not when the function was defined. An annotation that cannot be read yet has
+    a `problem` and is read again next time; everything else is cached as long as the function lives.
     """
     of_method = getattr(function, "__func__", None)
     cache, key = (_of_functions, function) if of_method is None else (_of_methods, of_method)
@@ -96,7 +96,7 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def wanted(hint: Any) -> Wanted:
-    """Take a type hint apart."""
+    """Analyse a type hint."""
     metadata: tuple[Any, ...] = ()
     while True:
         if get_origin(hint) is Annotated:
@@ -155,7 +155,7 @@ _Names: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 
 
 def _names(function: Any) -> _Names:
-    """The names that the annotations of a function may use."""
+    """The names available to the annotations of a function."""
     around: dict[str, Any] = {}
     while isinstance(function, functools.partial):
         function = function.func
@@ -187,7 +187,7 @@ def _evaluate(annotation: Any, names: _Names) -> Any:
 
 
 def _is_marked(annotation: Any, names: _Names) -> bool:
-    """Whether an annotation that cannot be read is `Injected[...]` all the same: its head often can be."""
+    """Whether an unreadable annotation is `Injected[...]`: its head can often be read."""
     with suppress(Exception):  # the same that kept the whole from being read
         if isinstance(annotation, str):  # in quotes of its own under `from __future__ import annotations`
             annotation = _evaluate(annotation.strip("'\"").partition("[")[0], names)

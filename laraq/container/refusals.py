@@ -1,4 +1,4 @@
-"""Refusals: what an InjectionError says."""
+"""Refusals: the messages of InjectionErrors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from laraq.errors import InjectionError
 
 
 def name_of(thing: Any) -> str:
-    """How a type or function is called in messages: `shop.Mailer`, `shop.jobs.SendWelcome.handle`, `int`."""
+    """The name of a type or function in messages: `shop.Mailer`, `shop.jobs.SendWelcome.handle`, `int`."""
     if isinstance(thing, types.MethodType):
-        # The class of the job, not the base that `handle` was written in.
+        # The class of the job, not the base that defines `handle`.
         owner = thing.__self__ if isinstance(thing.__self__, type) else type(thing.__self__)
         return f"{name_of(owner)}.{thing.__name__}"
     if get_origin(thing) is not None or not hasattr(thing, "__qualname__"):
@@ -24,7 +24,7 @@ def name_of(thing: Any) -> str:
 
 
 def is_of_python(thing: Any) -> bool:
-    """Whether a class comes with Python: what it would hold (`str`, `Path`, `Lock`) is nobody's to guess."""
+    """Whether a class comes with Python, so that its value (`str`, `Path`, `Lock`) cannot be guessed."""
     module = getattr(get_origin(thing) or thing, "__module__", "builtins")
     return module.partition(".")[0] in sys.stdlib_module_names
 
@@ -41,15 +41,15 @@ def can_be_built(thing: Any) -> bool:
 
 
 def cannot_fill(name: str, function: Callable[..., Any], needed_by: Sequence[Any], why: str) -> InjectionError:
-    """A parameter for which there is nothing; `needed_by` leads from the function to the job, nearest first."""
+    """The error for a parameter without a value; `needed_by` leads from the function to the job, nearest first."""
     path = "".join(f", needed by {name_of(one)}" for one in needed_by)
     return InjectionError(f"Cannot fill parameter {name!r} of {name_of(function)}{path}: {why}.")
 
 
 def nothing_bound(wanted: Any, function: Callable[..., Any]) -> str:
-    """Why, when a type is neither bound nor can be built, and what to do."""
+    """The reason for a type that is neither bound nor can be built, and what to do."""
     if isinstance(function, type) and is_of_python(wanted):
-        # Nobody binds `str`: the class that wants one needs a factory.
+        # `str` is not bound in practice: the class that needs one needs a factory.
         return (
             f"nothing is bound to {name_of(wanted)}."
             f" Bind {name_of(function)} itself with container.bind({function.__name__}, factory)"
@@ -62,7 +62,7 @@ def nothing_bound(wanted: Any, function: Callable[..., Any]) -> str:
 
 
 def lives_for_one_job(part: Any, singleton: Any) -> InjectionError:
-    """A singleton that would outlive what it is made of."""
+    """The error for a singleton that would outlive a part of it."""
     return InjectionError(
         f"Cannot make the singleton {name_of(singleton)}: {name_of(part)}, which it needs, lives for one job."
         f" Bind that with container.singleton({_short(part)}, ...), or {name_of(singleton)} per job."
@@ -70,14 +70,14 @@ def lives_for_one_job(part: Any, singleton: Any) -> InjectionError:
 
 
 def cannot_make(wanted: Any) -> InjectionError:
-    """A type asked for directly for which there is nothing."""
+    """The error for a directly requested type that is not bound."""
     return InjectionError(
         f"Cannot make {name_of(wanted)}: nothing is bound to it. Bind it with container.bind({_short(wanted)}, ...)."
     )
 
 
 def cycle(path: Sequence[Any]) -> InjectionError:
-    """A type that needs itself; `path` begins and ends with it."""
+    """The error for a type that needs itself; `path` begins and ends with it."""
     return InjectionError(
         f"Cannot make {name_of(path[0])}: it needs itself, {' -> '.join(name_of(one) for one in path)}."
         " Build one of them without the next."
@@ -85,7 +85,7 @@ def cycle(path: Sequence[Any]) -> InjectionError:
 
 
 def async_only(wanted: Any, source: Any) -> InjectionError:
-    """An async factory in a sync job."""
+    """The error for an async factory in a sync job."""
     return InjectionError(
         f"Cannot make {name_of(wanted)} for a sync job: {name_of(source)} is async."
         " Write `async def handle`, or bind a factory that is not async."

@@ -1,6 +1,6 @@
-"""Resolvers: containers of other libraries, plugged into the own one with `container.use(...)`.
+"""Resolvers: containers of other libraries, plugged in with `container.use(...)`.
 
-Own bindings come first, then the resolvers in the order of their plugging, then autowiring.
+laraq's bindings come first, then the resolvers in the order of `use`, then autowiring.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Resolver(Protocol):
     """A container of another library."""
 
     def open(self, extras: Mapping[Any, Any]) -> Any:
-        """A context manager of that container for one job, entered when the job first asks for a type, and left with
-        the job's exception; `extras` are the job's own objects. One that is async only is left out in sync jobs."""
+        """A context manager of that container for one job, entered when the job first needs a type, and exited with the
+        job's exception; `extras` are the job's objects. An async-only one is not used in sync jobs."""
 
     def ask(self, entered: Any, key: Any, default: Any, as_async: bool) -> Any:
-        """The instance of a type, or `default` when the container does not know it; an awaitable of that when the
-        context manager was entered as an async one."""
+        """The instance of a type, or `default` if the container does not know it; an awaitable of that if the context
+        manager was entered as an async one."""
 
 
 class SvcsResolver:
     """The services of a `svcs.Registry`: one `svcs.Container` per job, closed at its end.
 
-    Services may themselves ask that container for the job's own objects (`svcs_container.get(Job)`).
+    Services may themselves get the job's objects from that container (`svcs_container.get(Job)`).
     """
 
     def __init__(self, registry: svcs.Registry) -> None:
@@ -49,7 +49,7 @@ class SvcsResolver:
         """See Resolver."""
         if as_async:
             return self._aask(entered, key, default)
-        # Looked up first: ServiceNotFoundError may also be about something that a factory of the registry needs.
+        # Looked up first: ServiceNotFoundError may also be about a dependency of a factory of the registry.
         return entered.get(key) if key in self._registry else default
 
     async def _aask(self, entered: svcs.Container, key: Any, default: Any) -> Any:
@@ -59,7 +59,7 @@ class SvcsResolver:
 class DishkaResolver:
     """A dishka container (`make_container`): its next scope, REQUEST, is entered once per job.
 
-    The job's own objects are its context: `provider.from_context(Job, scope=Scope.REQUEST)`.
+    The job's objects are its context: `provider.from_context(Job, scope=Scope.REQUEST)`.
     """
 
     def __init__(self, container: dishka.Container) -> None:
@@ -81,9 +81,9 @@ class DishkaResolver:
 
 
 class AsyncDishkaResolver:
-    """The same for an async dishka container (`make_async_container`).
+    """An async dishka container (`make_async_container`), used like DishkaResolver.
 
-    Sync jobs see nothing of it; they need a DishkaResolver beside it.
+    Sync jobs do not use it; they need a DishkaResolver in addition.
     """
 
     def __init__(self, container: dishka.AsyncContainer) -> None:
@@ -113,7 +113,7 @@ def _with_component(key: Any) -> tuple[Any, str]:
 
 
 def _default(default: Any, error: NoFactoryError, asked: Any) -> Any:
-    """The default; raises the error when dishka knows the type, and lacks something that it is made of."""
+    """The default; raises the error if dishka knows the type, but lacks one of its dependencies."""
     if error.path or error.requested.type_hint != asked:
         raise error
     return default

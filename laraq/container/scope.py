@@ -1,9 +1,9 @@
-"""Scope: what one job is given. Imported when the first of them is opened, and svcs with it.
+"""Scope: the injected objects of one job. Imported, together with svcs, when the first scope is opened.
 
-svcs keeps the instances of a job (a Container per scope) and the factories they come from (one Registry). Parameters
-are filled by type here, and what was entered is left here: svcs logs what fails at the end and goes on, but a commit
-that fails must fail the job. There is one algorithm for sync and async jobs, written as coroutines: in a sync job
-nothing in them ever waits, so that `finish` can run them to their end without an event loop.
+svcs keeps the instances of a job (a Container per scope) and their factories (one Registry). Parameters are filled by
+type here, and context managers are exited here: svcs only logs errors at the end, but a failing commit must fail the
+job. There is one algorithm for sync and async jobs, written as coroutines: in a sync job they never wait, so that
+`finish` can run them to their end without an event loop.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class _Services(svcs.Container):
 class Scope:
     """One instance of each type for one job; opened with `with` for a sync job, with `async with` for an async one.
 
-    It belongs to the thread or task of its job and is not shared. At its end everything that was entered is left in
-    reverse order and sees the job's exception.
+    It belongs to the thread or task of its job and is not shared. At its end all context managers are exited in reverse
+    order, with the job's exception.
     """
 
     _bindings: Bindings
     _extras: Mapping[Any, Any]
-    #: None while it is not open.
+    #: None while the scope is not open.
     _is_async: bool | None = None
     _services: _Services = field(init=False)
     _exits: AsyncExitStack = field(default_factory=AsyncExitStack)
-    #: How to ask the plugged containers, by `id` of the resolver; None is one of async jobs only.
+    #: How to query the plugged containers, by `id` of the resolver; None for one that only async jobs use.
     _plugged: dict[int, Callable[[Any], Awaitable[Any]] | None] = field(default_factory=dict)
-    #: What is under construction, outermost first: the function that is called, then types.
+    #: What is being built, outermost first: the called function, then types.
     _making: list[Any] = field(default_factory=list)
-    #: The singleton that this scope is for, and whether it holds what belongs to the running event loop.
+    #: The singleton for which this scope is, and whether it holds objects of the running event loop.
     _singleton: Any = None
     _loop_bound: bool = False
 
@@ -96,7 +96,7 @@ class Scope:
         return await self._get(wanted(key))
 
     def call(self, function: Callable[..., R], /, **given: Any) -> R:
-        """Call a function with the arguments given and the others injected by type.
+        """Call a function with the given arguments and the others injected by type.
 
         Raises InjectionError, and whatever a factory or the function raises.
         """
@@ -135,7 +135,7 @@ class Scope:
     async def _arguments(
         self, function: Callable[..., Any], given: Mapping[str, Any], making: Any
     ) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments to call it with: those given, and the rest by type."""
+        """The arguments of the call: the given ones, and the rest by type."""
         positional: list[Any] = []
         named = dict(given)
         self._making.append(making)
@@ -215,7 +215,7 @@ class Scope:
 
     async def _kept(self, recipe: Recipe, is_singleton: bool = False) -> Any:
         """The instance that svcs keeps for this job."""
-        service: Any = recipe  # binding a type again makes a new service, so that nothing of the old one is reused
+        service: Any = recipe  # binding a type again creates a new service, so that the old one is not reused
         if service not in self._bindings.registry:
             make = Scope._shared if is_singleton else Scope._make
             self._bindings.registry.register_factory(
@@ -224,7 +224,7 @@ class Scope:
         return await self._services.aget(service)
 
     async def _shared(self, recipe: Recipe) -> Any:
-        """The instance of a singleton. It is made in a scope of its own, without anything that is the job's."""
+        """The instance of a singleton, created in a separate scope without the job's objects."""
         loop = asyncio.get_running_loop() if self._is_async else None
         found, of_loop = self._bindings.singletons.find(recipe, loop)
         if found is NOTHING:
@@ -233,11 +233,11 @@ class Scope:
                 if found is NOTHING:
                     scope = Scope(self._bindings, {})._open(loop is not None)
                     scope._singleton, scope._making = recipe.key, self._making
-                    async with scope._exits:  # left at once when it fails
+                    async with scope._exits:  # exited at once on failure
                         found = await scope._make(recipe)
                         exits, of_loop = scope._exits.pop_all(), scope._loop_bound
                     self._bindings.singletons.keep(recipe, found, exits, loop if of_loop else None)
-        # What is made of something loop-bound is loop-bound itself.
+        # An object with a loop-bound part is loop-bound itself.
         self._loop_bound |= of_loop
         return found
 
@@ -254,7 +254,7 @@ class Scope:
         positional, named = await self._arguments(get_origin(source) or source, {}, recipe.key)
         product = source(*positional, **named)
         if recipe.is_class:
-            return product  # never entered, its users may do that themselves
+            return product  # not entered: its users may do that themselves
         if inspect.iscoroutine(product) and not self._is_async:
             product.close()
             raise refusals.async_only(recipe.key, source)
@@ -270,8 +270,8 @@ class Scope:
         return await self._enter(manager)
 
     async def _enter(self, manager: Any) -> Any:
-        """What it hands out. It sees the job's exception but cannot hide it: a forgotten `raise` in a factory must not
-        turn a failed job into a finished one."""
+        """Enter a context manager and return its value. It gets the job's exception but cannot suppress it: a forgotten
+        `raise` in a factory must not turn a failed job into a finished one."""
         if self._is_async and isinstance(manager, AbstractAsyncContextManager):
             self._loop_bound = True
             value = await manager.__aenter__()
@@ -291,7 +291,7 @@ class Scope:
 
 
 def _manager(product: Any, enter: bool) -> Any:
-    """The context manager in what a factory returned; a generator that yields once is one as well."""
+    """The context manager of a factory's result; a generator that yields once is one as well."""
     if inspect.isgenerator(product):
         return contextmanager(lambda: product)()
     if inspect.isasyncgen(product):

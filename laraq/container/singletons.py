@@ -1,4 +1,4 @@
-"""Singletons: the instances that are kept between jobs. svcs keeps none, and knows nothing of threads and forks."""
+"""Singletons: instances kept between jobs. svcs has none, and does not handle threads and forks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Nothing:
-    """Stands for an instance that is not there, where None is one."""
+    """Stands for a missing instance, as None may be an instance."""
 
 
 NOTHING: Final = _Nothing()
@@ -36,7 +36,7 @@ def finish(steps: Coroutine[Any, Any, T]) -> T:
 
 
 class Singletons:
-    """One instance per process; of what async factories make, and of what is made of it, one per event loop."""
+    """One instance per process; for async factories, and objects built from theirs, one per event loop."""
 
     def __init__(self) -> None:
         # By process and event loop: the instances, and what leaves them. A child of a fork makes its own, and holds on
@@ -53,7 +53,7 @@ class Singletons:
         return NOTHING, False
 
     def keep(self, recipe: Any, made: Any, exits: AsyncExitStack, loop: Any) -> None:
-        """Keep an instance, and what it is made of open, until `close`; called by the one who is `alone`."""
+        """Keep an instance, and its parts open, until `close`; called inside `alone`."""
         if (place := (os.getpid(), loop)) not in self._kept:
             # Nothing can be left any more in a loop that is closed.
             self._kept = {at: kept for at, kept in self._kept.items() if at[1] is None or not at[1].is_closed()}
@@ -64,7 +64,7 @@ class Singletons:
 
     @asynccontextmanager
     async def alone(self, is_async: bool) -> AsyncIterator[None]:
-        """Let one thread or coroutine at a time make singletons; a factory that runs a job is let in again."""
+        """Let one thread or coroutine at a time create singletons; a factory that runs a job may enter again."""
         if self._holder is not None and _turn.get() is self._holder:
             yield
             return
@@ -81,7 +81,7 @@ class Singletons:
             lock.release()
 
     async def aclose(self, loop: Any) -> None:
-        """Leave what was entered, of the event loop and then of the process, in reverse order."""
+        """Exit the context managers of the event loop, then of the process, in reverse order."""
         async with AsyncExitStack() as both:
             for place in (None, loop):
                 if kept := self._kept.pop((os.getpid(), place), None):

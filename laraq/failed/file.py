@@ -1,4 +1,4 @@
-"""FileFailedJobs: failed jobs in one file, for machines that have nothing else."""
+"""FileFailedJobs: failed jobs in one file, for machines without a database."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FileFailedJobs:
     """Failed jobs as JSON lines, the newest first (Illuminate/Queue/Failed/FileFailedJobProvider.php).
 
     Processes and threads of one machine may write at once: a writer holds `flock` on `<path>.lock` and replaces
-    the file as a whole, so that readers need no lock and a crash leaves the old file. The kernel frees the lock
-    of a writer that dies. Every change rewrites the file, hence the limit; network file systems are not for this.
+    the file as a whole, so readers need no lock and a crash leaves the old file. The kernel frees the lock of a
+    writer that dies. Every change rewrites the file, hence the limit. Network file systems are not supported.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limit: int = 100) -> None:
@@ -30,7 +30,7 @@ class FileFailedJobs:
         self.limit = limit
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record durably; one with the same id is replaced, the oldest beyond the limit are dropped."""
+        """Keep the record durably; a record with the same id is replaced, the oldest beyond the limit are dropped."""
         with self._changing() as records:
             others = [kept for kept in records if kept.id != failed.id]
             self._replace(select([failed, *others], FailedJobQuery(limit=self.limit)))
@@ -44,7 +44,7 @@ class FileFailedJobs:
         return select(self._read(), query)
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if its `failed_at` is equal, when given); return whether it existed."""
         with self._changing() as records:
             kept = [
                 failed
@@ -54,19 +54,19 @@ class FileFailedJobs:
             return self._keep(kept, of=records)
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many."""
+        """Drop every record that matches; return how many."""
         with self._changing() as records:
             dropped = {failed.id for failed in select(records, query)}
             self._keep([failed for failed in records if failed.id not in dropped], of=records)
             return len(dropped)
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         return len(self.all(query))
 
     @contextmanager
     def _changing(self) -> Iterator[list[FailedJob]]:
-        """Give the records to the only writer there is for now."""
+        """Yield the records to the one writer that holds the lock."""
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # A file of its own: the records' file is replaced, and a lock stays with the file that was replaced.
@@ -75,14 +75,14 @@ class FileFailedJobs:
                 yield self._read()
 
     def _keep(self, kept: list[FailedJob], *, of: list[FailedJob]) -> bool:
-        """Write what is left, if anything was taken away; say whether it was."""
+        """Write the remaining records if any were removed; return whether any were."""
         if len(kept) == len(of):
             return False
         self._replace(kept)
         return True
 
     def _replace(self, records: Iterable[FailedJob]) -> None:
-        # Only the holder of the lock writes it, so one name is enough and what a crash left behind is overwritten.
+        # Only the holder of the lock writes it, so one name is enough, and the remains of a crash are overwritten.
         new = f"{self.path}.new"
         with open(new, "w", encoding="ascii", opener=self._opener) as file:
             file.writelines(f"{json.dumps(failed.to_dict())}\n" for failed in records)
@@ -92,13 +92,13 @@ class FileFailedJobs:
         self._sync_folder()
 
     def _opener(self, path: str, flags: int) -> int:
-        """With the mode of the file that is replaced; a first one, which holds jobs, is its owner's only."""
+        """Open with the mode of the file that is replaced; a first file is its owner's only, as it holds jobs."""
         file = os.open(path, flags, 0o600)
         os.fchmod(file, stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600)
         return file
 
     def _sync_folder(self) -> None:
-        """Make the new name of the file survive a power failure too."""
+        """Sync the folder, so that the new name of the file survives a power failure as well."""
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,4 +1,4 @@
-"""NullFailedJobs: for those who want failed jobs forgotten at once."""
+"""NullFailedJobs: for applications that keep no failed jobs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ class NullFailedJobs:
     """Keeps nothing (Illuminate/Queue/Failed/NullFailedJobProvider.php)."""
 
     def record(self, failed: FailedJob) -> None:
-        """The record is dropped."""
+        """Drop the record."""
 
     def find(self, id: str) -> FailedJob | None:
-        """Always None."""
+        """Return None."""
         return None
 
     def all(self, query: FailedJobQuery | None = None) -> Sequence[FailedJob]:
-        """Always empty."""
+        """Return an empty list."""
         return ()
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Always False: it was not there."""
+        """Return False: the record does not exist."""
         return False
 
     def flush(self, query: FailedJobQuery | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What a FailedJobQuery selects from records that are in this process's memory."""
+"""Applies a FailedJobQuery to records in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from laraq.messages.failure import FailedJob, FailedJobQuery
 
 
 def select(records: Iterable[FailedJob], query: FailedJobQuery | None) -> list[FailedJob]:
-    """The records that match, newest first; records of the same moment are ordered by id, so listings repeat."""
+    """The records that match, newest first; records of the same moment are ordered by id, so listings are stable."""
     newest_first = sorted(records, key=lambda failed: (failed.failed_at, failed.id), reverse=True)
     if query is None:
         return newest_first

@@ -21,14 +21,14 @@ from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.unique import UniqueLocks
 from laraq.workflow.batch_service import BatchService
 
-if TYPE_CHECKING:  # it brings pydantic along
+if TYPE_CHECKING:  # importing it would import pydantic
     from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq.failed")
 
 
 class FailedService:
-    """What `laraq failed|retry|forget|flush|prune-failed` do, as methods."""
+    """The methods behind `laraq failed|retry|forget|flush|prune-failed`."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class FailedService:
         self._default = default
 
     def record(self, failed: FailedJob) -> None:
-        """Keep a failure: shortened where it is long, without its message where the store does not take the whole.
+        """Record a failure: long texts are shortened, and the message is left out if the store refuses it.
 
-        Raises StoreError while the store is away.
+        Raises StoreError while the store is down.
         """
         try:
             self.jobs.record(failed.shortened())
@@ -67,10 +67,10 @@ class FailedService:
         return self.jobs.find(id)
 
     def retry(self, ids: str | Iterable[str], queue: str | None = None, **which: Any) -> list[str]:
-        """Send failed jobs again under their old uuid, attempts 0, a new `retry_until`; say which were sent.
+        """Send failed jobs again under their old uuid with attempts 0 and a new `retry_until`; return the ids sent.
 
-        `ids` is one id, several, or "all". The record goes only after the broker has the job, and only if the job
-        did not fail again meanwhile: a crash in between leaves both, never none.
+        `ids` is one id, several, or "all". A record is removed only after the broker has the job, and only if the job
+        did not fail again meanwhile: a crash in between leaves both, never neither.
         """
         if ids == "all":
             chosen: Iterable[FailedJob | None] = self.all(queue, **which)
@@ -88,7 +88,7 @@ class FailedService:
         return sent
 
     def retry_batch(self, id: str) -> tuple[list[str], list[str]]:
-        """Send the failed jobs of a batch again; the ids of those sent, and of those that have no failed record.
+        """Send the failed jobs of a batch again; return the ids sent, and the ids without a failed record.
 
         Raises BatchNotFoundError, DispatchError.
         """
@@ -100,15 +100,15 @@ class FailedService:
         return self.retry(recorded), sorted(set(failed) - set(recorded))
 
     def forget(self, id: str) -> bool:
-        """Drop one record; say whether it was there."""
+        """Drop one record; return whether it existed."""
         return self.jobs.forget(id)
 
     def flush(self, hours: float | None = None, queue: str | None = None) -> int:
-        """Drop all records, or those older than `hours`; say how many."""
+        """Drop all records, or those older than `hours`; return how many."""
         return self.jobs.flush(FailedJobQuery(queue=queue, before=_ago(hours)))
 
     def prune(self, hours: float = 24) -> int:
-        """Drop records older than `hours`; say how many."""
+        """Drop records older than `hours`; return how many."""
         return self.jobs.flush(FailedJobQuery(before=_ago(hours)))
 
     def _retry(self, failed: FailedJob) -> None:
@@ -133,17 +133,17 @@ class FailedService:
         self.jobs.forget(failed.id, failed.failed_at)
 
     def _claim_again(self, payload: Payload) -> Mapping[str, Any]:
-        """The unique lock it had, when nobody else holds it meanwhile; the retry is somebody's explicit wish."""
+        """Claim the job's unique lock again unless another job holds it; the explicit retry is sent in either case."""
         return self._unique.claim_again(payload.unique, registry.get(payload.job))
 
     def _retry_until(self, payload: Payload) -> float | None:
-        """Computed anew by the job's own rule; without it, the same length of time from now."""
+        """The new `retry_until`: computed by the job's own rule, else the same length of time from now."""
         if payload.retry_until is None:
             return None
         now = clock.now()
         try:
             until = read(self._codec.load(registry.find(payload.job), payload), "retry_until")
-        except Exception:  # a class or row that is gone must not stop the retry: the worker will say so
+        except Exception:  # a class or row that is gone must not stop the retry: the worker will report it
             until = None
         if until is not None:
             return epoch(until, now)
@@ -151,7 +151,7 @@ class FailedService:
 
 
 def _lacking(failed: FailedJob) -> str:
-    """Why a job cannot be retried; empty when it can."""
+    """The reason why a job cannot be retried; empty when it can."""
     if "raw" in failed.payload:
         return f"Job {failed.id} cannot be retried: its message is unreadable."
     if SHORTENED in failed.payload:

@@ -1,1 +1,1 @@
-"""What people write: a class or a function that becomes a job."""
+"""Job definitions: classes and functions that become jobs."""

@@ -33,15 +33,15 @@ logger = logging.getLogger("laraq.closures")
 
 
 class CallQueuedClosure(Job):
-    """Calls a function that was dispatched without being a job. Its parameters are injected; `job` is this job."""
+    """Calls a dispatched plain function. The function's parameters are injected; `job` is this job."""
 
     _travels_as = "laraq.closures.CallQueuedClosure"
 
-    #: Dotted path of a module-level function, or what a by-value one is called.
+    #: Dotted path of a module-level function, or the name of a function sent by value.
     function: str
     #: cloudpickle's bytes, base64, for a function sent by value.
     code: str | None = None
-    #: Over both, with `laraq_keys`; needed for code, and for names as soon as there are keys.
+    #: Signature over both, with `laraq_keys`; required for code, and for names as soon as keys are configured.
     signature: str | None = None
     #: Callbacks of `catch`, in the same three parts.
     catchers: tuple[dict[str, str | None], ...] = ()
@@ -49,16 +49,16 @@ class CallQueuedClosure(Job):
     delete_when_missing_models = True
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-        """The function itself, so that its own parameters are injected."""
+        """The function itself, so that its parameters are injected."""
         function = unpack({"function": self.function, "code": self.code, "signature": self.signature})
         given = {"job": self} if "job" in inspect.signature(function).parameters else {}
         return function, given
 
     def handle(self) -> None:
-        """Never called: `entry` says what is."""
+        """Never called: `entry` is called in its place."""
 
     def failed(self, error: BaseException | None) -> None:
-        """Call what `catch` was given."""
+        """Call the `catch` callbacks."""
         for packed in self.catchers:
             try:
                 called = unpack(packed)(error)
@@ -68,12 +68,12 @@ class CallQueuedClosure(Job):
                 logger.exception("A catch callback of %s raised", self.function)
 
     def named(self, name: str) -> CallQueuedClosure:
-        """Show it under that name."""
+        """Set the display name."""
         self.display_name = name
         return self
 
     def catch(self, callback: Callable[[BaseException | None], Any]) -> CallQueuedClosure:
-        """Call `callback(error)` when the closure failed for good; may be said several times."""
+        """Call `callback(error)` when the closure has failed for good; may be called several times."""
         self.catchers = (*self.catchers, pack(callback))
         return self
 
@@ -94,9 +94,9 @@ def closure(function: Callable[..., Any]) -> CallQueuedClosure:
 
 
 def as_job(thing: Any) -> Any:
-    """What `dispatch(...)` was given, as a job.
+    """Convert the argument of `dispatch(...)` to a job.
 
-    Raises JobDefinitionError for what cannot be one.
+    Raises JobDefinitionError if that is impossible.
     """
     if isinstance(thing, Job):
         return thing
@@ -112,9 +112,9 @@ def as_job(thing: Any) -> Any:
 
 
 def pack(function: Callable[..., Any]) -> dict[str, str | None]:
-    """A function as it travels: by name, or by value and signed.
+    """Pack a function for a message: by name, or by value and signed.
 
-    Raises ConfigurationError without `laraq_keys` for one that has no name.
+    Raises ConfigurationError for a function without an importable name when there are no `laraq_keys`.
     """
     keys = current().keys
     name = _importable_name(function)
@@ -123,7 +123,7 @@ def pack(function: Callable[..., Any]) -> dict[str, str | None]:
             logger.warning(
                 "Function %s is run by this process only, other workers refuse it: %s", name, registered.REMEDY
             )
-            registered.register(function)  # what this process names itself
+            registered.register(function)  # this process named it itself
         return {"function": name, "code": None, "signature": keys.sign(_signed(name, None)) if keys else None}
     label = getattr(function, "__qualname__", type(function).__name__)
     if not keys:
@@ -140,20 +140,20 @@ def pack(function: Callable[..., Any]) -> dict[str, str | None]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
         pickled = cloudpickle.dumps(function)
-    except Exception as error:  # whatever the things it holds raise
+    except Exception as error:  # whatever the captured objects raise
         raise InvalidJobError(
             label,
-            f"Closure {label} cannot travel: {error}. It holds something of this process, such as a lock, a file or a"
-            " connection: make that inside of it, or give it a name to find it by.",
+            f"Closure {label} cannot be sent: {error}. It captures an object of this process, such as a lock, a file or"
+            " a connection: create that inside the function, or pass a name by which a worker can find it.",
         ) from error
     code = f"{python}:{base64.b64encode(pickled).decode()}"
     return {"function": label, "code": code, "signature": keys.sign(_signed(label, code))}
 
 
 def unpack(packed: Mapping[str, str | None]) -> Callable[..., Any]:
-    """The function that was packed.
+    """Restore the packed function.
 
-    Raises TamperedPayloadError, or PayloadError for one this process does not have.
+    Raises TamperedPayloadError, or PayloadError for a function this process does not have.
     """
     keys = current().keys
     name, code = packed["function"] or "", packed["code"]

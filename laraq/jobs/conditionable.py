@@ -1,4 +1,4 @@
-"""Conditions: what is asked, and `when` and `unless` for what is put together call by call.
+"""Conditions, and the fluent methods `when` and `unless`.
 
 (Illuminate/Support/Traits/Conditionable.php)
 """
@@ -9,15 +9,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
-#: A plain answer, or a callable that is given what it is about if it takes a parameter. Truth decides.
+#: A value, or a callable, which gets the subject if it takes a parameter. The truth value decides.
 Condition: TypeAlias = "object | Callable[[], object] | Callable[[Any], object]"
 
 
 class Conditionable:
-    """Calls on a condition, without leaving the chain of calls."""
+    """Conditional calls inside a chain of method calls."""
 
     def when(self, condition: Condition, then: Callable[[Self], object]) -> Self:
-        """Apply `then` if the condition holds; a callable is asked, with this if it takes a parameter."""
+        """Apply `then` if the condition holds; a callable is called, with this object if it takes a parameter."""
         if holds(condition, lambda: self):
             then(self)
         return self
@@ -30,9 +30,9 @@ class Conditionable:
 
 
 def holds(condition: Condition, about: Callable[[], Any]) -> bool:
-    """Whether a condition holds. What it is about is made only for a callable that wants it.
+    """Whether a condition holds. The subject is created only for a callable that takes a parameter.
 
-    Raises TypeError for an async one.
+    Raises TypeError for an async callable.
     """
     if not callable(condition):
         return bool(condition)
@@ -41,16 +41,16 @@ def holds(condition: Condition, about: Callable[[], Any]) -> bool:
 
 
 def asked(predicate: Callable[..., object]) -> Callable[..., bool]:
-    """Call it with as many arguments as it has parameters without a default (PHP ignores what is too much).
+    """Call the predicate with as many arguments as it has parameters without a default (PHP ignores extra arguments).
 
-    Raises TypeError for an async one.
+    Raises TypeError for an async predicate.
     """
     wanted = _wanted(predicate)
     return lambda *about: bool(predicate(*about[:wanted]))
 
 
 def _wanted(predicate: Callable[..., object]) -> int | None:
-    """How many arguments it takes; None for any number."""
+    """How many arguments the predicate takes; None for any number."""
     if inspect.iscoroutinefunction(predicate):
         raise TypeError(
             f"{predicate!r} is async, but it is called from sync code, where its result would always be true: make it a"
@@ -58,7 +58,7 @@ def _wanted(predicate: Callable[..., object]) -> int | None:
         )
     try:
         parameters = inspect.signature(predicate).parameters.values()
-    except ValueError:  # it is not written in Python
+    except ValueError:  # not written in Python
         return None
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return None

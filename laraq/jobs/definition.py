@@ -1,4 +1,4 @@
-"""The definition of a job: what becomes of a class body, and what is refused in it with the reason."""
+"""The definition of a job: turns a class body into a job and refuses invalid bodies with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELDS = (dataclasses.Field, type(dataclasses.MISSING))
 
 
 def define(cls: type[Any], verbs: frozenset[str]) -> None:
-    """Turn a class body into a job: refuse what cannot work, tell options from fields, make the constructor."""
+    """Turn a class body into a job: refuse what cannot work, separate options from fields, create the constructor."""
     where = f"{cls.__module__}.{cls.__qualname__}"
     _refuse_foreign(cls, where)
     if "__init__" in cls.__dict__:
@@ -28,7 +28,7 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
             f"{where} has its own __init__: annotated names are the constructor (`order_id: int`);"
             " put what follows construction into __post_init__."
         )
-    # Jobs of laraq's own keep their names wherever they are defined: messages of older versions carry them.
+    # laraq's own jobs keep their names wherever they are defined, because messages of older versions carry them.
     cls._name = vars(cls).get("_travels_as") or registry.name_of(cls.__module__, cls.__qualname__)
     annotations = dict(_own_annotations(cls))
     for name in tuple(annotations):
@@ -54,14 +54,14 @@ def define(cls: type[Any], verbs: frozenset[str]) -> None:
     _refuse_fields(cls, where)
     if any("alias" in str(field.type) for field in dataclasses.fields(cls)):
         cls.__init__ = _taking_aliases(cls.__init__)
-    # A `@dataclass` that somebody writes above the class would put one in its place that shows encrypted fields.
+    # A `@dataclass` above the class would replace it by one that shows encrypted fields.
     cls.__repr__ = cls.__repr__
     if hasattr(cls, "handle"):
         registry.register(cls, cls._name)
 
 
 def frozen(cls: type[Any]) -> JobDefinitionError:
-    """Why such a class is refused; it can be seen only once the class is there, when it is used."""
+    """The error for a frozen class, which can be detected only when the class is used."""
     return JobDefinitionError(
         f"{cls.__module__}.{cls.__qualname__} is a frozen dataclass, but options and the run are kept on the instance:"
         " remove the decorator, every Job is a dataclass already."
@@ -69,21 +69,21 @@ def frozen(cls: type[Any]) -> JobDefinitionError:
 
 
 def yields(where: str) -> JobDefinitionError:
-    """Why a generator is refused."""
+    """The error for a generator."""
     return JobDefinitionError(
         f"{where} is a generator, so calling it would run nothing: return a value, or dispatch a job for each item."
     )
 
 
 def aliases_of(cls: type[Any]) -> dict[str, str]:
-    """Names of fields by those they have in messages: `seconds: Annotated[int, Field(alias="timeout")]`."""
+    """Field names by their names in messages: `seconds: Annotated[int, Field(alias="timeout")]`."""
     names = {field.name for field in dataclasses.fields(cls) if field.init}
     if not any("alias" in str(field.type) for field in dataclasses.fields(cls)):
         return {}
     found: dict[str, str] = {}
     for name, type_ in typing.get_type_hints(cls, include_extras=True).items():
-        for said in getattr(type_, "__metadata__", ()) if name in names else ():
-            if isinstance(alias := getattr(said, "alias", None), str) and alias != name:
+        for metadata in getattr(type_, "__metadata__", ()) if name in names else ():
+            if isinstance(alias := getattr(metadata, "alias", None), str) and alias != name:
                 if alias in names or alias in found:
                     raise JobDefinitionError(f"{cls.job_name()}: two fields are called {alias!r}.")
                 found[alias] = name
@@ -91,7 +91,7 @@ def aliases_of(cls: type[Any]) -> dict[str, str]:
 
 
 def _taking_aliases(init: Callable[..., None]) -> Callable[..., None]:
-    """The constructor, which also knows the fields by the names they have in messages."""
+    """The constructor, which also accepts the fields under their names in messages."""
 
     @functools.wraps(init)
     def __init__(self: Any, /, *args: Any, **fields: Any) -> None:
@@ -104,7 +104,7 @@ def _taking_aliases(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _refuse_foreign(cls: type[Any], where: str) -> None:
-    """What makes another kind of class of it, or never runs."""
+    """Refuse what turns the class into another kind of class, or never runs."""
     # A model exists only where pydantic has been imported.
     if (pydantic := sys.modules.get("pydantic.main")) is not None and issubclass(cls, pydantic.BaseModel):
         raise JobDefinitionError(
@@ -125,14 +125,14 @@ def _refuse_foreign(cls: type[Any], where: str) -> None:
 
 
 def _settle_options(cls: type[Any], where: str) -> None:
-    """Check what the class and its mixins say, and put plain values in its place."""
+    """Check the options that the class and its mixins set, and replace them by plain values."""
     for name in TABLE:
         owner = next(base for base in cls.__mro__ if name in vars(base))
         if owner is not cls and hasattr(owner, "job_name"):
             continue  # it was checked in that class
         value = vars(owner)[name]
         if _is_computed(value):
-            if not TABLE[name].method and name != "after_commit":  # which is a verb, too
+            if not TABLE[name].method and name != "after_commit":  # which is a method, too
                 takes = TABLE[name].kind.takes
                 raise JobDefinitionError(f"{where}: {name} is a method, which would not be called: expected {takes}.")
             continue
@@ -149,14 +149,14 @@ def _settle_options(cls: type[Any], where: str) -> None:
 
 
 def _refuse_slips(cls: type[Any], where: str, annotated: Mapping[str, Any]) -> None:
-    """A name that is an option but for a slip of the keys; whatever is near to none is the class's own."""
+    """Refuse names that are misspelled options; a name that resembles no option is the class's own."""
     for name, value in vars(cls).items():
         if name in annotated or not _may_be_an_option(value):
             continue
         if (near := options.nearest(name)) is not None:
             raise JobDefinitionError(
-                f"{where}: unknown option {name!r}. Did you mean {near!r}? A name of your own that looks like it is"
-                f" written {name}: ClassVar = ..."
+                f"{where}: unknown option {name!r}. Did you mean {near!r}? If it is a name of your own, write"
+                f" {name}: ClassVar = ..."
             )
 
 
@@ -167,12 +167,12 @@ def _may_be_an_option(value: Any) -> bool:
 
 
 def _is_computed(value: Any) -> bool:
-    """Whether it is a method, property or the like, which says its value once there is an instance."""
+    """Whether the value is a method, property or the like, which needs an instance."""
     return not isinstance(value, type) and (callable(value) or hasattr(type(value), "__get__"))
 
 
 def _refuse_fields(cls: type[Any], where: str) -> None:
-    """Fields that an instance would not hold, or not under its constructor's rules."""
+    """Refuse fields that an instance would not hold, or not under the rules of its constructor."""
     fields = dataclasses.fields(cls)
     for field in fields:
         if inspect.ismemberdescriptor(getattr(cls, field.name, None)):
@@ -204,7 +204,7 @@ def _is_class_variable(annotation: Any) -> bool:
 
 
 def _is_named(annotation: Any, name: str) -> bool:
-    """Whether the annotation is that special form of `typing` or `dataclasses`, also as text that nothing resolved."""
+    """Whether the annotation is that special form of `typing` or `dataclasses`, also as unresolved text."""
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2] == name
     return (typing.get_origin(annotation) or annotation) is getattr(typing, name, getattr(dataclasses, name, None))

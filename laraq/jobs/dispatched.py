@@ -1,4 +1,4 @@
-"""Dispatched: what a dispatch answers."""
+"""Dispatched: the result of a dispatch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from laraq.jobs.verbs import SETTERS, as_written, shown
 
 @dataclass(frozen=True)
 class Dispatched:
-    """What a dispatch did. Its fields are JSON-ready, for whatever writes dataclasses."""
+    """The result of a dispatch. Its fields are JSON-ready, for any library that serializes dataclasses."""
 
-    #: The job's uuid; for a skipped unique job that of the one already queued.
+    #: The job's uuid; for a skipped unique job the uuid of the job that is already queued.
     id: str
-    #: Nothing was sent: the same unique job is there already, or the job cancelled itself.
+    #: Whether nothing was sent: the same unique job is already queued or running, or the job cancelled itself.
     skipped: bool = False
-    #: What the carrier answered to the push: the result, or a function that makes it.
+    #: The carrier's answer to the push: the result, or a function that creates it.
     sent: InitVar[Any] = None
     job: InitVar[Any] = None
 

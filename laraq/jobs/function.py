@@ -1,4 +1,4 @@
-"""@job: a job made from a function; its parameters are the fields.
+"""@job: turns a function into a job; the function's parameters are the fields.
 
 @job(queue="emails", tries=3)
 def send_welcome(user_id: int, mailer: Injected[Mailer] = injected()) -> None: ...
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-#: What `@job(...)` takes.
+#: The keywords of `@job(...)`.
 _KEYWORDS = OPTIONS | {"middleware", "failed"}
 
 
@@ -45,7 +45,7 @@ class FunctionJob(Job):
         return f"{cls.__name__}.job"
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-        """The function, with its fields."""
+        """The function and its arguments."""
         return type(self)._function, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
@@ -53,7 +53,7 @@ class JobFunction(Generic[P, R]):
     """A function that can also be dispatched."""
 
     __name__: str
-    #: The Job class made from it; `job_class(42).on_queue("low").dispatch()`.
+    #: The Job class created from the function; `job_class(42).on_queue("low").dispatch()`.
     job_class: type[FunctionJob]
 
     def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class JobFunction(Generic[P, R]):
         return self.job_class(*args, **kwargs)
 
     def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
-        """Send the job; when this returns the broker has it."""
+        """Send the job; when this returns, the broker has it."""
         return current().dispatcher.dispatch(self.job(*args, **kwargs))
 
     async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
@@ -77,7 +77,7 @@ class JobFunction(Generic[P, R]):
         return await current().dispatcher.adispatch(self.job(*args, **kwargs))
 
     def dispatch_if(self, condition: Condition, /, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
-        """`dispatch` when the condition holds; a callable is asked, with the job if it takes a parameter."""
+        """`dispatch` if the condition holds; a callable is called, with the job if it takes a parameter."""
         return self._verbs.dispatch_if(condition, *args, **kwargs)  # type: ignore[no-any-return]
 
     def dispatch_unless(self, condition: Condition, /, *args: P.args, **kwargs: P.kwargs) -> Dispatched | None:
@@ -85,18 +85,18 @@ class JobFunction(Generic[P, R]):
         return self._verbs.dispatch_unless(condition, *args, **kwargs)  # type: ignore[no-any-return]
 
     def dispatch_sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run the job here and now, middleware and injection included."""
+        """Run the job now, in this process, with middleware and injection."""
         return current().dispatcher.dispatch_sync(self.job(*args, **kwargs))
 
     def dispatch_after_response(self, *args: P.args, **kwargs: P.kwargs) -> Dispatched:
-        """Run it in this process once the response is out."""
+        """Run the job in this process after the response has been sent."""
         return current().dispatcher.dispatch_after_response(self.job(*args, **kwargs))
 
-    # -- Celery's own, as of any task ---------------------------------------------------------------------------
+    # -- the methods of a Celery task ---------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """The name of its Celery task."""
+        """The name of the job's Celery task."""
         return self.job_class.job_name()
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -108,7 +108,7 @@ class JobFunction(Generic[P, R]):
         return self._task.apply_async(tuple(args), dict(kwargs or {}), **options)
 
     def apply(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Celery's `apply`: a delivery in this process, whose EagerResult keeps what it raises."""
+        """Celery's `apply`: run in this process; the EagerResult keeps an exception."""
         return self._task.apply(tuple(args), dict(kwargs or {}), **options)
 
     def s(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +128,7 @@ class JobFunction(Generic[P, R]):
         return self._task.map(it)
 
     def starmap(self, it: Iterable[Sequence[Any]]) -> Any:
-        """The same with several arguments in each item."""
+        """Celery's signature of one task that calls the function with the arguments in each item."""
         return self._task.starmap(it)
 
     def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Any:
@@ -136,7 +136,7 @@ class JobFunction(Generic[P, R]):
         return self._task.chunks(it, n)
 
     def AsyncResult(self, task_id: str, **options: Any) -> Any:
-        """Celery's view of one such job."""
+        """Celery's AsyncResult of a job of this function."""
         return self._task.AsyncResult(task_id, **options)
 
     @property
@@ -151,7 +151,7 @@ class JobFunction(Generic[P, R]):
 
         def __getattr__(self, name: str) -> Any:
             if name in SETTERS:
-                return getattr(self.job_class, name)  # which says how it is meant
+                return getattr(self.job_class, name)  # its error shows the intended call
             raise AttributeError(f"{self!r} has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ def job(function: Callable[P, R]) -> JobFunction[P, R]: ...
 @overload
 def job(**options: Any) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def job(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Make a function a job; keywords are the options of `Job`, and `middleware` and `failed`."""
+    """Turn a function into a job; keywords are the options of `Job`, `middleware` and `failed`."""
     if function is not None:
         return JobFunction(function, options)
 
@@ -198,7 +198,7 @@ def _job_class(function: Callable[..., Any], options: Mapping[str, Any]) -> type
 
 
 def _field(parameter: inspect.Parameter) -> Any:
-    """The parameter as a dataclass reads it: its default, not shared between jobs, and whether it has a position."""
+    """The parameter as a dataclass field: its default, not shared between jobs, and whether it is keyword-only."""
     by_keyword, default = parameter.kind is parameter.KEYWORD_ONLY, parameter.default
     if default is parameter.empty:
         return dataclasses.field(kw_only=by_keyword)
@@ -217,7 +217,7 @@ def _member(name: str, value: Any, where: str) -> Any:
 
 
 def _makes_middleware(value: Any) -> bool:
-    """Whether it is a function of the job that makes the list, and not middleware itself."""
+    """Whether the value is a function of the job that returns the list, and not middleware itself."""
     if not callable(value) or isinstance(value, type) or hasattr(value, "handle"):
         return False
     wanted = [one for one in inspect.signature(value).parameters.values() if one.default is one.empty]
@@ -225,7 +225,7 @@ def _makes_middleware(value: Any) -> bool:
 
 
 def middleware_method(given: Any, where: str) -> Callable[[Any], Any]:
-    """A list of middleware as the method of a class. Raises JobDefinitionError for what is none."""
+    """A list of middleware as the method of a class. Raises JobDefinitionError for anything else."""
     if (why := unfit(given)) is not None:
         raise JobDefinitionError(f"{where}: middleware is {why}.")
     return lambda _job: given

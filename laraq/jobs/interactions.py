@@ -1,4 +1,4 @@
-"""Interactions: what a running job has decided about itself so far (Illuminate/Queue/InteractsWithQueue.php)."""
+"""Interactions: what a running job has requested for itself so far (Illuminate/Queue/InteractsWithQueue.php)."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from laraq.process import clock
 
 
 class Interactions:
-    """Records the verbs called in one run; the last word is said once, by `verdict`."""
+    """Records the methods called in one run; `verdict` combines them into the outcome."""
 
     __slots__ = ("appended", "chain_is_taken", "deleted", "delivery", "entered", "failure", "prepended", "released")
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
-        #: Whether the handler was reached: before that, an error of the store is none of the job.
+        #: Whether the handler was reached: before that, an error of the store is not an error of the job.
         self.entered = False
         self.failure: Fail | None = None
         self.deleted = False
         self.released: Release | None = None
-        #: Jobs for the chain, in the order they are to run.
+        #: Jobs for the chain, in the order in which they will run.
         self.prepended: list[Any] = []
         self.appended: list[Any] = []
-        #: Whether something else sends what comes next.
+        #: Whether the next link is sent by something else.
         self.chain_is_taken = False
 
     def release(self, delay: Delay = 0, *, counted: bool = True) -> None:
-        """Go back to the queue; the last call counts."""
+        """Release the job to its queue; the last call counts."""
         self.released = Release(delay_seconds(delay, clock.moment()), counted=counted)
 
     def park(self, obstacle: Obstacle, delay: float) -> None:
-        """Wait until the obstacle is gone, or for `delay` where jobs cannot be parked; the start is not counted."""
+        """Park the job until the obstacle is gone, or for `delay` if it cannot be parked; the start is not counted."""
         self.released = Release(delay, counted=False, obstacle=obstacle)
 
     def fail(self, error: BaseException | str | None = None) -> None:
-        """Be over; the first reason counts."""
+        """Fail the job; the first reason counts."""
         if self.failure is None:
             if not isinstance(error, BaseException):
                 payload = self.delivery.payload
@@ -47,23 +47,23 @@ class Interactions:
             self.failure = Fail(error)
 
     def delete(self) -> None:
-        """Be done, whatever follows."""
+        """End the job, whatever follows."""
         self.deleted = True
 
     def prepend(self, jobs: Iterable[Any]) -> None:
-        """Run these next."""
+        """Add jobs to the beginning of the chain."""
         self.prepended[:0] = flat(jobs)
 
     def append(self, jobs: Iterable[Any]) -> None:
-        """Run these last."""
+        """Add jobs to the end of the chain."""
         self.appended += flat(jobs)
 
     def hand_over_chain(self) -> None:
-        """A batch that was a link of the chain sends what comes next, once it has finished."""
+        """Leave the rest of the chain to a batch that was a link of it; the batch sends it once it has finished."""
         self.chain_is_taken = True
 
     def decided(self) -> Verdict | None:
-        """The outcome that was decided before the handler was called, if any."""
+        """The outcome requested before the handler was called, if any."""
         return self._ended() or self.released
 
     def verdict(self, result: object = None) -> Verdict:
@@ -71,9 +71,9 @@ class Interactions:
         return self.decided() or Done(result)
 
     def verdict_after(self, used_up: bool) -> Verdict | None:
-        """The outcome of a run that raised after a verb had decided it; None leaves it to the retry policy.
+        """The outcome of a run that raised after it had requested one; None leaves it to the retry policy.
 
-        A release is kept unless no start may follow. Laravel requeues and fails such a job.
+        A release is kept unless the job has no attempts left. Laravel both requeues and fails such a job.
         """
         return self._ended() or (None if used_up else self.released)
 
@@ -82,7 +82,7 @@ class Interactions:
 
 
 def flat(jobs: Iterable[Any]) -> list[Any]:
-    """Jobs without gaps (None, False), and lists among them spread out."""
+    """Jobs without gaps (None, False), and with nested lists flattened."""
     found: list[Any] = []
     for job in jobs:
         if isinstance(job, (list, tuple)):

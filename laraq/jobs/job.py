@@ -1,4 +1,4 @@
-"""Job: fields, options, verbs.
+"""Job: fields, options, methods.
 
 class ProcessPodcast(Job):
     podcast: Podcast
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 J = TypeVar("J")
 
-#: mypy takes this for true whatever its value; it reads a class's constructor out of a classmethod only,
-#: pyright out of a descriptor as well, which alone can tell `X.dispatch(fields)` from `X(fields).dispatch()`.
+#: mypy assumes that this is true. It reads a class's constructor from a classmethod only, pyright from a descriptor
+#: as well, and only a descriptor can distinguish `X.dispatch(fields)` from `X(fields).dispatch()`.
 MYPY = False
 
 _running: ContextVar[Any] = ContextVar("laraq_job", default=None)
 
 
 class ChainVerb:
-    """`with_chain`: takes what follows the job, and gives back the instance or, on the class, a PendingChain."""
+    """`with_chain`: accepts the jobs that follow; returns the instance or, on the class, a PendingChain."""
 
     @overload
     def __get__(self, instance: None, owner: Any) -> Callable[[Iterable[Any]], PendingChain]: ...
@@ -68,11 +68,11 @@ class Job(InTests):
 
     #: Named connection (`connections={...}`); None: the app's own broker.
     connection: Any = None
-    #: Queue name; None: what `Queue.route`, the connection, or Celery's routes say.
+    #: Queue name; None: as set by `Queue.route`, the connection, or Celery's routes.
     queue: Any = None
-    #: () Starts at most; 0 is unlimited. None: the worker's `--tries`, else 1.
+    #: () Most starts; 0 is unlimited. None: the worker's `--tries`, else 1.
     tries: Any = None
-    #: Unhandled exceptions and timeouts at most, over all starts; None: no limit.
+    #: Most unhandled exceptions and timeouts over all starts; None: no limit.
     max_exceptions: Any = None
     #: () Seconds to wait after an exception: number, timedelta, list by start, or `Backoff.exponential()`.
     backoff: Any = None
@@ -80,7 +80,7 @@ class Job(InTests):
     timeout: Any = None
     #: Whether a timeout fails the job at once instead of releasing it.
     fail_on_timeout: Any = None
-    #: () Moment (datetime, timedelta from dispatch) after which it is not started again; makes `tries` irrelevant.
+    #: () Moment (datetime, timedelta from dispatch) after which the job is not started again; overrides `tries`.
     retry_until: Any = None
     #: Seconds, timedelta or moment before which the job does not start.
     countdown: Any = None
@@ -88,40 +88,40 @@ class Job(InTests):
     unique: Any = False
     #: Whether only one such job may be queued; the lock is freed right before `handle`.
     unique_until_processing: Any = False
-    #: () Seconds the unique lock is held at most; None: 24 hours.
+    #: () Most seconds the unique lock is held; None: 24 hours.
     unique_for: Any = None
-    #: () What makes two jobs of the class the same; None: the class alone.
+    #: () The key that makes two jobs of the class the same; None: the class alone.
     unique_id: Any = None
     #: () The store that holds the lock; None: the default one.
     unique_via: Any = None
-    #: Seconds in which a later dispatch of the same job (`unique_id`) replaces this one; the last one runs.
+    #: Seconds in which a later dispatch of the same job (`unique_id`) replaces this one; only the last job runs.
     debounce_for: Any = None
-    #: Seconds after the first of such dispatches by which one runs at last.
+    #: Seconds after the first of such dispatches by which a job runs at the latest.
     debounce_max_wait: Any = None
-    #: Whether the fields travel encrypted with `laraq_keys`.
+    #: Whether the fields are sent encrypted with `laraq_keys`.
     encrypted: Any = False
-    #: Whether the job quietly ends when a row it refers to is gone; else it fails.
+    #: Whether the job ends quietly when a row it refers to is gone; else it fails.
     delete_when_missing_models: Any = False
     #: () The name shown by Celery's logs, events and tools; None: the class's dotted path.
     display_name: Any = None
-    #: () Labels to find it by.
+    #: () Labels by which the job can be found.
     tags: Any = None
     #: Whether completed runs are left out of the dashboard.
     silenced: Any = False
-    #: Celery's option: whether to keep no result; None: as the app says.
+    #: Celery's option: whether the result is discarded; None: as the app is configured.
     ignore_result: Any = None
-    #: Celery's option; what it means is the broker's to say.
+    #: Celery's option; its meaning depends on the broker.
     priority: Any = None
     #: Celery's option: seconds or moment after which a waiting job is dropped.
     expires: Any = None
-    #: Whether mapped instances travel without the names of their loaded relationships.
+    #: Whether mapped instances are sent without the names of their loaded relationships.
     without_relations: Any = False
 
-    # `after_commit` is an option and a setter; the option's value lives beside it.
+    # `after_commit` is an option and a setter; the option's value is kept beside it.
     _after_commit: Any = None
     _interactions: Interactions | None = None
     _through: tuple[Any, ...] = ()
-    #: What follows it, a `laraq.workflow.chains.Rest`.
+    #: The rest of the chain, a `laraq.workflow.chains.Rest`.
     _rest: Any = None
     _name: ClassVar[str] = ""
 
@@ -129,21 +129,21 @@ class Job(InTests):
         super().__init_subclass__(**kwargs)
         define(cls, _VERBS)
 
-    # -- what a job may say -------------------------------------------------------------------------------------
+    # -- hooks that a job may define ----------------------------------------------------------------------------
 
     def middleware(self) -> Sequence[Any]:
         """The middleware around `handle`, outermost first."""
         return ()
 
     def failed(self, error: BaseException | None) -> None:
-        """Called once when the job is over without success, on a fresh instance."""
+        """Called once on a fresh instance when the job has failed for good."""
 
     def prepare_for_dispatch(self) -> bool | None:
         """Called before the job is sent; False cancels the dispatch silently."""
         return None
 
     def interrupted(self, signal: int) -> None:
-        """Called in the running process when the worker is told to stop while this job runs, which goes on.
+        """Called in the running process when the worker is asked to stop while this job runs; the job goes on.
 
         In pools of processes and in the solo pool. (Laravel 13.7: Illuminate/Contracts/Queue/Interruptible.php)
         """
@@ -160,11 +160,11 @@ class Job(InTests):
 
     @property
     def attempts(self) -> int:
-        """Which start this is; 1 without a worker."""
+        """The number of this start, from 1; 1 without a worker."""
         return self._interactions.delivery.attempt if self._interactions else 1
 
     def release(self, delay: Delay = 0, *, counted: bool = True) -> None:
-        """Put the job back on its queue after this run, to start again after `delay`. It records, it sends nothing.
+        """Release the job to its queue after this run, to start again after `delay`. The call only records this.
 
         `counted=False`: this start uses no attempt. Raises NotInQueueError outside of a run.
         """
@@ -178,16 +178,16 @@ class Job(InTests):
         self._in_queue("fail()").fail(error)
 
     def delete(self) -> None:
-        """End the job after this run: an exception that follows changes nothing.
+        """End the job after this run, even if an exception follows.
 
         Raises NotInQueueError outside of a run.
         """
         self._in_queue("delete()").delete()
 
     def batch(self) -> Batch | None:
-        """The batch it belongs to, as it is now; None outside of one, or when the batch is deleted. Asks the store.
+        """The current state of the job's batch, read from the store; None without a batch, or when it is deleted.
 
-        In a callback for `progress`, a failure or `catch` its counts are those of that event.
+        In a callback for `progress`, a failure or `catch` the counts are those of that event.
         """
         if self._fake_batch is not None:
             return self._fake_batch  # type: ignore[no-any-return] # a BatchFake
@@ -197,14 +197,14 @@ class Job(InTests):
         return current().batches.find(payload.batch_id, payload.counts)
 
     def prepend_to_chain(self, *jobs: Any) -> None:
-        """Have these run right after this job, in their order, if this attempt succeeds; lists are spread out.
+        """Run these jobs, in their order, right after this one if this attempt succeeds; lists are flattened.
 
         Raises NotInQueueError outside of a run.
         """
         self._in_queue("prepend_to_chain()").prepend(jobs)
 
     def append_to_chain(self, *jobs: Any) -> None:
-        """Have these run at the end of the chain, if this attempt succeeds.
+        """Run these jobs at the end of the chain if this attempt succeeds.
 
         Raises NotInQueueError outside of a run.
         """
@@ -217,76 +217,76 @@ class Job(InTests):
 
     # -- configured, on the instance ----------------------------------------------------------------------------
 
-    def _say(self, name: str, value: Any) -> Self:
+    def _set(self, name: str, value: Any) -> Self:
         setattr(self, name, checked_of(self, name, value))
         return self
 
     @configures
     def on_queue(self, queue: Text) -> Self:
-        """Send it to that queue."""
-        return self._say("queue", queue)
+        """Set the queue."""
+        return self._set("queue", queue)
 
     @configures
     def on_connection(self, connection: Text) -> Self:
-        """Send it through that connection."""
-        return self._say("connection", connection)
+        """Set the connection."""
+        return self._set("connection", connection)
 
     @configures
     def with_delay(self, delay: Delay) -> Self:
-        """Start it no earlier than this; seconds, timedelta, or an aware datetime."""
-        return self._say("countdown", delay)
+        """Start the job no earlier than this; seconds, timedelta, or an aware datetime."""
+        return self._set("countdown", delay)
 
     @configures
     def without_delay(self) -> Self:
-        """Start it as soon as possible, whatever the class says."""
-        return self._say("countdown", 0)
+        """Start the job as soon as possible, whatever the class sets."""
+        return self._set("countdown", 0)
 
     @configures
     def after_commit(self) -> Self:
-        """Send it when the open transaction commits, never when it rolls back."""
+        """Send the job when the open transaction commits, never when it rolls back."""
         self._after_commit = True
         return self
 
     @configures
     def before_commit(self) -> Self:
-        """Send it now, whatever the class or connection says."""
+        """Send the job now, whatever the class or connection sets."""
         self._after_commit = False
         return self
 
     @configures
     def through(self, middleware: Sequence[Any]) -> Self:
-        """Run it inside of this middleware too, outside of its own; what cannot travel is refused at the dispatch."""
+        """Add middleware outside of the job's own; middleware that cannot be sent is refused at the dispatch."""
         self._through = tuple(listed(self, middleware, "through(): it was given"))
         return self
 
     @configures
     def with_tags(self, *tags: Text) -> Self:
-        """Other tags."""
-        return self._say("tags", list(tags))
+        """Replace the tags."""
+        return self._set("tags", list(tags))
 
     @configures
     def with_priority(self, priority: int) -> Self:
-        """Celery's message priority."""
-        return self._say("priority", priority)
+        """Set Celery's message priority."""
+        return self._set("priority", priority)
 
     @configures
     def expires_at(self, expires: float | datetime) -> Self:
-        """Drop it when it has not started by then; seconds or an aware datetime."""
-        return self._say("expires", expires)
+        """Drop the job when it has not started by then; seconds or an aware datetime."""
+        return self._set("expires", expires)
 
-    #: On an instance: these start one after the other once it has succeeded. On the class: the same for the job that
-    #: `dispatch(...)` of the PendingChain makes from its fields.
+    #: On an instance: set the jobs that start one after the other once it has succeeded. On the class: the same for the
+    #: job that `dispatch(...)` of the PendingChain creates from its fields.
     with_chain: ClassVar[ChainVerb] = ChainVerb()
 
     @configures
     def all_on_queue(self, queue: Text) -> Self:
-        """Send it to that queue, and the links of its chain that name none."""
+        """Set the queue of the job, and of the links of its chain that name none."""
         current().chains.rest_of(self).queue = self.on_queue(queue).queue
         return self
 
     @configures
     def all_on_connection(self, connection: Text) -> Self:
-        """Send it through that connection, and the links of its chain that name none."""
+        """Set the connection of the job, and of the links of its chain that name none."""
         current().chains.rest_of(self).connection = self.on_connection(connection).connection
         return self
 
@@ -333,38 +333,38 @@ class Job(InTests):
     else:
         dispatch: ClassVar[Verb[Dispatched]] = Verb(
             lambda job: current().dispatcher.dispatch(job),
-            "Send the job; when this returns the broker has it. Raises DispatchError, InvalidJobError.",
+            "Send the job; when this returns, the broker has it. Raises DispatchError, InvalidJobError.",
         )
         dispatch_sync: ClassVar[Verb[Any]] = Verb(
             lambda job: current().dispatcher.dispatch_sync(job),
-            "Run the job here and now and return what `handle` returned; its exceptions reach the caller.",
+            "Run the job now, in this process, and return the result of `handle`; its exceptions reach the caller.",
         )
         adispatch: ClassVar[Verb[Coroutine[Any, Any, Dispatched]]] = Verb(
             lambda job: current().dispatcher.adispatch(job), "`dispatch` without blocking the event loop."
         )
         dispatch_after_response: ClassVar[Verb[Dispatched]] = Verb(
             lambda job: current().dispatcher.dispatch_after_response(job),
-            "Run it in this process once the response is out (the `deferred` connection).",
+            "Run the job in this process after the response has been sent (the `deferred` connection).",
         )
         dispatch_if: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
             lambda job: current().dispatcher.dispatch(job),
-            "`dispatch` when the condition holds; a callable is asked, with the job if it takes a parameter.",
+            "`dispatch` if the condition holds; a callable is called, with the job if it takes a parameter.",
         )
         dispatch_unless: ClassVar[ConditionalVerb[Dispatched]] = ConditionalVerb(
             lambda job: current().dispatcher.dispatch(job), "`dispatch` unless the condition holds.", wanted=False
         )
 
-        # Celery's own verbs, through the same door.
+        # Celery's own methods, through the same dispatcher.
         delay: ClassVar[DelayVerb] = DelayVerb(
             lambda cls, *args, **fields: current().host.task(cls).delay(*args, **fields),
             lambda job, delay: job.with_delay(delay),
-            "On the class Celery's `delay(fields)`, which sends and returns Celery's AsyncResult; on an instance"
-            " Laravel's: start it no earlier than this, as `with_delay`.",
+            "On the class: Celery's `delay(fields)`, which sends the job and returns Celery's AsyncResult."
+            " On an instance: Laravel's `delay`, which starts the job no earlier than this, as `with_delay`.",
         )
         si: ClassVar[HostVerb] = HostVerb(
             lambda cls, *args, **fields: current().host.task(cls).si(*args, **fields),
             lambda job: current().host.task(type(job)).signature_of(job),
-            "Celery's immutable signature: it takes no result of the task before it.",
+            "Celery's immutable signature: it does not receive the result of the previous task.",
         )
 
     if TYPE_CHECKING:
@@ -388,29 +388,29 @@ class Job(InTests):
         s = HostVerb(
             lambda cls, *args, **fields: current().host.task(cls).s(*args, **fields),
             lambda job: current().host.task(type(job)).signature_of(job),
-            "Celery's signature, for its `chain`, `group` and `chord`. That of an instance is immutable, for it has its"
-            " fields.",
+            "Celery's signature, for its `chain`, `group` and `chord`. The signature of an instance is immutable,"
+            " because its fields are set.",
         )
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
     @classmethod
     def job_name(cls) -> str:
-        """The dotted path it travels under; also the name of its Celery task."""
+        """The dotted path that messages carry; also the name of the job's Celery task."""
         return cls._name
 
     @classmethod
     def _written_as(cls) -> str:
-        """How one makes an instance of it."""
+        """An example of how to create an instance."""
         return cls.__name__
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-        """What a run calls, and the arguments that are not injected."""
+        """The callable of a run, and its arguments that are not injected."""
         handle: Callable[..., Any] = self.handle  # type: ignore[attr-defined] # a Job without one is not registered
         return handle, {}
 
     def positional(self) -> tuple[Any, ...]:
-        """Fields that travel by position; those of an ordinary Celery task do."""
+        """Fields that are sent by position; those of an ordinary Celery task are."""
         return ()
 
     def __repr__(self) -> str:
@@ -420,12 +420,12 @@ class Job(InTests):
         return f"{type(self).__name__}({fields})"
 
 
-# Options are not fields, and some of their types exist for type checkers only: nobody may resolve them.
+# Options are not fields, and some of their types exist for type checkers only: they must not be resolved.
 Job.__annotations__ = {}
 
 
 def current_job() -> Any:
-    """The job that runs here, for function jobs and code they call.
+    """The job running in this thread or task, for function jobs and code they call.
 
     Raises NotInQueueError outside of a run.
     """
@@ -436,12 +436,12 @@ def current_job() -> Any:
 
 
 def running() -> Any:
-    """The job that runs here, or None."""
+    """The job running in this thread or task, or None."""
     return _running.get()
 
 
 def enter(job: Any, delivery: Delivery) -> Interactions:
-    """Make the instance a running one."""
+    """Make the instance the running job."""
     job._interactions = interactions = Interactions(delivery)
     if delivery.queue and not delivery.last and not callable(job.queue):
         job.queue = delivery.queue
@@ -450,11 +450,11 @@ def enter(job: Any, delivery: Delivery) -> Interactions:
 
 
 def leave(outer: Any) -> None:
-    """Make `outer` the running job again: the one that runs this one inside itself (`dispatch_sync`), or None."""
+    """Make `outer` the running job again: the job that ran this one with `dispatch_sync`, or None."""
     _running.set(outer)
 
 
-#: Names of Job that a field must not take, because code inside and outside of the job relies on them.
+#: Names of Job that a field must not have, because code inside and outside of the job relies on them.
 _VERBS = frozenset(name for cls in (Job, InTests) for name in vars(cls) if not name.startswith("_"))
 _VERBS |= {"handle", "batch", "chain"}
 SETTERS.update(("with_chain", "delay"))

@@ -1,6 +1,6 @@
 """The pipeline: middleware around the handler, sync and async in any order.
 
-Sync middleware blocks until what it wraps is finished, also when that is async, so that its `finally` means the end.
+Sync middleware blocks until the wrapped code is finished, also when that is async, so its `finally` runs at the end.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def middleware_of(job: Any) -> list[Any]:
 
 
 def listed(job: Any, given: Any, what: str) -> list[Any]:
-    """The middleware that somebody gave, as a list. Raises InvalidJobError, which says what to write instead."""
+    """The given middleware as a list. Raises InvalidJobError, which says what to write instead."""
     if (why := unfit(given)) is not None:
-        if job.encrypted:  # what it is made with may be secret
+        if job.encrypted:  # its arguments may be secret
             why = f"of type {type(given).__name__}: expected a list of objects with handle(job, next)"
         raise refusal(job, f"{what} {why}")
     return list(given)
 
 
 def unfit(given: Any) -> str | None:
-    """What is wrong with something that should be a list of middleware, and what to write; None if it is one."""
+    """What is wrong with a value that should be a list of middleware, and what to write; None if it is valid."""
     if given is None or isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return f"{shown(given)}: expected a list, {'[]' if given is None else f'[{shown(given)}]'}"
     if not isinstance(given, Sequence | Set):
-        return None  # a generator is looked at when it is used
+        return None  # a generator is checked when it is used
     for one in given:
         if isinstance(one, type):
             return f"a list with the class {one.__name__}: expected an object, {one.__name__}(...)"
@@ -70,7 +70,7 @@ def _is_async(step: Callable[[Any, Handler], Any]) -> bool:
 
 
 def _sync(steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asynchronous: bool) -> Handler:
-    """The part outside of the first async step; behind it the event loop takes over."""
+    """The steps outside of the first async step; from there on the event loop takes over."""
     if not steps:
         return (lambda job: aio.run(handler(job))) if asynchronous else handler
     first, rest = steps[0], steps[1:]
@@ -83,7 +83,7 @@ def _sync(steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asyn
 def _async(
     steps: Sequence[Callable[[Any, Handler], Any]], handler: Handler, asynchronous: bool
 ) -> Callable[[Any], Any]:
-    """The part on the event loop; a sync step there waits in a thread."""
+    """The steps on the event loop; a sync step there waits in a thread."""
 
     async def inside(job: Any) -> Any:
         if not steps:
@@ -97,7 +97,7 @@ def _async(
 
 
 async def _in_thread(step: Callable[[Any, Handler], Any], job: Any, rest: Callable[[Any], Any]) -> Any:
-    """Run a sync step, whose `next` blocks, in a thread; cancelled, it cancels and awaits what it waits for."""
+    """Run a sync step, whose `next` blocks, in a thread; on cancellation, cancel and await what it waits for."""
     loop = asyncio.get_running_loop()
     inner: list[asyncio.Task[Any]] = []
 

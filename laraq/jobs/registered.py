@@ -1,7 +1,7 @@
-"""What a message may name beside jobs: functions, and middleware of `through`.
+"""What a message may name besides jobs: functions, and middleware of `through`.
 
-Who can write to the broker names what runs, so a name is looked for only where the application wants it found: in
-modules that define jobs or tasks, and among what carries `@register`. Looking imports nothing and runs no code.
+Anyone who can write to the broker names what runs, so a name is looked up only where the application allows it: in
+modules that define jobs or tasks, and among objects with `@register`. A look-up imports nothing and runs no code.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _names: set[str] = set()
 def register(thing: T) -> T:
     """Let messages name a function or middleware class that is not in a module with jobs.
 
-    A decorator, or a call for what others wrote: `register(their.Middleware)`. Workers must import the module. Raises
-    JobDefinitionError for what no worker could find by its name.
+    A decorator, or a call for other people's code: `register(their.Middleware)`. Workers must import the module. Raises
+    JobDefinitionError for an object that a worker could not find by its name.
     """
     name = getattr(thing, "__qualname__", "<")
     if "<" in name or not isinstance(thing, (type, FunctionType)):
@@ -47,7 +47,7 @@ def is_registered(thing: Any) -> bool:
 
 
 def find(name: str) -> Any:
-    """The class or function of that dotted path, in a module that is imported and defines it; None if there is none."""
+    """The class or function of that dotted path, if an imported module defines it, else None."""
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:end])
@@ -70,7 +70,7 @@ def find_function(name: str) -> Callable[..., Any]:
     return function
 
 
-#: Ends the message of an error about something that exists and is not registered.
+#: The end of the message of an error about something that exists but is not registered.
 REMEDY = (
     "it is not registered. Put @laraq.register on it, or define it in a module that defines jobs; workers must import"
     " that module."
@@ -78,13 +78,13 @@ REMEDY = (
 
 
 def look_up(module: ModuleType | None, qualname: str) -> Any:
-    """The class or function, without calling `__getattr__` of a module, which may import others, or of anything."""
+    """The class or function, without calling any `__getattr__`: that of a module may import others."""
     found: Any = module
     for part in qualname.split("."):
         if not isinstance(found, ModuleType if found is module else type):
             return None
         found = vars(found).get(part)
-        if not issubclass(type(found), (type, FunctionType)):  # isinstance() would ask a lazy proxy what it stands for
+        if not issubclass(type(found), (type, FunctionType)):  # isinstance() would resolve a lazy proxy
             return None
     return found
 

@@ -1,4 +1,4 @@
-"""The registry: job name <-> class. Class definitions are process-wide, so is this."""
+"""The registry: job name <-> class. It is process-wide, as class definitions are."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _listeners: list[Callable[[type[Any]], None]] = []
 
 
 def name_of(module: str, qualname: str) -> str:
-    """The dotted path a class or function travels under.
+    """The dotted path of a class or function in messages.
 
-    What is defined in a script gets the name under which a worker imports that script
+    A class or function of a script gets the name under which a worker imports that script
     (Celery does the same: `celery.utils.imports: gen_task_name`).
     """
     if module == "__main__":
@@ -30,7 +30,7 @@ def name_of(module: str, qualname: str) -> str:
 
 
 def register(cls: type[Any], name: str) -> None:
-    """Make the class known under its name and tell the carriers; a class defined again replaces the first."""
+    """Register the class under its name and notify the listeners; a class defined again replaces the first."""
     _classes[name] = cls
     for listener in tuple(_listeners):
         listener(cls)
@@ -53,29 +53,29 @@ def get(name: str) -> type[Any] | None:
 
 
 def knows(name: str) -> bool:
-    """Whether there is a class of that name."""
+    """Whether a class of that name is registered."""
     return name in _classes
 
 
 def classes() -> Iterator[type[Any]]:
-    """Every registered class."""
+    """Yield every registered class."""
     return iter(tuple(_classes.values()))
 
 
 def listen(listener: Callable[[type[Any]], None]) -> None:
-    """Call `listener` with every class registered from now on; a method, for as long as its object lives."""
+    """Call `listener` with every class registered from now on; a method is called as long as its object lives."""
     if not inspect.ismethod(listener):
         _listeners.append(listener)
         return
 
     def forget(_: Any) -> None:
-        if tell in _listeners:
-            _listeners.remove(tell)
+        if notify in _listeners:
+            _listeners.remove(notify)
 
     method = weakref.WeakMethod(listener, forget)
 
-    def tell(cls: type[Any]) -> None:
+    def notify(cls: type[Any]) -> None:
         if (alive := method()) is not None:
             alive(cls)
 
-    _listeners.append(tell)
+    _listeners.append(notify)

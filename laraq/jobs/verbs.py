@@ -1,6 +1,6 @@
-"""Verbs: what is said of a class with the fields, and of an instance without them, through one descriptor.
+"""Verbs: methods called on a class with the fields, and on an instance without them, through one descriptor.
 
-On an instance every verb is about this very job; what could only be a mistake is refused with the call that is meant.
+On an instance every verb is about that job. A call that could only be a mistake is refused with the intended call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SETTERS: set[str] = set()
 
 
 def make(cls: Callable[..., J], *args: Any, **fields: Any) -> J:
-    """A job of the class."""
+    """Create a job of the class."""
     try:
         return cls(*args, **fields)
     except dataclasses.FrozenInstanceError:
@@ -36,10 +36,10 @@ def make(cls: Callable[..., J], *args: Any, **fields: Any) -> J:
 
 
 def as_written(job: Any) -> str:
-    """The expression that makes the job: `ChargeOrder(7)`; of an encrypted one without its fields."""
+    """The expression that creates the job: `ChargeOrder(7)`; for an encrypted job without its fields."""
     if job.encrypted:
         return f"{job._written_as()}(...)"
-    said = []
+    values = []
     by_position = True
     for field in dataclasses.fields(job):
         value = getattr(job, field.name, None)
@@ -47,12 +47,12 @@ def as_written(job: Any) -> str:
             by_position = False
             continue
         by_position = by_position and not field.kw_only
-        said.append(shown(value) if by_position else f"{field.name}={shown(value)}")
-    return f"{job._written_as()}({', '.join(said)})"
+        values.append(shown(value) if by_position else f"{field.name}={shown(value)}")
+    return f"{job._written_as()}({', '.join(values)})"
 
 
 def shown(value: Any) -> str:
-    """A value in an example, as most people write it, and short."""
+    """A value as most people would write it in an example, and short."""
     return json.dumps(value, ensure_ascii=False)[:60] if isinstance(value, str) else f"{value!r:.60}"
 
 
@@ -63,12 +63,12 @@ def _arguments(args: tuple[Any, ...], fields: dict[str, Any]) -> str:
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     try:
         return bool(field.default == value)
-    except Exception:  # a value that will not be compared
+    except Exception:  # a value that refuses to be compared
         return False
 
 
 class Verb(Generic[R]):
-    """A verb that takes the fields on the class and nothing on an instance."""
+    """A verb that accepts the fields on the class and nothing on an instance."""
 
     def __init__(self, perform: Callable[[Any], R], doc: str = "") -> None:
         self._perform = perform
@@ -110,7 +110,7 @@ _CONDITION = inspect.Parameter("condition", inspect.Parameter.POSITIONAL_ONLY)
 
 
 class ConditionalVerb(Verb[R]):
-    """A verb that takes a condition first. A callable is asked: with the job, if it takes a parameter."""
+    """A verb whose first argument is a condition. A callable is called, with the job if it takes a parameter."""
 
     first = on_instances = (_CONDITION,)
 
@@ -126,7 +126,7 @@ class ConditionalVerb(Verb[R]):
         return _Bound(self, owner, instance)
 
     def on_class(self, cls: Any, condition: Condition, /, *args: Any, **fields: Any) -> Any:  # type: ignore[override]
-        """`X.verb(condition, fields)`; the job is not even built when nothing is done and nobody asked about it."""
+        """`X.verb(condition, fields)`; the job is not created if neither the condition nor the verb needs it."""
         build = functools.cache(lambda: make(cls, *args, **fields))
         return self._perform(build()) if holds(condition, build) is self._wanted else None
 
@@ -154,22 +154,22 @@ class DelayVerb(Verb[Any]):
         return _Bound(self, owner, instance)
 
     def on_class(self, cls: Any, *args: Any, **fields: Any) -> Any:
-        """Celery's."""
+        """Celery's `delay`."""
         return self._send(cls, *args, **fields)
 
     def on_instance(self, job: Any, *args: Any, **fields: Any) -> Any:
-        """Laravel's."""
+        """Laravel's `delay`."""
         if len(args) != 1 or fields:
             written = as_written(job)
             raise WrongCallError(
-                f"{written}.delay({'...' if args or fields else ''}): delay() of a job takes how long it waits:"
+                f"{written}.delay({'...' if args or fields else ''}): delay() of a job expects how long it waits:"
                 f" {written}.delay(60).dispatch(). Without a delay: {written}.dispatch()."
             )
         return self._configure(job, args[0])
 
 
 class HostVerb(Verb[Any]):
-    """A verb of the host's, whose arguments are its own: fields on the class, none on an instance, and options."""
+    """A verb of the host with the host's arguments: fields on the class, none on an instance, and options."""
 
     takes_fields = False
     first = (
@@ -186,18 +186,18 @@ class HostVerb(Verb[Any]):
             self.on_instances = (inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD),)
 
     def on_class(self, cls: Any, *args: Any, **fields: Any) -> Any:
-        """The host's own."""
+        """Call the host's method."""
         return self._of_class(cls, *args, **fields)
 
     def on_instance(self, job: Any, *args: Any, **fields: Any) -> Any:
-        """The same for this job, as it is configured."""
+        """Call the host's method for this job, as it is configured."""
         if args or (fields and not self._options) or fields.keys() & {"args", "kwargs"}:
             return super().on_instance(job, *args, **fields)
         return self._of_job(job, **fields)
 
 
 class _Bound:
-    """A verb of a class or an instance; what it shows of itself is made when somebody looks."""
+    """A verb bound to a class or an instance; its docstring and signature are created on access."""
 
     __slots__ = ("_instance", "_owner", "_verb")
 
@@ -243,7 +243,7 @@ class _Bound:
 
 
 class _Setter:
-    """A method that configures an instance; on the class it says how it is meant."""
+    """A method that configures an instance; on the class, it raises an error with the intended call."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         functools.update_wrapper(self, method)  # type: ignore[arg-type] # for its name and docstring

@@ -1,4 +1,4 @@
-"""Guard: lets a block of code in when its time has come, and takes back what it held."""
+"""Guard: admits a block of code, and releases what the block held."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ logger = logging.getLogger("laraq.locks")
 
 
 class Guard(ABC):
-    """Works as `with` and as `async with`, which wait up to `patience` seconds and raise when nobody let them in.
+    """Works as `with` and as `async with`, which wait up to `patience` seconds and raise if they are not admitted.
 
-    One object may be shared by threads and tasks, and be made before a fork: every entry has a token of its own.
-    The async methods call the store in a thread, so the event loop goes on meanwhile.
+    One object may be shared by threads and tasks, and be created before a fork: every entry has its own token. The
+    async methods call the store in a thread, so the event loop is not blocked.
     """
 
     def __init__(self, patience: float, store: Store | None) -> None:
         self._patience = patience
         self._given_store = store
-        #: The entries that `with` made, the last one last.
+        #: The entries made by `with`, the latest last.
         self._inside: list[Entry] = []
 
     @property
@@ -36,23 +36,23 @@ class Guard(ABC):
         return self._given_store or current().store
 
     def _token(self) -> str:
-        """Names one entry in the store."""
+        """A token that identifies one entry in the store."""
         return uuid4().hex
 
     @abstractmethod
     def _try(self, token: str) -> float | None:
-        """Enter: None when let in, else the seconds to wait before the next try."""
+        """Try to enter: None when admitted, else the seconds to wait before the next try."""
 
     @abstractmethod
     def _leave(self, token: str) -> bool:
-        """Give back what `_try` got; say whether it was still there."""
+        """Release what `_try` acquired; return whether it was still held."""
 
     @abstractmethod
     def _refusal(self, waited: float, pause: float) -> LaraqError:
-        """What to raise when the patience is over."""
+        """The error to raise when the patience is over."""
 
     def _may_hope(self, pause: float, left: float) -> bool:
-        """Whether a try within the `left` seconds may succeed, when it was said to wait for `pause`."""
+        """Whether a try within the `left` seconds may succeed, when the last one returned `pause`."""
         return left > 0
 
     def _enter(self, token: str, patience: float) -> None:
@@ -76,14 +76,14 @@ class Guard(ABC):
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            # The thread goes on, and nobody would give back what it gets.
+            # The thread goes on, and what it acquires would never be released.
             with suppress(StoreError):
                 if await attempt is None:
                     await asyncio.to_thread(self._leave, token)
             raise
 
     def _exit(self, token: str) -> None:
-        """Leave after the block. Its work is done, so neither a lost lease nor a store that is down may fail it."""
+        """Leave after the block. Its work is done, so neither a lost lease nor a failing store may raise."""
         try:
             if not self._leave(token):
                 logger.warning("%s expired before its block ended: other owners may have entered meanwhile", self)
@@ -109,7 +109,7 @@ class Guard(ABC):
         await asyncio.to_thread(self._exit, self._my_token())
 
     def _my_token(self) -> str:
-        """Take out this visitor's last entry; the last one at all if it came in as somebody else.
+        """Remove the last entry of this thread or task; if it has none, the last entry of all.
 
         (A web framework may end a generator's block in another thread.)
         """
@@ -121,7 +121,7 @@ class Guard(ABC):
 
 
 class Entry(NamedTuple):
-    """Somebody who is in a block."""
+    """A thread or task inside the block."""
 
     token: str
     thread: int

@@ -1,4 +1,4 @@
-"""throttle() and funnel(): so often per window, and so many at a time."""
+"""throttle() and funnel(): limits on entries per window, and on entries at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from laraq.ports import Demand, Store
 T = TypeVar("T")
 U = TypeVar("U")
 
-#: Seconds to wait before giving up, unless `block` says otherwise (Illuminate/Redis/Limiters/*LimiterBuilder.php).
+#: Seconds to wait before giving up, unless `block` sets others (Illuminate/Redis/Limiters/*LimiterBuilder.php).
 PATIENCE = 3.0
-#: Seconds between two looks for a free slot (ConcurrencyLimiter.php).
+#: Seconds between two tries for a free slot (ConcurrencyLimiter.php).
 PAUSE = 0.25
 
 
 class Limiter(Guard):
-    """What throttles and funnels share: `block`, `then`, and `with`. Every modifier returns a changed copy."""
+    """The base of throttles and funnels: `block`, `then`, and `with`. Every modifier returns a changed copy."""
 
     def __init__(self, key: Text, store: Store | None) -> None:
         super().__init__(PATIENCE, store)
@@ -34,7 +34,7 @@ class Limiter(Guard):
         return f"<{type(self).__name__} {self.key!r}>"
 
     def block(self, patience: Seconds) -> Self:
-        """Wait up to that many seconds to be let in; 0 tries once."""
+        """Wait up to that many seconds for admission; 0 tries once."""
         return self._with(_patience=options.seconds(patience))
 
     @overload
@@ -42,7 +42,7 @@ class Limiter(Guard):
     @overload
     def then(self, ok: Callable[[], T], otherwise: Callable[[], U]) -> T | U: ...
     def then(self, ok: Callable[[], Any], otherwise: Callable[[], Any] | None = None) -> Any:
-        """Call `ok` when let in, else `otherwise`, or raise LimiterTimeoutError where there is none."""
+        """Call `ok` when admitted, else `otherwise`; without `otherwise`, raise LimiterTimeoutError."""
         if inspect.iscoroutinefunction(ok):
             raise TypeError(f"{ok!r} is async, and would run after {self!r} was left: await .athen(...) instead.")
         token = self._token()
@@ -79,7 +79,7 @@ class Limiter(Guard):
 
 
 class Throttle(Limiter):
-    """So many entries per window (Illuminate/Redis/Limiters/DurationLimiter.php).
+    """Limits the entries per window (Illuminate/Redis/Limiters/DurationLimiter.php).
 
     throttle("api").allow(10).every(60).block(5).then(call, otherwise)
     with throttle("api").allow(10).every(60): ...
@@ -93,11 +93,11 @@ class Throttle(Limiter):
         self._seconds = 1.0
 
     def allow(self, maximum: int) -> Self:
-        """How many are let in per window; 1 when not said."""
+        """Set how many entries a window allows; the default is 1."""
         return self._with(_maximum=maximum)
 
     def every(self, seconds: Seconds) -> Self:
-        """How long a window is; 1 s when not said."""
+        """Set the length of a window; the default is 1 s."""
         length = options.seconds(seconds)
         if not options.is_lease(length):
             raise ValueError(f"{self!r} needs windows longer than {seconds!r} seconds.")
@@ -108,7 +108,7 @@ class Throttle(Limiter):
         return None if grant else grant.available_in
 
     def _may_hope(self, pause: float, left: float) -> bool:
-        return pause <= left  # what is sure to be refused need not be waited for
+        return pause <= left  # there is no use in waiting for a certain refusal
 
     def _leave(self, token: str) -> bool:
         return True  # an entry stays used
@@ -118,13 +118,13 @@ class Throttle(Limiter):
 
 
 class Funnel(Limiter):
-    """So many inside at a time (Illuminate/Redis/Limiters/ConcurrencyLimiter.php).
+    """Limits the entries at a time (Illuminate/Redis/Limiters/ConcurrencyLimiter.php).
 
     funnel("reports").limit(3).release_after(60).block(5).then(make_report, otherwise)
     with funnel("reports").limit(3): ...
 
-    A slot frees itself after `release_after` seconds, whatever becomes of its holder, so a block that runs longer
-    lets one too many in.
+    A slot frees itself after `release_after` seconds, whatever its holder does, so a block that runs longer allows
+    one entry too many.
     """
 
     def __init__(self, key: Text, store: Store | None) -> None:
@@ -133,11 +133,11 @@ class Funnel(Limiter):
         self._seconds = 60.0
 
     def limit(self, slots: int) -> Self:
-        """How many may be inside at a time; 1 when not said."""
+        """Set how many entries are allowed at a time; the default is 1."""
         return self._with(_slots=slots)
 
     def release_after(self, seconds: Seconds) -> Self:
-        """When a slot frees itself at the latest; 60 s when not said."""
+        """Set after how long a slot frees itself; the default is 60 s."""
         length = options.seconds(seconds)
         if not options.is_lease(length):
             raise ValueError(f"{self!r} cannot free a slot after {seconds!r} seconds: expected a positive duration.")

@@ -1,4 +1,4 @@
-"""Limit and RateLimiter: how often something may be done, counted for all machines that share the store."""
+"""Limit and RateLimiter: rate limits, counted across all machines that share the store."""
 
 from __future__ import annotations
 
@@ -22,57 +22,57 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many per window (Illuminate/Cache/RateLimiting/Limit.php).
+    """A maximum per window (Illuminate/Cache/RateLimiting/Limit.php).
 
     Windows are fixed and aligned to the epoch by the store's clock: `per_minute` counts from :00 to :59, `per_day` by
-    the days of UTC. So never more than the maximum starts in any such window, and up to twice as many can start around
-    the moment where two windows meet.
+    UTC days. So no window ever exceeds the maximum, and up to twice as many can start around the moment where two
+    windows meet.
     """
 
     #: None: no limit at all.
     maximum: int | None
     seconds: float = 1
-    #: What is counted apart: `.by(job.user_id)`.
+    #: The key that is counted separately: `.by(job.user_id)`.
     key: str = ""
-    #: What one job takes out of it.
+    #: The amount that one job uses.
     weight: int = 1
 
     @classmethod
     def per_second(cls, maximum: int, seconds: Seconds = 1) -> Limit:
-        """`maximum` each second, or each `seconds`."""
+        """Allow `maximum` per second, or per `seconds`."""
         return cls(maximum, options.seconds(seconds))
 
     @classmethod
     def per_minute(cls, maximum: int, minutes: float = 1) -> Limit:
-        """`maximum` each minute, or each `minutes`."""
+        """Allow `maximum` per minute, or per `minutes`."""
         return cls(maximum, minutes * _MINUTE)
 
     @classmethod
     def per_minutes(cls, minutes: float, maximum: int) -> Limit:
-        """`maximum` each `minutes`; Laravel has the length first here."""
+        """Allow `maximum` per `minutes`; the length comes first here, as in Laravel."""
         return cls(maximum, minutes * _MINUTE)
 
     @classmethod
     def per_hour(cls, maximum: int, hours: float = 1) -> Limit:
-        """`maximum` each hour, or each `hours`."""
+        """Allow `maximum` per hour, or per `hours`."""
         return cls(maximum, hours * _HOUR)
 
     @classmethod
     def per_day(cls, maximum: int, days: float = 1) -> Limit:
-        """`maximum` each day, or each `days`."""
+        """Allow `maximum` per day, or per `days`."""
         return cls(maximum, days * _DAY)
 
     @classmethod
     def none(cls) -> Limit:
-        """No limit."""
+        """Set no limit."""
         return cls(None)
 
     def by(self, key: object) -> Limit:
-        """Count apart for each key: a user, a tenant, a host."""
+        """Count separately for each key: a user, a tenant, a host."""
         return replace(self, key=options.key_of(key))
 
     def cost(self, weight: int) -> Limit:
-        """Let one job take `weight` out of the limit instead of 1."""
+        """Let one job use `weight` of the limit instead of 1."""
         return replace(self, weight=weight)
 
     def __post_init__(self) -> None:
@@ -82,20 +82,20 @@ class Limit:
             raise ValueError(f"A job cannot cost {self.weight!r}: expected a positive number.")
 
 
-#: What a named limiter answers for a job.
+#: The callback of a named limiter: returns the limits of a job.
 LimiterCallback: TypeAlias = "Callable[[Any], Limit | Sequence[Limit] | None]"
 C = TypeVar("C", bound=LimiterCallback)
 
 
 class RateLimiter:
-    """Named limiters, and counting by hand (Illuminate/Cache/RateLimiter.php).
+    """Named limiters, and explicit counting (Illuminate/Cache/RateLimiter.php).
 
     @RateLimiter.for_("backups")
     def backups(job): return [Limit.per_minute(60), Limit.per_hour(1).by(job.user_id)]
 
-    Names belong to the process, like the names of jobs; what was used belongs to the store (`store=`, else the
-    current one). `remaining`, `available_in` and `clear` take a key that was counted by hand, or the name of a
-    limiter and a job.
+    Names belong to the process, like the names of jobs; the counts belong to the store (`store=`, else the current
+    one). `remaining`, `available_in` and `clear` accept a key that was counted explicitly, or the name of a limiter
+    and a job.
     """
 
     _callbacks: ClassVar[dict[str, LimiterCallback]] = {}
@@ -108,7 +108,7 @@ class RateLimiter:
     def for_(cls, name: Text, callback: C) -> C: ...
     @classmethod
     def for_(cls, name: Text, callback: Any = None) -> Any:
-        """Name a limiter: `callback(job)` gives its limits for a job. Without a callback: a decorator for it."""
+        """Define a limiter: `callback(job)` returns the limits of a job. Without a callback: a decorator."""
         if callback is None:
             return lambda callback: cls.for_(name, callback)
         cls._callbacks[key_of(name)] = callback
@@ -125,7 +125,7 @@ class RateLimiter:
 
     @classmethod
     def demands(cls, name: Text, job: Any = None) -> list[Demand]:
-        """What the limiter asks of the store for this job; nothing when it does not limit it."""
+        """The demands on the store for this job; empty when the limiter does not limit it."""
         answer = cls.limiter(name)(job)
         limits = [answer] if isinstance(answer, Limit) else list(answer or ())
         demands: dict[str, Demand] = {}
@@ -133,14 +133,14 @@ class RateLimiter:
         for limit in dict.fromkeys(limits):
             if limit.maximum is not None:
                 key = f"limiter:{key_of(name)}:{hide(limit.key)}"
-                if key in demands:  # as Laravel tells limits with one key apart
+                if key in demands:  # as Laravel distinguishes limits with the same key
                     key = f"{key}:attempts:{limit.maximum}:decay:{limit.seconds:g}"
                 demands[key] = Demand(key, limit.maximum, limit.seconds, limit.weight)
         return list(demands.values())
 
     @classmethod
     def take(cls, name: Text, job: Any = None, *, store: Store | None = None) -> Grant:
-        """Use up what the job costs, from all limits of the limiter or from none, in one round trip."""
+        """Use the cost of the job in all limits of the limiter or in none, in one round trip."""
         demands = cls.demands(name, job)
         return _limits(store).take(demands) if demands else Grant(True, 0, ())
 
@@ -165,18 +165,18 @@ class RateLimiter:
 
     @classmethod
     def hit(cls, key: Text, decay: Seconds = _MINUTE, amount: int = 1, *, store: Store | None = None) -> int:
-        """Count uses of the key, beyond any maximum, too; say how many there are in this window."""
+        """Count uses of the key, even beyond a maximum; return the number in this window."""
         grant = _limits(store).take([Demand(key_of(key), UNLIMITED, options.seconds(decay), amount)])
         return UNLIMITED - grant.remaining[0]
 
     @classmethod
     def attempts(cls, key: Text, *, store: Store | None = None) -> int:
-        """The uses of the key in the window in progress."""
+        """The number of uses of the key in the current window."""
         return _limits(store).usage(key_of(key)).used
 
     @classmethod
     def too_many_attempts(cls, key: Text, max_attempts: int, *, store: Store | None = None) -> bool:
-        """Whether the key was used up in the window in progress."""
+        """Whether the key is used up in the current window."""
         return cls.attempts(key, store=store) >= max_attempts
 
     @overload
@@ -187,7 +187,7 @@ class RateLimiter:
     def remaining(cls, key: Text, of: Any = None, *, store: Store | None = None) -> int: ...
     @classmethod
     def remaining(cls, key: Text, of: Any = None, *, store: Store | None = None) -> int:
-        """What is left of a key that may be used `of` times, or of a limiter's tightest limit for the job `of`."""
+        """How many uses remain of a key that allows `of`, or of a limiter's tightest limit for the job `of`."""
         if isinstance(of, int):
             return max(of - cls.attempts(key, store=store), 0)
         usages = [(demand, _limits(store).usage(demand.key)) for demand in cls.demands(key, of)]
@@ -195,7 +195,7 @@ class RateLimiter:
 
     @classmethod
     def available_in(cls, key: Text, job: Any = None, *, store: Store | None = None) -> float:
-        """Seconds until the key's window is over; of a limiter, until it lets the job through if nobody else comes."""
+        """Seconds until the key's window ends; for a limiter, until it admits the job if no other job comes first."""
         key = key_of(key)
         if key not in cls._callbacks:
             return _limits(store).usage(key).ends_in
@@ -204,7 +204,7 @@ class RateLimiter:
 
     @classmethod
     def clear(cls, key: Text, job: Any = None, *, store: Store | None = None) -> None:
-        """Forget what was used of the key, or of every limit of a limiter for this job."""
+        """Reset the count of the key, or of every limit of a limiter for this job."""
         key = key_of(key)
         for each in [demand.key for demand in cls.demands(key, job)] if key in cls._callbacks else [key]:
             _limits(store).clear(each)

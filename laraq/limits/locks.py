@@ -18,14 +18,14 @@ PAUSE = 0.25
 
 
 class Lock(Guard):
-    """A named lock (Illuminate/Cache/Lock.php). It frees itself after its seconds, whatever becomes of the holder.
+    """A named lock (Illuminate/Cache/Lock.php). It frees itself after its seconds, whatever its holder does.
 
-    with lock("report", 60): ...                       # LockTimeoutError at once when another holds it
+    with lock("report", 60): ...                       # LockTimeoutError at once when another owner holds it
     with lock("report", 60, block=5): ...              # or after 5 s; the same as lock("report", 60).block(5)
     if (mine := lock("report", 60)).acquire(): ...     # until mine.release()
-    lock("report", 60, owner=token).release()          # by another process, which was told mine.owner
+    lock("report", 60, owner=token).release()          # by another process, which was given mine.owner
 
-    A block that runs longer than those seconds loses the lock to others: choose them amply, or refresh() in between.
+    A block that runs longer than those seconds loses the lock to others: choose them generously, or call refresh().
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Lock(Guard):
         owner: str | None = None,
         store: Store | None = None,
     ) -> None:
-        """`block`: seconds that a `with` waits for the lock. `owner`: who holds it, in place of new tokens."""
+        """`block`: seconds that a `with` waits for the lock. `owner`: the owner's name, instead of a new token."""
         super().__init__(options.seconds(block), store)
         self.key = options.key_of(key)
         self.seconds = options.seconds(seconds)
@@ -52,40 +52,40 @@ class Lock(Guard):
 
     @property
     def owner(self) -> str | None:
-        """What this object last acquired the lock as; None before it did, unless it was given an owner."""
+        """The owner name of the last acquisition; None before the first, unless the object was given an owner."""
         return self._owner
 
     def acquire(self) -> bool:
-        """Take the lock if it is free.
+        """Acquire the lock if it is free.
 
-        Refused even while this very object holds it, unless it was given an owner: that one extends its own lease.
+        This fails even if this same object holds the lock, unless it was given an owner: that extends its lease.
         """
         token = self._token()
         return self._holds(token, self._try(token))
 
     def block(self, patience: Seconds) -> Self:
-        """Take the lock, waiting up to `patience` seconds; raises LockTimeoutError. The result may open a `with`."""
+        """Acquire the lock, waiting up to `patience` seconds; raises LockTimeoutError. The result may open a `with`."""
         token = self._token()
         self._enter(token, options.seconds(patience))
         return self._held(token)
 
     def release(self) -> bool:
-        """Free the lock if `owner` still holds it; say whether it did."""
+        """Release the lock if `owner` still holds it; return whether it did."""
         return self._owner is not None and self._leave(self._owner)
 
     def refresh(self, seconds: Seconds | None = None) -> bool:
-        """Hold it for that long from now (its own seconds when not said); False when it is lost already."""
+        """Extend the lease to that long from now (default: the lock's seconds); False when it is already lost."""
         length = self.seconds if seconds is None else options.seconds(seconds)
         if not options.is_lease(length):
             raise ValueError(f"Lock {self.key!r} for {seconds!r} seconds: a lock needs a positive duration.")
         return self._owner is not None and self._store.locks.refresh(self.key, self._owner, length)
 
     def force_release(self) -> bool:
-        """Free the lock whoever holds it; say whether anybody did."""
+        """Release the lock whoever owns it; return whether it was held."""
         return self._store.locks.force_release(self.key)
 
     def is_locked(self) -> bool:
-        """Whether anybody holds it now."""
+        """Whether the lock is held now."""
         return self._store.locks.owner(self.key) is not None
 
     async def aacquire(self) -> bool:
@@ -113,7 +113,7 @@ class Lock(Guard):
         return pause is None
 
     def _held(self, token: str) -> Self:
-        """An object whose next `with` goes in with the lease it has. This one, which others may share, must not."""
+        """A copy whose next `with` uses the lease just acquired. This object must not, as others may share it."""
         self._owner = token
         held = copy(self)
         held._inside = []

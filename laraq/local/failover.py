@@ -1,4 +1,4 @@
-"""The failover connection: the first of several that takes the job."""
+"""The failover connection: uses the first of several that accepts the job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laraq.ports import QueueConnection
 class FailoverConnection:
     """`connections={"safe": {"driver": "failover", "connections": ["default", "backup"]}}`.
 
-    (Illuminate/Queue/FailoverQueue.php) Each connection needs workers of its own.
+    (Illuminate/Queue/FailoverQueue.php) Each connection needs its own workers.
     """
 
     immediate = False
@@ -26,11 +26,11 @@ class FailoverConnection:
         self.name = name
         self._connection = connection
         self._connections = tuple(connections)
-        #: Connections whose failure was told already, until one push succeeds there again.
+        #: Connections whose failure was already reported, until a push succeeds there again.
         self._down: set[str] = set()
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
-        """Send it through the first connection that takes it; raises the last one's DispatchError."""
+        """Send the job through the first connection that accepts it; raises the last one's DispatchError."""
         *others, last = self._connections
         for name in others:
             try:
@@ -44,17 +44,17 @@ class FailoverConnection:
         return self._push(last, payload, delay)
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Job by job, so that those already sent are not sent again elsewhere."""
+        """Send job by job, so that jobs already sent are not sent again elsewhere."""
         for payload, delay in payloads:
             self.push(payload, delay)
 
     def joined(self, session: Any) -> Any | None:
-        """The first connection as part of the session's transaction, which can fail with it and not otherwise."""
+        """The first connection as part of the session's transaction, which can only fail together with it."""
         join = getattr(self._connection(self._connections[0]), "joined", None)
         return None if join is None else join(session)
 
     def default_queue(self) -> str:
-        """That of the first connection."""
+        """The default queue of the first connection."""
         return self._connection(self._connections[0]).default_queue()
 
     def _push(self, name: str, payload: Payload, delay: float) -> Any:

@@ -22,7 +22,7 @@ logger = logging.getLogger("laraq.local")
 class SyncConnection:
     """Runs each job where it is dispatched (Illuminate/Queue/SyncQueue.php).
 
-    Delays are ignored, there is one attempt, failures reach the caller and are not put into the failed store.
+    Delays are ignored, there is one attempt, and failures reach the caller and are not put into the failed store.
     """
 
     #: Nothing is queued: there is no JobQueueing and no JobQueued (Laravel fires none either).
@@ -34,16 +34,16 @@ class SyncConnection:
         self._books = books
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
-        """Run the job and return what its handler returned; raises what it failed with."""
+        """Run the job and return the result of its handler; raises the error with which it failed."""
         results: list[Any] = []
-        # The links of a chain run one after the other, not each inside of the one before it.
+        # The links of a chain run one after the other, not nested in each other.
         waiting = [payload]
         while waiting:
             results.append(self._run(waiting.pop(), waiting.append))
         return results[0]
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Run them one after the other; the first failure stops the rest, but for jobs of a batch, which counts it."""
+        """Run jobs one after the other; the first failure stops the rest, except in a batch, which counts it."""
         for payload, delay in payloads:
             try:
                 self.push(payload, delay)
@@ -53,7 +53,7 @@ class SyncConnection:
                 logger.warning("Job %s[%s] of batch %s failed: %s", payload.job, payload.id, payload.batch_id, error)
 
     def default_queue(self) -> str:
-        """Laravel calls it that, too."""
+        """The name `sync`, as in Laravel."""
         return "sync"
 
     def _run(self, payload: Payload, follow: Callable[[Payload], None]) -> Any:
@@ -67,7 +67,7 @@ class SyncConnection:
                 error = ReleasedInSyncError(payload.job, delay)
                 self._books().failed(
                     run.payload, error
-                )  # nothing will start it again: its lock, chain and batch learn of it
+                )  # nothing will start it again: its lock, chain and batch are settled
                 raise error
             case Fail(reason):
                 raise reason
@@ -82,10 +82,10 @@ class NullConnection:
         self.name = name
 
     def push(self, payload: Payload, delay: float = 0) -> None:
-        """Drop it."""
+        """Drop the job."""
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Drop them."""
+        """Drop the jobs."""
 
     def default_queue(self) -> str:
         """A name for events."""
@@ -109,7 +109,7 @@ class DeferredConnection:
         self._at_exit: list[tuple[SyncConnection, Payload]] = []
 
     def push(self, payload: Payload, delay: float = 0) -> None:
-        """Keep it for later."""
+        """Keep the job for later."""
         waiting = _waiting.get()
         if waiting is None:
             if not self._at_exit:
@@ -118,7 +118,7 @@ class DeferredConnection:
         waiting.append((self._sync, payload))
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Keep them for later."""
+        """Keep the jobs for later."""
         for payload, delay in payloads:
             self.push(payload, delay)
 
@@ -132,9 +132,9 @@ class DeferredConnection:
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Collect what is dispatched to `deferred` connections and run it at the end of the block, unless the block raised.
+    """Collect jobs for `deferred` connections and run them at the end of the block, unless the block raised.
 
-    Web frameworks put it around a request: dispatch_after_response() then runs after the response.
+    Web frameworks wrap a request in it: dispatch_after_response() then runs jobs after the response.
     """
     token = _waiting.set([])
     try:

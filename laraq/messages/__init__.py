@@ -1,1 +1,1 @@
-"""What travels between producer and worker, as values."""
+"""What is sent between producer and worker, as values."""

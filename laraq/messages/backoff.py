@@ -1,4 +1,4 @@
-"""Backoff: waits that grow from one start to the next."""
+"""Backoff: waits that grow with each start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Backoff:
 
     base: float
     cap: float
-    #: Share of the wait that is random, 0 to 1.
+    #: Random share of the wait, 0 to 1.
     jitter: float
 
     @classmethod

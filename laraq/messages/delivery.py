@@ -1,4 +1,4 @@
-"""Delivery: what arrives. Done | Release | Fail: what goes back."""
+"""Delivery: a message as it arrives. Done | Release | Fail: the verdict."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from laraq.messages.payload import Payload
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one limit is asked for."""
+    """A demand on one limit."""
 
     key: str
-    #: What the limit allows in one window.
+    #: The maximum in one window.
     maximum: int
     #: Length of its windows. They are aligned: window n goes from n * seconds to (n + 1) * seconds after the epoch.
     seconds: float
-    #: What is taken out of it.
+    #: The amount to take.
     cost: int = 1
 
     @property
     def milliseconds(self) -> int:
-        """The length in the unit stores count in, at least 1."""
+        """The length in the unit of stores, at least 1."""
         return max(round(self.seconds * 1000), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as a worker received it."""
+    """One message as received by a worker."""
 
     payload: Payload
-    #: Which start of the job this is, 1 for the first.
+    #: The number of this start, 1 for the first.
     attempt: int
     queue: str
     connection: str
-    #: Set when this delivery does not run the job but settles how its last run died.
+    #: Set if this delivery does not run the job but settles its last run, which died.
     crash: Crash | None = None
-    #: Whether no other start can follow: on the sync connection there is one.
+    #: Whether no other start can follow, as on the sync connection.
     last: bool = False
-    #: Set when the message could not even become a payload.
+    #: Set if the message could not be converted to a payload.
     error: BaseException | None = None
-    #: What the host met before it could call the job, whose handler is taken to have raised it.
+    #: An error of the host before it could call the job; treated as raised by the handler.
     prevented: BaseException | None = None
 
     @property
     def dropped(self) -> Crash | None:
-        """Set when the job is not to run any more: it expired, or was revoked."""
+        """Set if the job must not run any more: it expired, or was revoked."""
         return self.crash if self.crash is not None and self.crash.kind == "dropped" else None
 
     @property
     def start(self) -> int:
-        """Number of this start among all of them, uncounted ones included: what the journal and claims go by."""
+        """The number of this start among all, including uncounted ones; used by the journal and claims."""
         return self.attempt + self.payload.uncounted
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """How a run ended that could not settle itself; the worker's parent process saw it."""
+    """The end of a run that could not settle itself, as seen by the worker's parent process."""
 
     kind: str
     """`timeout`, `lost`, `dropped` (expired or revoked), `unsettled` (failed, but the store was down), `finished`
-    (succeeded, but its worker died before what follows was told), or `broken`: it cannot become a job."""
+    (succeeded, but its worker died before what follows was notified), or `broken`: it cannot become a job."""
     detail: str
-    #: False when settling crashed too: user hooks are then left out.
+    #: False if settling crashed, too: user hooks are then skipped.
     hooks: bool = True
     #: The undecodable message, base64, for `broken`.
     raw: str | None = None
@@ -78,37 +78,37 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Superseded(Done):
-    """The job is over without a run: a later dispatch of a debounced job has taken its place."""
+    """The job is over without a run: a later dispatch of a debounced job has replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps a parked job from running: a lock that others hold, limits whose windows are used up, or a batch whose
-    `before` callbacks are not over."""
+    """What prevents a parked job from running: a lock held by others, limits whose windows are used up, or a batch
+    whose `before` callbacks are not over."""
 
     lock: str | None = None
     demands: tuple[Demand, ...] = ()
-    #: Its id.
+    #: The batch's id.
     batch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The job goes back to its queue."""
+    """The job is released to its queue."""
 
     #: Seconds.
     delay: float = 0
-    #: What made it go back, None when the job or a middleware asked for it.
+    #: The error that caused it, None if the job or a middleware requested it.
     error: BaseException | None = None
-    #: False: this start is not counted (`.dont_count()` of a middleware).
+    #: Whether this start is counted (not with `.dont_count()` of a middleware).
     counted: bool = True
-    #: Waits in the store until this is out of the way, and only where it cannot for `delay` in its queue.
+    #: The job waits in the store until this is gone; if it cannot be parked, it waits in its queue for `delay`.
     obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The job is over and goes to the failed store."""
+    """The job has failed for good and goes to the failed store."""
 
     error: BaseException
 

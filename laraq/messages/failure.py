@@ -1,4 +1,4 @@
-"""FailedJob: what is kept of a job that failed, and what its error said."""
+"""FailedJob: the record of a job that failed, with its error."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-#: Characters kept of an exception's text: half of them from its beginning, half from its end.
+#: Characters kept of an exception's text, half from its beginning, half from its end.
 LONGEST_TEXT = 1_000_000
 
-#: Characters kept of names and texts where a store did not take the whole record.
+#: Characters kept of names and texts if a store refused the whole record.
 LONGEST_NAME, SHORT_TEXT = 255, 10_000
 
-#: What every store takes as a number.
+#: The largest number that every store accepts.
 LARGEST_NUMBER = 2**31 - 1
 
-#: In the payload of a record without the message, which no store would take: what was left out.
+#: Key in the payload of a record without its message, which the store refused: the reason.
 SHORTENED = "shortened"
 
 
@@ -54,12 +54,12 @@ class FailedJob:
         return cls(**known)
 
     def shortened(self) -> FailedJob:
-        """The record with a text and a number of attempts that stores take."""
+        """The record with a text and a number of attempts that stores accept."""
         attempts = min(max(self.attempts, 0), LARGEST_NUMBER) if isinstance(self.attempts, int) else 0
         return replace(self, exception=shorten(self.exception, LONGEST_TEXT), attempts=attempts)
 
     def without_message(self, reason: object) -> FailedJob:
-        """What is left for a store that does not take the whole: who failed and of what, but not the message."""
+        """The record for a store that refused the whole: the job and its error, without the message."""
         payload = {"id": _name(self.id), "job": _name(self.job), SHORTENED: storable(shorten(str(reason), 1000))}
         return replace(
             self.shortened(),
@@ -75,7 +75,7 @@ class FailedJob:
 
 
 def shorten(text: str, longest: int) -> str:
-    """The text, or its beginning and its end with a note between them of how much is missing."""
+    """The text, or its beginning and end with a note in between of how much is missing."""
     if len(text) <= longest:
         return text
     half = longest // 2
@@ -88,7 +88,7 @@ def _name(name: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FailedJobQuery:
-    """Which failed jobs are meant; every given part narrows the choice."""
+    """A selection of failed jobs; every given part narrows it."""
 
     queue: str | None = None
     connection: str | None = None
@@ -100,7 +100,7 @@ class FailedJobQuery:
     limit: int | None = None
 
     def matches(self, failed: FailedJob) -> bool:
-        """The rule in Python, for stores that cannot say it in their own language."""
+        """The rule in Python, for stores that cannot express it in their own language."""
         return (
             (self.queue is None or failed.queue == self.queue)
             and (self.connection is None or failed.connection == self.connection)
@@ -112,7 +112,7 @@ class FailedJobQuery:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, in characters that every store can keep; whatever its `__str__` does, this does not raise."""
+    """The text of an error, in characters that every store can keep; does not raise, whatever its `__str__` does."""
     try:
         return storable(str(error))
     except Exception as trouble:
@@ -133,7 +133,7 @@ def storable(text: str) -> str:
 
 
 def json_ready(value: Any) -> Any:
-    """The value as JSON for a record, where bytes are base64 and what is no JSON is what `repr` says of it."""
+    """The value as JSON for a record; bytes become base64, other values that are not JSON their `repr`."""
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value, bytes_mode="base64", fallback=_shown)

@@ -1,4 +1,4 @@
-"""What can be seen of a queue from outside: states, and jobs that wait or are being run."""
+"""The view of a queue from outside: states, and waiting or running jobs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 
 
 class QueueState(StrEnum):
-    """Where a job is between its dispatch and its end, in Laravel's words."""
+    """Where a job is between its dispatch and its end, in Laravel's terms."""
 
-    #: Due, and no worker has it.
+    #: Due, and not reserved by a worker.
     PENDING = "pending"
     #: Not due yet.
     DELAYED = "delayed"
-    #: Given to a worker that has not acknowledged it.
+    #: Delivered to a worker that has not acknowledged it.
     RESERVED = "reserved"
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedJob:
-    """One message of a queue, left where it is (Illuminate/Queue/InspectedJob.php)."""
+    """One message of a queue, which stays in the queue (Illuminate/Queue/InspectedJob.php)."""
 
     id: str
     queue: str
-    #: What logs show: the display name, else the dotted path of the class or task.
+    #: The name in logs: the display name, else the dotted path of the class or task.
     name: str
-    #: How often it was given to a worker, the present reservation included.
+    #: How often it was delivered to a worker, including the current reservation.
     attempts: int
-    #: As it travels, in the form of `Payload.to_dict()`. Fields of encrypted jobs stay encrypted, and fields that are
-    #: no JSON are left out.
+    #: The payload in the form of `Payload.to_dict()`. Fields of encrypted jobs stay encrypted, and fields that are not
+    #: JSON are left out.
     payload: Mapping[str, Any]
-    #: Aware; None for messages that carry no time, as those of ordinary tasks on most brokers.
+    #: Aware; None for messages without a time, such as those of ordinary tasks on most brokers.
     created_at: datetime | None

@@ -1,4 +1,4 @@
-"""Keys: `laraq_keys`: they encrypt fields, sign what messages name, hide names. The first writes, all of them read."""
+"""Keys: `laraq_keys` encrypt fields, sign parts of messages, and hide names. The first writes, all of them read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from laraq.errors import ConfigurationError, MissingExtraError, TamperedPayloadE
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-#: What earlier versions of laraq wrote and is still read while there are keys: `tokens`, which are bound to no message;
-#: `all`, that is unsigned `through` and names of functions as well; `none`.
+#: Which data of earlier laraq versions are still read if there are keys: `tokens`, which are not bound to a message;
+#: `all`, which also includes unsigned `through` and names of functions; `none`.
 Accepted: TypeAlias = Literal["tokens", "all", "none"]
 
 
@@ -43,7 +43,7 @@ class Keys:
         return self._fernet().encrypt(data).decode()
 
     def decrypt(self, token: str) -> bytes:
-        """What was encrypted with any of the keys.
+        """Decrypt a token made with any of the keys.
 
         Raises TamperedPayloadError.
         """
@@ -58,12 +58,12 @@ class Keys:
 
     def seal(self, data: Any, bound_to: str) -> str:
         """JSON-ready data as a token that is bound to one place, such as the fields of one message."""
-        from pydantic_core import to_json  # late: a program that sends no job needs no pydantic
+        from pydantic_core import to_json  # late: a program that sends no jobs does not need pydantic
 
         return self.encrypt(to_json([bound_to, data]))
 
     def unseal(self, token: str, bound_to: str) -> Any:
-        """What was sealed there, or before tokens were bound.
+        """The data of a token bound to that place, or made before tokens were bound.
 
         Raises TamperedPayloadError for a token of another place.
         """
@@ -102,7 +102,7 @@ class Keys:
             raise TamperedPayloadError("The signature verifies with none of laraq_keys: the message was changed.")
 
     def check(self, what: str, data: bytes, signature: str | None) -> bool:
-        """Whether data that is signed as soon as there are keys is known to be the application's.
+        """Whether data that must be signed if there are keys is known to be the application's.
 
         Raises TamperedPayloadError when there are keys and it is not signed with them.
         """
@@ -128,7 +128,7 @@ class Keys:
         )
 
     def spellings(self, text: str) -> tuple[str, ...]:
-        """The text, and all that `hide` has made of it with any of the keys."""
+        """The text, and all results of `hide` for it with any of the keys."""
         return (text, *(Keys([key]).hide(text) for key in self._keys))
 
     def _fernet(self) -> MultiFernet:

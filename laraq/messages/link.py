@@ -1,4 +1,4 @@
-"""Link: one job of a chain or batch, packed to be sent by somebody else than its author."""
+"""Link: one job of a chain or batch, packed to be sent later by another process."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from laraq.messages.payload import Payload
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One job of a chain or batch, ready to travel inside of another one's message or in a batch's row."""
+    """One job of a chain or batch, in a form for another job's message or a batch's row."""
 
     payload: Payload
-    #: Seconds it waits once it is its turn.
+    #: The delay in seconds when it is sent.
     delay: float = 0
-    #: Whether it must be the only one of its kind (unique, debounced) when it is sent.
+    #: Whether it claims a lock (unique, debounced) when it is sent.
     claims: bool = False
-    #: A task of the host that wants what happened as its first arguments (a Celery signature that is not immutable).
+    #: Whether a task of the host gets the facts of the event as its first arguments (a mutable Celery signature).
     takes_result: bool = False
-    #: It was added by a running job, so its batch does not know it yet.
+    #: Whether a running job added it, so that its batch does not know it yet.
     joins: bool = False
 
     @property
     def id(self) -> str:
-        """The uuid it runs under."""
+        """The uuid under which it runs."""
         return self.payload.id
 
     def with_(self, **changes: Any) -> Link:
-        """The same with another payload."""
+        """A copy with another payload."""
         return replace(self, payload=self.payload.with_(**changes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,5 +45,5 @@ class Link:
 
 
 def dropped_with(payload: Payload) -> list[str]:
-    """Ids of the links that will not run when this job fails, as far as its batch knows them."""
+    """Ids of the links that will not run if this job fails, as far as its batch knows them."""
     return [link["id"] for link in payload.chain.get("rest", ()) if not link.get("joins")]

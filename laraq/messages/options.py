@@ -1,4 +1,4 @@
-"""Job options: their names, what they take, where they may be said, and who wins.
+"""Job options: their names, values, where they may be set, and their precedence.
 
 instance (`on_queue(...)`, `job.tries = 7`) > class attribute or method > route > connection > worker.
 """
@@ -25,23 +25,23 @@ from laraq.messages.values import seconds as seconds
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a job. The guide's table is made of these."""
+    """One option of a job. The guide's table is generated from these."""
 
     name: str
     kind: Kind
     #: In the language of the guide, Markdown.
     meaning: str
-    #: What it is when nobody says it, or says None.
+    #: The value if it is not set, or set to None.
     default: str = "none"
-    #: What 0 means, where it means anything of its own.
+    #: The special meaning of 0, if any.
     zero: str = ""
-    #: The verb that says it on an instance.
+    #: The method that sets it on an instance.
     verb: str = ""
-    #: Whether a class may say it as a method, which is asked on the instance.
+    #: Whether a class may define it as a method, which is called on the instance.
     method: bool = False
-    #: Whether an instance may say it for itself.
+    #: Whether it may be set on an instance.
     on_instance: bool = True
-    #: Whether the worker must know what an instance has said; the rest acts at the dispatch.
+    #: Whether the worker needs the value of an instance; other options act at the dispatch.
     travels: bool = False
 
 
@@ -161,13 +161,13 @@ TABLE: Mapping[str, Option] = {
 
 OPTIONS = frozenset(TABLE)
 
-#: Options that travel with the message when they are set on the instance; the rest acts at dispatch.
+#: Options that are sent with the message if they are set on the instance; the rest act at the dispatch.
 TRAVELLING = tuple(option.name for option in TABLE.values() if option.travels)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What the worker says for jobs that do not say it themselves (Illuminate/Queue/WorkerOptions.php)."""
+    """The worker's options for jobs that do not set them themselves (Illuminate/Queue/WorkerOptions.php)."""
 
     tries: int = 1
     backoff: Any = 0
@@ -178,7 +178,7 @@ class WorkerOptions:
 
 
 def checked(name: str, value: Any) -> Any:
-    """The value as everybody else takes it: a member of an enum as its value, tags as a list.
+    """The normalized value: a member of an enum as its value, tags as a list.
 
     Raises OptionError.
     """
@@ -186,19 +186,19 @@ def checked(name: str, value: Any) -> Any:
 
 
 def checked_of(job: Any, name: str, value: Any) -> Any:
-    """The same for what a job says itself. Raises InvalidJobError."""
+    """The normalized value of a job's own option. Raises InvalidJobError."""
     option = TABLE[name]
     try:
-        # What travels is refused in the same words by a worker.
+        # A worker refuses sent options with the same message.
         what = f"{name} =" if option.travels else f"its {name} is"
         return option.kind.checked(what, value, discreet=bool(job.encrypted))
     except OptionError as error:
         raise refusal(job, error) from None
 
 
-def clash(said: Any) -> str | None:
-    """Which options of a job or class exclude each other."""
-    if said.debounce_for is not None and (said.unique or said.unique_until_processing):
+def clash(options: Any) -> str | None:
+    """The reason why options of a job or class exclude each other, or None."""
+    if options.debounce_for is not None and (options.unique or options.unique_until_processing):
         return "a job is either unique or debounced, not both: leave out debounce_for or unique"
     return None
 
@@ -210,17 +210,17 @@ def document() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for option in TABLE.values():
-        said = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
+        setter = f"`{option.verb or f'job.{option.name} ='}`" if option.on_instance else ""
         method = "yes" if option.method else ""
-        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, said, option.meaning, option.default)
+        cells = (f"`{option.name}`", option.kind.takes, option.zero, method, setter, option.meaning, option.default)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
     return "\n".join(lines) + "\n"
 
 
 @lru_cache(maxsize=4096)
 def nearest(name: str) -> str | None:
-    """The option that somebody must have meant who wrote this name: one slip of the keys away, or written in another
-    case (`maxExceptions`). Short and long names are not alike with as many slips."""
+    """The option that a misspelled name must mean: one typing error away, or in another case (`maxExceptions`). Longer
+    names may differ by more errors than short ones."""
     if name.startswith("_") or name.isupper() or name in OPTIONS:
         return None
     written = name.replace("_", "").lower()
@@ -233,15 +233,15 @@ def nearest(name: str) -> str | None:
 
 
 def settle(job: Any) -> None:
-    """Check what was set on this very instance before it is sent, and put plain values in its place.
+    """Check the options set on this instance before it is sent, and replace them by plain values.
 
     Raises InvalidJobError.
     """
     own = vars(job)
-    said = own.keys() - type(job).__dataclass_fields__.keys()
-    if not said:
+    unexpected = own.keys() - type(job).__dataclass_fields__.keys()
+    if not unexpected:
         return
-    for name in said:
+    for name in unexpected:
         if name in OPTIONS:
             if not TABLE[name].on_instance:
                 raise refusal(job, f"{name} is set on the class, not on an instance")
@@ -250,7 +250,7 @@ def settle(job: Any) -> None:
             raise refusal(job, f"there is no option {name!r}. Did you mean {near!r}?")
     if (why := clash(job)) is not None:
         raise refusal(job, why)
-    if "after_commit" in own:  # the option's value lives beside the verb
+    if "after_commit" in own:  # the option's value is kept beside the method
         own["_after_commit"] = own.pop("after_commit")
 
 
@@ -263,7 +263,7 @@ def refusal(job: Any, error: object) -> InvalidJobError:
 def delay_seconds(value: Delay | None, now: datetime) -> float:
     """Seconds from `now` (aware) until a delay is over; never negative.
 
-    Raises OptionError, also for a naive datetime, whose moment nobody can know.
+    Raises OptionError, also for a naive datetime, whose moment is ambiguous.
     """
     value = values.DELAY.checked("a delay of", value)
     if value is None:
@@ -284,9 +284,9 @@ def epoch(value: float | datetime | timedelta, now: float) -> float:
 
 
 def read(job: Any, name: str) -> Any:
-    """The option of a job or a Job class: what the instance says, else the class; methods are called on instances.
+    """The option of a job or a Job class: of the instance, else of the class; methods are called on instances.
 
-    Raises InvalidJobError for what a method must not say.
+    Raises InvalidJobError for an invalid value of a method.
     """
     value = getattr(job, name)
     if not callable(value):
@@ -297,12 +297,12 @@ def read(job: Any, name: str) -> Any:
 
 
 def length(value: Any) -> float | None:
-    """Seconds of a length of time, None for what is none: another type, negative, or without an end."""
+    """Seconds of a length of time, None if it is invalid: another type, negative, or infinite."""
     return values.number(value) if values.LENGTH.takes_it(value) else None
 
 
 def travelling(job: Any) -> dict[str, Any]:
-    """The options set on this very instance that the worker must know, JSON-ready.
+    """The options set on this instance that the worker needs, JSON-ready.
 
     Raises OptionError for a value that no worker could use.
     """
@@ -311,7 +311,7 @@ def travelling(job: Any) -> dict[str, Any]:
 
 
 def misfit(options: Mapping[str, Any]) -> str | None:
-    """What is wrong with options that travelled, if anything."""
+    """What is wrong with sent options, if anything."""
     try:
         for name in TRAVELLING:
             checked(name, options.get(name))
@@ -321,7 +321,7 @@ def misfit(options: Mapping[str, Any]) -> str | None:
 
 
 def apply(job: Any, options: Mapping[str, Any]) -> None:
-    """Put travelled options back on the instance."""
+    """Set sent options on the instance."""
     for name, value in options.items():
         if name in TRAVELLING:
             setattr(job, name, value)
@@ -336,7 +336,7 @@ def _plain(value: Any) -> Any:
 
 
 def _slips(written: str, meant: str) -> int:
-    """Letters too many, too few, or wrong, and neighbours that have changed places."""
+    """The number of extra, missing, or wrong letters, and swapped neighbours."""
     before: list[int] = []
     row = list(range(len(meant) + 1))
     for i, letter in enumerate(written):

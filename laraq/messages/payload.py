@@ -1,7 +1,7 @@
-"""Payload: the frozen form in which a job travels.
+"""Payload: the immutable form in which a job is sent.
 
-On the wire a job is one ordinary Celery protocol-2 message: task name = the class's dotted path, `kwargs` = its
-fields as JSON, and one `laraq` header that holds everything else. `tests/golden/` keeps a file for every version.
+A job is sent as one ordinary Celery protocol-2 message: task name = the class's dotted path, `kwargs` = its fields as
+JSON, and one `laraq` header that holds everything else. `tests/golden/` keeps a file for every version.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Payload:
-    """Everything that travels with a job."""
+    """Everything that is sent with a job."""
 
     #: The uuid; Celery's task id.
     id: str
@@ -28,51 +28,51 @@ class Payload:
     job: str
     #: Fields by name, JSON-ready. Encrypted jobs have one key, `CIPHER`.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: Fields by position, as strangers and Celery's own verbs send them.
+    #: Fields by position, as other senders and Celery's own methods send them.
     args: tuple[Any, ...] = ()
     queue: str | None = None
     connection: str | None = None
     #: How often the job was started before this message.
     attempts: int = 0
-    #: How many of its starts were given back uncounted (`.dont_count()`, unknown classes).
+    #: How many of its starts were released uncounted (`.dont_count()`, unknown classes).
     uncounted: int = 0
     #: How many unhandled exceptions and timeouts it had, for `max_exceptions`.
     exceptions: int = 0
-    #: How often it went back without a start, because no worker knew its class or version.
+    #: How often it was released without a start, because a worker did not know its class or version.
     returns: int = 0
     #: How often `laraq retry` sent it again.
     retried: int = 0
     #: Options set on the instance; class options are read in the worker.
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: Epoch seconds after which no further start is made.
+    #: Epoch seconds after which it is not started again.
     retry_until: float | None = None
     #: Epoch seconds of the dispatch.
     created_at: float | None = None
-    #: Data that travels with jobs (`laraq.context`).
+    #: Data that is sent with jobs (`laraq.context`).
     context: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    #: Middleware that was said at the dispatch, as `laraq.middleware.travelling` writes it.
+    #: Middleware that was added at the dispatch, as `laraq.middleware.travelling` writes it.
     through: tuple[Mapping[str, Any], ...] = ()
     #: The batch it belongs to.
     batch_id: str | None = None
-    #: The event of that batch it was sent for: such a callback is no member and is not counted.
+    #: The event of that batch for which it was sent: such a callback is not a member and is not counted.
     event: str | None = None
-    #: What the batch had counted at that event (`tally.COUNTS`), for callbacks that see it as it was then.
+    #: The counts of the batch at that event (`tally.COUNTS`), for callbacks that get it as it was then.
     counts: Mapping[str, int] = field(default_factory=dict)
     #: 1: it must not start before the `before` callbacks of its batch are over.
     waits: int = 0
     #: Rest of the chain and its catch callbacks, as `laraq.workflow.chains` writes them.
     chain: Mapping[str, Any] = field(default_factory=dict)
     #: 1: its sender may send it again after a crash, under the same id; its first start is claimed in the journal.
-    #: MAYBE: it is sent again, and the broker may have the first message, whose start nobody claims.
+    #: MAYBE: it is sent again, and the broker may have the first message, whose start is not claimed.
     once: int = 0
-    #: Its places in the lines it was parked in since its last counted start (`ports.Line.text` to `ParkedJob.since`).
+    #: Its places in the lines where it was parked since its last counted start (`ports.Line.text`: `ParkedJob.since`).
     parked: Mapping[str, int] = field(default_factory=dict)
     #: The unique lock this job holds: key, owner, store.
     unique: Mapping[str, Any] = field(default_factory=dict)
     #: Text of the last error, kept so that MaxAttemptsExceededError can name its cause.
     last_error: str | None = None
-    #: What the carrier needs to send the job again as it was (Celery: links, chord, ids, priority ...).
+    #: What the carrier needs to send the job again unchanged (Celery: links, chord, ids, priority ...).
     carrier: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
@@ -80,30 +80,30 @@ class Payload:
 
     @property
     def run_key(self) -> str:
-        """Identifies this life of the job in the journal: a retried job starts a new one."""
+        """The job's key in the journal; a job of `laraq retry` gets a new one."""
         return f"{self.id}+{self.retried}" if self.retried else self.id
 
     @property
     def is_member(self) -> bool:
-        """Whether a batch counts the job; its callbacks it does not."""
+        """Whether a batch counts the job; callbacks are not counted."""
         return self.batch_id is not None and not self.event
 
     @property
     def is_awaited(self) -> bool:
-        """Whether it is a callback of a batch, and other callbacks or the jobs may wait for its end."""
+        """Whether it is a callback of a batch for whose end other callbacks or the jobs may wait."""
         return self.batch_id is not None and self.event in AWAITED
 
     def with_(self, **changes: Any) -> Payload:
         """A copy with other values."""
         if unknown := changes.keys() - _NAMES:
             raise TypeError(f"A payload has no {', '.join(sorted(unknown))}")
-        # A tenth of what `dataclasses.replace` takes, and each job of a batch is copied twice.
+        # A tenth of the time of `dataclasses.replace`, and each job of a batch is copied twice.
         copy = object.__new__(Payload)
         vars(copy).update(vars(self), **changes)
         return copy
 
     def to_header(self) -> dict[str, Any]:
-        """The `laraq` header: what differs from the defaults, and the version."""
+        """The `laraq` header: the values that differ from the defaults, and the version."""
         header: dict[str, Any] = {"v": VERSION}
         for name, kind in _HEADER.items():
             value = getattr(self, name)
@@ -121,9 +121,9 @@ class Payload:
         header: Any = None,
         **rest: Any,
     ) -> Payload:
-        """Read a message back; a stranger's message has no header and gets the defaults.
+        """Read a message; a message of another sender has no header and gets the defaults.
 
-        Raises UnsupportedPayloadError for a newer version, PayloadError for a header that is none.
+        Raises UnsupportedPayloadError for a newer version, PayloadError for an invalid header.
         """
         if header is None:
             return cls(id=id, job=job, fields=fields, args=args, **rest)
@@ -143,7 +143,7 @@ class Payload:
 
     @classmethod
     def salvaged(cls, id: str, job: str, fields: Any, args: Any, header: Any, **rest: Any) -> Payload:
-        """As much as can be read of a message that `from_header` refuses, so that its batch and chain hear of its end.
+        """The readable part of a message that `from_header` refuses, so that its batch and chain can be notified.
 
         Never raises.
         """
@@ -155,7 +155,7 @@ class Payload:
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
 
     def misfit(self) -> str | None:
-        """What of the header nobody at laraq can have written, although its type is right; for what strangers sent."""
+        """The part of the header that laraq cannot have written, although its type is right."""
         wrong = next((name for name in _HEADER if (value := getattr(self, name)) and not _fits(name, value)), None)
         return None if wrong is None else f"{wrong} is {shown(getattr(self, wrong))}"
 
@@ -187,7 +187,7 @@ _NAMES = frozenset(Payload.__dataclass_fields__)
 
 _LIST = (list, tuple)
 
-#: What the header may hold, in the order it is written, and of which type.
+#: The entries of the header in the order of writing, with their types.
 _HEADER: Mapping[str, Any] = {
     "queue": str,
     "connection": str,
@@ -213,7 +213,7 @@ _HEADER: Mapping[str, Any] = {
     "last_error": str,
 }
 
-#: What a count, and a moment in epoch seconds, may be at most: every store can keep it, also one more.
+#: The largest count, and the latest moment in epoch seconds: every store can keep it, even increased by one.
 _MOST, _LATEST = 10**9, 253_402_300_799
 
 #: See `Payload.once`.
@@ -222,20 +222,20 @@ MAYBE = 2
 #: The only field of an encrypted job.
 CIPHER = "__encrypted__"
 
-#: Most characters of a job's uuid; whoever sends it may choose another id.
+#: Most characters of a job's id; a sender may choose another id than a uuid.
 LONGEST_ID = 200
 
-#: Most levels of lists and mappings in each other that a message may have. Processes of a worker hand it on pickled,
-#: which takes two levels of Python's stack for each.
+#: Most nested levels of lists and mappings in a message. Processes of a worker pass it on pickled, which takes two
+#: levels of Python's stack for each.
 DEEPEST = 200
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether the header may say that."""
+    """Whether the value is valid in the header."""
     if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
         return False
     if isinstance(value, int | float):
-        return 0 <= value <= (_MOST if _HEADER[name] is int else _LATEST)  # which NaN is not
+        return 0 <= value <= (_MOST if _HEADER[name] is int else _LATEST)  # false for NaN
     if name == "unique":
         return all(isinstance(value.get(part, ""), str) for part in ("key", "owner", "token"))
     if name == "counts":
@@ -248,17 +248,17 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def is_job_id(value: str) -> bool:
-    """Whether every store can keep what is noted under that id."""
+    """Whether every store can keep records under that id."""
     return 0 < len(value) <= LONGEST_ID and storable(value) == value
 
 
 def shown(value: Any) -> str:
-    """A value of a message in an error: short, and of anything but plain numbers and truth values only its type."""
+    """A value of a message for an error: short, and only the type of anything but numbers and booleans."""
     return f"{value!r:.40}" if isinstance(value, int | float) else type(value).__name__
 
 
 def too_deep(value: Any) -> bool:
-    """Whether lists and mappings stand in each other more than `DEEPEST` levels deep."""
+    """Whether lists and mappings are nested more than `DEEPEST` levels deep."""
     level = [value] if type(value) in _NESTING else []
     for _ in range(DEEPEST):
         level = [

@@ -1,4 +1,4 @@
-"""stored(): a run key as every store can keep it."""
+"""stored(): a run key in a form that every store can keep."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ LONGEST = 200
 
 
 def stored(run_key: object) -> str:
-    """The key itself when it is ordinary, as a uuid is, else a hash of it.
+    """The key itself if it is ordinary, such as a uuid, else a hash of it.
 
-    Ids come from whoever sent the message: they may be megabytes long, or hold what a database refuses as text (NUL,
-    half of a surrogate pair) or does not tell from another (spaces at the end).
+    Ids come from the sender of the message: they may be megabytes long, or contain characters that a database refuses
+    (NUL, half of a surrogate pair) or ignores in comparisons (spaces at the end).
     """
     text = run_key if isinstance(run_key, str) else str(run_key)
     if len(text) <= LONGEST and text.isascii() and text.isprintable() and not text.endswith(" "):

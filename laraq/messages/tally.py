@@ -1,6 +1,6 @@
-"""Tally: what a batch has counted so far, and what is due then. BatchRecord: all that is kept of one.
+"""Tally: the counts of a batch, and the events due by them. BatchRecord: all data kept of a batch.
 
-MemberState: how far a member got. Every rule of batches is a function here; stores keep rows and apply it.
+MemberState: how far a member got. Every rule of batches is a function here; stores keep rows and apply the rules.
 
 (Illuminate/Bus/Batch.php, DatabaseBatchRepository.php; there a batch is three counters, here it counts by job.)
 """
@@ -21,32 +21,32 @@ class MemberState(StrEnum):
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
-    #: It will never run, because its chain broke before it.
+    #: The job will never run, because its chain broke before it.
     DROPPED = "dropped"
 
     def after(self, outcome: MemberState) -> MemberState:
-        """The state once this outcome is told: done is final, and only a run can end what failed or was dropped."""
+        """The state after this outcome: done is final, and only a run can end a failed or dropped state."""
         if self is MemberState.DONE or (self is MemberState.FAILED and outcome is MemberState.DROPPED):
             return self
         return outcome
 
 
-#: The load a batch is created with: what `Bus.batch([...]).dispatch()` sends.
+#: The load with which a batch is created: the jobs that `Bus.batch([...]).dispatch()` sends.
 FIRST_LOAD = "first"
 
-#: Seconds a load may pause before its sender is taken for dead.
+#: Seconds that a load may pause before its sender counts as dead.
 LOAD_SECONDS = 120.0
 
 #: Marks a finished batch of which nothing is left to send.
 CLOSED = "closed"
 
-#: What callbacks can be for, in the order they are sent when several are due at once.
+#: The events of callbacks, in the order in which they are sent if several are due at once.
 EVENTS = ("before", "progress", "failure", "catch", "then", "finally")
 
 #: Events of one job, not of the batch: they may be due again and are not marked.
 EVENTS_OF_JOBS = frozenset({"progress", "failure"})
 
-#: Events whose callbacks see the batch as it was counted then, however late they are called.
+#: Events whose callbacks get the batch with its counts at that time, however late they are called.
 COUNTED_EVENTS = EVENTS_OF_JOBS | {"catch"}
 
 #: Events whose callbacks must be over before something else starts: the jobs, and `finally`.
@@ -65,10 +65,10 @@ class Tally:
     done: int = 0
     failed: int = 0
     dropped: int = 0
-    #: Loads under way: it cannot finish while jobs are still being added.
+    #: Loads in progress: the batch cannot finish while jobs are still being added.
     loads: int = 0
     allow_failures: bool = False
-    #: Events somebody wants to hear of.
+    #: Events with callbacks.
     wants: frozenset[str] = frozenset()
     #: Events whose callbacks were sent.
     sent: frozenset[str] = frozenset()
@@ -79,12 +79,12 @@ class Tally:
 
     @property
     def pending(self) -> int:
-        """Jobs that did not succeed yet."""
+        """The number of jobs that have not succeeded yet."""
         return self.total - self.done
 
     @property
     def unsettled(self) -> int:
-        """Jobs that nothing is known of yet."""
+        """The number of jobs without an outcome yet."""
         return self.total - self.done - self.failed - self.dropped
 
     @property
@@ -100,9 +100,9 @@ T = TypeVar("T", bound=Tally)
 def moves(
     states: Mapping[str, MemberState], outcome: MemberState, jobs: Sequence[str], dropped: Sequence[str] = ()
 ) -> dict[str, MemberState]:
-    """What becomes of members when jobs ended so and `dropped` will never run, but for those that stay as they are.
+    """The new states of members when jobs ended with this outcome and `dropped` will never run, if they change.
 
-    `states`: of these jobs, those that are members. The others of `jobs` join, the others of `dropped` are ignored.
+    `states` are those of the jobs that are members. Other `jobs` join, other `dropped` jobs are ignored.
     """
     after = {job: states[job].after(outcome) if job in states else outcome for job in jobs}
     for job in dropped:
@@ -112,7 +112,7 @@ def moves(
 
 
 def moved(tally: T, states: Mapping[str, MemberState], moves: Mapping[str, MemberState], now: datetime) -> T:
-    """What a batch counts after some moves. The first failure cancels one that allows none."""
+    """The counts of a batch after some moves. The first failure cancels a batch that allows none."""
     more = Counter(moves.values())
     more.subtract(states[job] for job in moves if job in states)
     cancel = MemberState.FAILED in moves.values() and not tally.allow_failures
@@ -122,7 +122,7 @@ def moved(tally: T, states: Mapping[str, MemberState], moves: Mapping[str, Membe
 
 
 def changed(tally: T, now: datetime, *, cancel: bool = False, **more: int) -> T:
-    """What a batch is when there are so many more of each count: open or finished, and not CLOSED."""
+    """The batch with its counts increased by `more`: open or finished, and not CLOSED."""
     after = replace(
         tally,
         **{name: getattr(tally, name) + number for name, number in more.items()},
@@ -133,7 +133,7 @@ def changed(tally: T, now: datetime, *, cancel: bool = False, **more: int) -> T:
 
 
 def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]:
-    """The events that have taken place in a batch, those of the job with this outcome included."""
+    """The events that have happened in a batch, including those of a job with this outcome."""
     found = set()
     if outcome is MemberState.DONE or (outcome is MemberState.FAILED and tally.allow_failures):
         found.add("progress")
@@ -149,7 +149,7 @@ def happened(tally: Tally, outcome: MemberState | None = None) -> frozenset[str]
 
 
 def due(tally: Tally, outcome: MemberState | None = None) -> list[str]:
-    """The events whose callbacks are to be sent now, in the order of `EVENTS`."""
+    """The events whose callbacks must be sent now, in the order of `EVENTS`."""
     unsent = (happened(tally, outcome) & tally.wants) - tally.sent
     if "finally" in unsent and _keeps_finally(tally):
         unsent -= {"finally"}
@@ -162,14 +162,14 @@ def _keeps_finally(tally: Tally) -> bool:
 
 
 def awaits(tally: Tally, event: str) -> bool:
-    """Whether something may not start yet because not every callback of that event is over."""
+    """Whether something must wait because not every callback of that event is over."""
     return any(want.startswith(f"{event}.") for want in tally.wants - tally.sent)
 
 
 def awaited(callbacks: Mapping[str, Sequence[Any]]) -> frozenset[str]:
-    """What a batch with these callbacks wants beside its events: a mark for each callback that something waits for.
+    """The marks of a batch with these callbacks: one for each callback that something waits for.
 
-    In `Tally.wants` the mark says that somebody waits, in `Tally.sent` that the callback is over. Batches of earlier
+    In `Tally.wants` a mark means that something waits, in `Tally.sent` that the callback is over. Batches of earlier
     versions have none.
     """
     events = AWAITED if "finally" in callbacks else AWAITED[:1]
@@ -182,10 +182,10 @@ def mark(event: str, number: int) -> str:
 
 
 def closes(tally: Tally) -> bool:
-    """Whether nothing is left to send of a batch that is not marked CLOSED: only its callbacks go on.
+    """Whether nothing is left to send for a batch that is not marked CLOSED: only its callbacks go on.
 
-    Who counted the first failure is about to queue `catch`, with the error, which nobody else has; if it died, the
-    reconciler will.
+    The process that counted the first failure is about to queue `catch`, with the error, which only it has; if it
+    died, the reconciler does.
     """
     begun = not awaits(tally, "before")  # which may add jobs
     return tally.complete and begun and CLOSED not in tally.sent and not lacks_catch(tally)
@@ -197,7 +197,7 @@ def lacks_catch(tally: Tally) -> bool:
 
 
 def counts_at(tally: Tally, outcome: MemberState | None, later: int) -> dict[str, int]:
-    """The counts when `later` of the jobs with this outcome, told in the same step, were still to be counted."""
+    """The counts when `later` of the jobs with this outcome, reported in the same step, were not counted yet."""
     counts = {name: int(getattr(tally, name)) for name in COUNTS}
     if outcome in (MemberState.DONE, MemberState.FAILED):
         counts[outcome.value] = max(0, counts[outcome.value] - later)
@@ -209,14 +209,14 @@ class BatchRecord(Tally):
     """One row of the batches table."""
 
     name: str = ""
-    #: Callbacks, connection, queue and what the user put there; JSON-ready.
+    #: Callbacks, connection, queue and the user's own values; JSON-ready.
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Set by the store.
     created_at: datetime | None = None
 
 
 def as_of(record: BatchRecord, counts: Mapping[str, Any]) -> BatchRecord:
-    """The batch when it had counted that much (`counts_at`); without counts as it is."""
+    """The batch when it had these counts (`counts_at`); without counts, unchanged."""
     if not counts:
         return record
     counted: dict[str, Any] = {name: int(counts[name]) for name in COUNTS if name in counts}
@@ -228,36 +228,36 @@ class Settled(NamedTuple):
     """The answer to an outcome."""
 
     tally: Tally
-    #: Whether it was news of one of the jobs; if not, who told it before may have died before it drew the consequences.
+    #: Whether it changed one of the jobs; if not, an earlier reporter may have died before it acted on it.
     changed: bool
 
 
 class Success(NamedTuple):
-    """A job of a batch that succeeded, as others than the one who ran it tell."""
+    """A job of a batch that succeeded, as reported by another process than the one that ran it."""
 
     job: str
     #: `Payload.run_key`.
     key: str
-    #: What the callbacks it leads to inherit (`laraq.context`).
+    #: The context (`laraq.context`) that the resulting callbacks inherit.
     context: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchQuery:
-    """Which batches are meant; every given part narrows the choice."""
+    """A selection of batches; every given part narrows it."""
 
     ids: tuple[str, ...] | None = None
     #: None: both. Finished: every job accounted for.
     finished: bool | None = None
     cancelled: bool | None = None
-    #: Only those created at or before this moment.
+    #: Only batches created at or before this moment.
     created_before: datetime | None = None
-    #: Only those finished at or before this moment.
+    #: Only batches finished at or before this moment.
     finished_before: datetime | None = None
     limit: int | None = None
 
     def matches(self, batch: BatchRecord) -> bool:
-        """The rule in Python, for stores that cannot say it in their own language."""
+        """The rule in Python, for stores that cannot express it in their own language."""
         return (
             (self.ids is None or batch.id in self.ids)
             and (self.finished is None or (batch.finished_at is not None) == self.finished)

@@ -1,7 +1,7 @@
-"""The values that options, delays and names may have: what each kind takes, and what is made of it.
+"""The values of options, delays and names: what each kind accepts, and how it is normalized.
 
-A kind is a function that gives the value back as everybody else takes it, or raises ValueError: with the reason and the
-remedy, or without a word where what it takes says enough.
+A kind is a function that returns the normalized value, or raises ValueError: with the reason and the remedy, or without
+a text if the description of the kind is enough.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from laraq.errors import OptionError
 
 Seconds: TypeAlias = "int | float | timedelta"
 Delay: TypeAlias = "int | float | timedelta | datetime"
-#: The name of a queue, connection, limiter, lock, ...: a member of an enum stands for its value.
+#: The name of a queue, connection, limiter, lock, ...: for a member of an enum its value is used.
 Text: TypeAlias = "str | Enum"
 
-#: Seconds; whatever is longer is a mistake, and at some length no store can count to its end.
+#: Seconds; a longer time is a mistake, and too long for some stores.
 LONGEST_LEASE = 100 * 365 * 24 * 3600.0
 #: Seconds of the longest timeout or backoff: about thirty years.
 _LONGEST = 10**9
@@ -37,14 +37,14 @@ _DATE = "a date has no time of day: give a datetime with a timezone"
 class Kind:
     """One kind of value."""
 
-    #: What it takes, as it is said in errors and in the documentation.
+    #: What it accepts, as shown in errors and in the documentation.
     takes: str
     fit: Callable[[Any], Any]
 
     def checked(self, what: str, value: Any, *, discreet: bool = False) -> Any:
-        """The value as others take it; None is the same as not saying it.
+        """The normalized value; None means that it is not set.
 
-        Raises OptionError, which quotes the value behind `what`, "its tries is", unless `discreet`.
+        Raises OptionError, which quotes the value after `what`, "its tries is", unless `discreet`.
         """
         if value is None:
             return None
@@ -57,7 +57,7 @@ class Kind:
             raise OptionError(f"{what} {value!r:.100}: {why or f'expected {self.takes}'}") from None
 
     def takes_it(self, value: Any) -> bool:
-        """Whether it is one of this kind."""
+        """Whether the value is of this kind."""
         try:
             self.fit(value)
         except (ValueError, TypeError, OverflowError):
@@ -66,7 +66,7 @@ class Kind:
 
 
 def plain(value: Any) -> Any:
-    """The value of a member of an enum; anything else is itself."""
+    """The value of a member of an enum; anything else unchanged."""
     return value.value if isinstance(value, Enum) else value
 
 
@@ -78,7 +78,7 @@ def seconds(value: Seconds) -> float:
 def number(value: Any) -> float:
     """The seconds of a length of time, of either sign.
 
-    Raises ValueError for another type, or one without an end.
+    Raises ValueError for another type, or an infinite length.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -88,14 +88,14 @@ def number(value: Any) -> float:
 
 
 def is_lease(value: Any) -> bool:
-    """Whether it is a length of time for a lock or slot: one with an end, and that in the future."""
+    """Whether it is a valid length of time for a lock or slot: finite and positive."""
     return LEASE.takes_it(value)
 
 
 def key_of(value: Any) -> str:
-    """What tells things apart in the store: text, a number, an id, a member of an enum by its value.
+    """A key in the store: text, a number, an id, a member of an enum by its value.
 
-    Raises OptionError for an object that only shows its place in memory, which no other process would come to.
+    Raises OptionError for an object whose text is its address in memory, which differs in each process.
     """
     value = plain(value)
     cls: Any = type(value)

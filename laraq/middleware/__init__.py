@@ -1,6 +1,6 @@
 """The built-in middleware of jobs (Illuminate/Queue/Middleware).
 
-Each works around sync and async handlers; what is inside of it is over when `next` returns.
+Each works around sync and async handlers; the wrapped code has ended when `next` returns.
 """
 
 from laraq.middleware.fail_on_exception import FailOnException

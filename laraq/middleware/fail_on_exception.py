@@ -1,4 +1,4 @@
-"""FailOnException: some errors are not worth another try."""
+"""FailOnException: for errors that are not worth another try."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from laraq.middleware.rules import ErrorRule, error_rule, is_before_the_run
 
 
 class FailOnException:
-    """FailOnException([PaymentRefused]): the job fails at these, whatever tries are left.
+    """FailOnException([PaymentRefused]): the job fails at these exceptions, whatever tries are left.
 
-    (Illuminate/Queue/Middleware/FailOnException.php.) A predicate is given the error, and the job if it takes a
-    second parameter. The exception goes on to the middleware outside and is reported once.
+    (Illuminate/Queue/Middleware/FailOnException.php.) A predicate gets the error, and the job if it takes a second
+    parameter. The exception continues to the outer middleware and is reported once.
     """
 
     def __init__(self, rule: ErrorRule) -> None:
@@ -25,7 +25,7 @@ class FailOnException:
         try:
             return next(job)
         except current().host.control_flow:
-            raise  # the host's own: no error of the job
+            raise  # an exception of the host, not an error of the job
         except Exception as error:
             if not is_before_the_run(job, error) and self._matches(error, job):
                 job.fail(error)

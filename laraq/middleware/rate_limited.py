@@ -15,7 +15,7 @@ from laraq.messages.options import Text, key_of
 from laraq.middleware.refusing import Refusing
 from laraq.middleware.stored import OnRedis, Stored
 
-#: Seconds over which jobs that wait for one window are spread when it opens. Laravel starts all of them 3 s after
+#: Seconds over which the jobs that wait for a window are spread when it opens. Laravel starts all of them 3 s later
 #: (RateLimited.php: getTimeUntilNextRetry()).
 SPREAD = 3.0
 
@@ -23,9 +23,9 @@ SPREAD = 3.0
 class RateLimited(Refusing, Stored):
     """RateLimited("backups"), with RateLimiter.for_("backups", ...) (Illuminate/Queue/Middleware/RateLimited.php).
 
-    All limits of the limiter are taken together or none is, before the run: one that fails has used them, too. A job
-    refused goes back until the window is over and up to 3 s more; `release_after` says otherwise. With `park` as many
-    start at the beginning of a window as it has room for, and newcomers do not overtake them.
+    All limits of the limiter are used together or none is, before the run: a job that fails has used them, too. A
+    refused job is released until the window is over and up to 3 s more, or for `release_after`. With `park` as many
+    jobs start at the beginning of a window as it has room for, and new jobs do not overtake them.
     """
 
     def __init__(self, name: Text) -> None:
@@ -35,16 +35,16 @@ class RateLimited(Refusing, Stored):
         return f"{type(self).__name__}({self.name!r})"
 
     def check(self) -> None:
-        """For the dispatch: raise LimiterNotFoundError, with the nearest name, if there is no such limiter.
+        """Called at the dispatch: raise LimiterNotFoundError, with the nearest name, if there is no such limiter.
 
-        Raises ConfigurationError for one that parks where no worker looks.
+        Raises ConfigurationError if jobs would be parked where no worker looks.
         """
         RateLimiter.limiter(self.name)
         if self._parks and self._connection is not None:
             raise ConfigurationError(f"{self!r} parks in the default store only: leave out park() or connection().")
 
     def handle(self, job: Job, next: Handler) -> Any:
-        """Run the job if it may. Raises LimiterNotFoundError."""
+        """Run the job if the limits allow it. Raises LimiterNotFoundError."""
         self._warn_of_single_try(job)
         demands = RateLimiter.demands(self.name, job)
         if not demands:
@@ -60,4 +60,4 @@ class RateLimited(Refusing, Stored):
 
 
 class RateLimitedWithRedis(RateLimited, OnRedis):
-    """RateLimited with a store of its own: RateLimitedWithRedis("backups").connection("redis://limits:6379/1")."""
+    """RateLimited with its own store: RateLimitedWithRedis("backups").connection("redis://limits:6379/1")."""

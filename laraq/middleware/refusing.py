@@ -1,4 +1,4 @@
-"""Refusing: middleware that lets a job in or not, and what becomes of one that it does not."""
+"""Refusing: the base of middleware that may refuse a job, with what happens to a refused job."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from laraq.messages.delivery import Obstacle
 from laraq.messages.options import Seconds
 from laraq.middleware.releasing import Releasing
 
-#: Seconds to wait for a job that was to be parked and cannot be, when nothing else says.
+#: Seconds that a job waits which should be parked but cannot be, unless `release_after` is set.
 UNPARKED = 1.0
 
 
 class Refusing(Releasing):
-    """A refused job is released, with `park` it waits in the store, or with `dont_release` it ends without having run.
+    """A refused job is released; with `park` it waits in the store, with `dont_release` it ends without running.
 
-    What is said last counts.
+    The last of these calls counts.
     """
 
     _drops = False
@@ -25,23 +25,23 @@ class Refusing(Releasing):
     _delay = 0.0
 
     def release_after(self, seconds: Seconds) -> Self:
-        """Let a refused job start again after that long; 0 is as if it were not said."""
+        """Let a refused job start again after that long; 0 is the default."""
         return self._with(_delay=options.seconds(seconds))
 
     def dont_release(self) -> Self:
-        """Drop a refused job: it ends as a success, its chain and batch go on."""
+        """Drop a refused job: it ends as a success; its chain and batch go on."""
         return self._with(_drops=True, _parks=False)
 
     def park(self) -> Self:
-        """Let a refused job wait in the store until it may run, first come first served; it costs no attempt.
+        """Let a refused job wait in the store until it may run, first come, first served; this costs no attempt.
 
-        It goes through its queue once more instead of again and again. `release_after` is only for jobs that cannot be
-        parked, because the store is down or their arguments are no JSON.
+        The job passes through its queue once more instead of again and again. `release_after` is then only for jobs
+        that cannot be parked, because the store is down or their arguments are not JSON.
         """
         return self._with(_parks=True, _drops=False)
 
     def _refuse(self, job: Job, delay: float, obstacle: Obstacle) -> None:
-        """Turn the job away, for `delay` seconds when `release_after` did not say."""
+        """Refuse the job, for `delay` seconds unless `release_after` is set."""
         if self._parks:
             job._in_queue("park()").park(obstacle, self._delay or delay or UNPARKED)
         elif not self._drops:

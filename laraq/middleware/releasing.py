@@ -1,4 +1,4 @@
-"""Releasing: what middleware has in common that may send a job back to its queue."""
+"""Releasing: the base of middleware that may release a job to its queue."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from laraq.messages.options import Seconds, read
 
 logger = logging.getLogger("laraq.middleware")
 
-#: Names of the Job classes that were warned about in this process.
+#: Names of the Job classes about which this process has warned.
 _warned: set[str] = set()
 
 
 class Releasing:
-    """Its modifiers return changed copies, so that one object may serve many classes and threads."""
+    """The modifiers return changed copies, so that one object may serve many classes and threads."""
 
     _counted = True
 
     def dont_count(self) -> Self:
-        """Let a release by this middleware cost no attempt; else it costs one, as every start does."""
+        """Let a release by this middleware cost no attempt; by default it costs one, as every start does."""
         return self._with(_counted=False)
 
     def _release(self, job: Job, delay: Seconds) -> None:
         job.release(delay, counted=self._counted)
 
     def _warn_of_single_try(self, job: Job) -> None:
-        """Say, once per class, that a release by this middleware would be the end of the job."""
+        """Warn, once per class, that a release by this middleware would fail the job."""
         if self._counted:
             warn_of_single_try(self, job)
 
@@ -40,7 +40,7 @@ class Releasing:
 
 
 def warn_of_single_try(middleware: object, job: Job) -> None:
-    """Log once per class that the job has one try, so that the start after a release would only fail it."""
+    """Warn once per class that the job has only one try, so the start after a release would fail it."""
     name = job.job_name()
     if name in _warned or job._interactions is None:
         return
@@ -59,10 +59,10 @@ def warn_of_single_try(middleware: object, job: Job) -> None:
 
 
 def hidden(job: Job, key: str) -> str:
-    """A key as the store shows it: that of an encrypted job may hold what is secret."""
+    """A key as it is stored: hashed for an encrypted job, whose key may be secret."""
     return current().keys.hide(key) if job.encrypted else key
 
 
 def class_key(job: Job) -> str:
-    """What tells jobs of different classes apart in the store: the display name, else the dotted path."""
+    """The name of the job's class in keys of the store: the display name, else the dotted path."""
     return str(read(job, "display_name") or job.job_name())

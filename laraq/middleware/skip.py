@@ -1,4 +1,4 @@
-"""Skip: end a job before it runs."""
+"""Skip: ends a job before it runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from laraq.middleware.rules import Condition, condition
 class Skip:
     """Skip.when(self.user.is_banned): the job ends as a success without having run (Middleware/Skip.php).
 
-    A callable is asked when the job is about to run, and given the job if it takes a parameter.
+    A callable is called when the job is about to run, with the job if it takes a parameter.
     """
 
     def __init__(self, given: Condition, skips: bool = True) -> None:
-        """Skip the jobs for which the condition is `skips`; read better as `Skip.when` and `Skip.unless`."""
+        """Skip the jobs for which the condition is `skips`; `Skip.when` and `Skip.unless` read better."""
         self._holds = condition(given)
         self._skips = skips
 
     @classmethod
     def when(cls, condition: Condition) -> Skip:
-        """Skip the job when the condition holds."""
+        """Skip the job if the condition holds."""
         return cls(condition)
 
     @classmethod
@@ -31,5 +31,5 @@ class Skip:
         return cls(condition, skips=False)
 
     def handle(self, job: Job, next: Handler) -> Any:
-        """Run the job, or leave it."""
+        """Run the job, or skip it."""
         return None if self._holds(job) is self._skips else next(job)

@@ -12,6 +12,6 @@ class SkipIfBatchCancelled:
     """Ends a job of a cancelled batch without running it, as a success."""
 
     def handle(self, job: Job, next: Handler) -> Any:
-        """Look at the batch, which asks the store."""
+        """Run the job unless its batch, read from the store, is cancelled."""
         batch = job.batch()
         return None if batch is not None and batch.cancelled else next(job)

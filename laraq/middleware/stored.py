@@ -1,4 +1,4 @@
-"""Stored: middleware that counts in a store, which may be another than the default one."""
+"""Stored: the base of middleware that counts in a store, the default one or another."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Stored(Releasing):
 
 
 class OnRedis(Stored):
-    """The `...WithRedis` classes of Laravel, which are there because its other limiters are not atomic.
+    """The `...WithRedis` classes of Laravel, which exist because its other limiters are not atomic.
 
-    Here all are. These differ by `connection`, and without it count in the default store, too.
+    In laraq all limiters are atomic. These classes add `connection`, and count in the default store without it.
     """
 
     def connection(self, store: str | Store) -> Self:
-        """Count in that store: a URL, or a store that is open."""
+        """Count in that store: a URL, or a Store object."""
         return self._with(_connection=store)

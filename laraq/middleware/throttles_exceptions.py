@@ -1,4 +1,4 @@
-"""ThrottlesExceptions: leave alone for a while what fails again and again."""
+"""ThrottlesExceptions: pauses jobs that fail again and again."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Minutes: TypeAlias = "int | float | timedelta"
 
 
 class ThrottlesExceptions(Stored):
-    """ThrottlesExceptions(10, 5): after 10 exceptions within 5 minutes, no run until these 5 minutes are over.
+    """ThrottlesExceptions(10, 5): after 10 exceptions within 5 minutes, no run until those 5 minutes are over.
 
-    (Illuminate/Queue/Middleware/ThrottlesExceptions.php.) The minutes begin at the first exception; a success forgets
-    all. The exceptions are swallowed and the job is released, so `tries` end it but `max_exceptions` does not; with
-    `dont_count` only `retry_until`, `fail_when` and `delete_when` do. A timeout is no exception here, and one
-    that is raised under `dispatch_sync` reaches the caller, for nothing would start the job again.
+    (Illuminate/Queue/Middleware/ThrottlesExceptions.php.) The minutes begin at the first exception; a success resets
+    the count. The exceptions are swallowed and the job is released, so `tries` end it but `max_exceptions` does not;
+    with `dont_count` only `retry_until`, `fail_when` and `delete_when` do. A timeout does not count as an exception,
+    and exceptions under `dispatch_sync` reach the caller, because nothing would start the job again.
     """
 
-    #: Seconds a job comes after the minutes are over (ThrottlesExceptions.php: getTimeUntilNextRetry()).
+    #: Seconds between the end of the minutes and the next start (ThrottlesExceptions.php: getTimeUntilNextRetry()).
     _grace = 3.0
     _key = ""
     _by_job = False
@@ -51,23 +51,23 @@ class ThrottlesExceptions(Stored):
         return f"{type(self).__name__}({self.max}, {self.decay / 60:g})"
 
     def backoff(self, backoff: Minutes | Callable[[Exception], Minutes]) -> Self:
-        """Wait that long after an exception; or what the callable says of it. Not said: no wait."""
+        """Wait that long after an exception, or as long as the callable returns for it. The default is no wait."""
         return self._with(_backoff=backoff.total_seconds() / 60 if isinstance(backoff, timedelta) else backoff)
 
     def by(self, key: object) -> Self:
-        """Count together what has this key, whatever its class: the name of the service that fails."""
+        """Count all jobs with this key together, whatever their class: for example the name of the failing service."""
         return self._with(_key=key_of(key), _by_job=False)
 
     def by_job(self) -> Self:
-        """Count each job for itself."""
+        """Count each job separately."""
         return self._with(_by_job=True)
 
     def when(self, rule: ErrorRule) -> Self:
-        """Throttle only these exceptions; the others are neither counted nor swallowed."""
+        """Throttle only these exceptions; others are neither counted nor swallowed."""
         return self._with(_when=error_rule(rule))
 
     def report(self, rule: ErrorRule | None = None) -> Self:
-        """Log the exceptions that are swallowed (or these of them) as errors, with traceback."""
+        """Log the swallowed exceptions (or only those that match) as errors, with traceback."""
         return self._with(_report=error_rule(Exception if rule is None else rule))
 
     def delete_when(self, rule: ErrorRule) -> Self:
@@ -84,7 +84,7 @@ class ThrottlesExceptions(Stored):
         return f"throttles_exceptions:{counted}"
 
     def handle(self, job: Job, next: Handler) -> Any:
-        """Run the job if there were fewer exceptions than the maximum."""
+        """Run the job if there were fewer exceptions than the maximum, else release it."""
         self._warn_of_single_try(job)
         cache, key = self._store.cache, self.key(job)
         seen = cache.get(key)
@@ -104,7 +104,7 @@ class ThrottlesExceptions(Stored):
         return result
 
     def _throttles(self, job: Job, error: Exception) -> bool:
-        """Not what is the host's own (Celery's Retry), nor what the runner judges by itself."""
+        """Whether to throttle the error: not the host's exceptions (Celery's Retry), nor those the runner handles."""
         if isinstance(error, (*current().host.control_flow, JobTimedOutError, PayloadError)):
             return False
         if is_before_the_run(job, error):
@@ -133,7 +133,7 @@ class ThrottlesExceptions(Stored):
 
 
 class ThrottlesExceptionsWithRedis(ThrottlesExceptions, OnRedis):
-    """ThrottlesExceptions with a store of its own: ThrottlesExceptionsWithRedis(10, 5).connection("redis://...")."""
+    """ThrottlesExceptions with its own store: ThrottlesExceptionsWithRedis(10, 5).connection("redis://...")."""
 
     _grace = 0.0
 

@@ -1,9 +1,9 @@
-"""Middleware as it travels with one job: `ChargeOrder(7).through([RateLimited("api")])`.
+"""Middleware that is sent with one job: `ChargeOrder(7).through([RateLimited("api")])`.
 
-No code travels, and a message makes only what is registered (`jobs/registered.py`) and, where there are keys, signed. A
-dataclass travels as its fields, by pydantic; a class that says `to_payload()` and the class method
-`from_payload(data)` as what these say; any other as the attributes of its instance, which are then set on a new one
-without calling its constructor.
+No code is sent, and a message creates only objects of registered classes (`jobs/registered.py`) and, if there are
+keys, only from signed data. A dataclass is sent as its fields, by pydantic; a class that defines `to_payload()` and the
+class method `from_payload(data)` as the data of these; any other as the attributes of its instance, which are then set
+on a new one without calling its constructor.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from laraq.messages.keys import Keys
 from laraq.middleware.rules import Always, OfTypes
 from laraq.middleware.stored import Stored
 
-#: Marks what is no JSON of its own.
+#: Marks values that JSON does not have.
 _TYPES, _ALWAYS = "$types", "$always"
 
 
 def pack(middleware: Sequence[Any], job: Any, keys: Keys, bound_to: str = "") -> tuple[Mapping[str, Any], ...]:
-    """JSON-ready, encrypted when the job is, else signed when there are keys; then for the message `bound_to` alone.
+    """JSON-ready middleware: encrypted if the job is, else signed if there are keys; both bound to message `bound_to`.
 
-    Raises InvalidJobError with the reason for what cannot travel.
+    Raises InvalidJobError with the reason why middleware cannot be sent.
     """
     packed = []
     for one in middleware:
@@ -78,7 +78,7 @@ def unpack(packed: Sequence[Mapping[str, Any]], keys: Keys, bound_to: str = "") 
 
 
 def rebound(packed: Sequence[Mapping[str, Any]], keys: Keys, old: str, new: str) -> tuple[Mapping[str, Any], ...]:
-    """What is encrypted or signed for one message, for another one.
+    """Encrypted or signed middleware of one message, bound to another one.
 
     Raises TamperedPayloadError, ConfigurationError.
     """
@@ -96,13 +96,13 @@ def _place(bound_to: str) -> str:
 
 
 def _signed(packed: Sequence[Mapping[str, Any]], bound_to: str) -> bytes:
-    """What is signed: the same before and after any carrier."""
+    """The signed bytes: the same before and after any carrier."""
     parts = [[one.get("class"), one.get("state")] for one in packed]
     return json.dumps([_place(bound_to), json.loads(json.dumps(parts))], sort_keys=True).encode()
 
 
 def _check_store(one: Any) -> None:
-    """Raise TypeError for a store that only code and signed messages may name: whoever names it has it connected to."""
+    """Raise TypeError for a store that only code or signed messages may name: workers connect to a named store."""
     store = getattr(one, "_connection", None) if isinstance(one, Stored) else None
     if store is not None and not (isinstance(store, str) and current().names_store(store)):
         raise TypeError(
@@ -115,7 +115,7 @@ def _pack(one: Any) -> dict[str, Any]:
     cls = type(one)
     name = registry.name_of(cls.__module__, cls.__qualname__)
     if not callable(getattr(cls, "handle", None)):
-        raise TypeError(f"{one!r} cannot travel: a middleware that does is an object with handle(job, next).")
+        raise TypeError(f"{one!r} cannot travel: expected an object with handle(job, next).")
     if registered.look_up(sys.modules.get(cls.__module__), cls.__qualname__) is not cls:
         raise TypeError(f"{one!r} cannot travel: workers would not find its class as {name}.")
     if not _may_travel(cls):
@@ -129,7 +129,7 @@ def _pack(one: Any) -> dict[str, Any]:
         adapter = _adapter(cls)
         state = adapter.dump_python(one, mode="json")
         if found := difference(one, adapter.validate_python(state)):
-            raise TypeError(f"{one!r} cannot travel: its {found.path.lstrip('.')}: {found.told(discreet=True)}.")
+            raise TypeError(f"{one!r} cannot travel: its {found.path.lstrip('.')}: {found.described(discreet=True)}.")
     elif not hasattr(one, "__dict__"):
         raise TypeError(f"{one!r} cannot travel: it has __slots__, so it needs to_payload() and from_payload(data).")
     else:
@@ -158,13 +158,13 @@ def _make(cls: Any, packed: Mapping[str, Any], *, discreet: bool) -> Any:
 
 
 def _adapter(cls: Any) -> Any:
-    from pydantic import TypeAdapter  # late: a program that sends no job needs no pydantic
+    from pydantic import TypeAdapter  # late: a program that sends no jobs does not need pydantic
 
     return TypeAdapter(cls)
 
 
 def _plain(value: Any, what: str) -> Any:
-    """JSON-ready; raises TypeError."""
+    """A JSON-ready value; raises TypeError."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -207,7 +207,7 @@ def _again(value: Any) -> Any:
 
 
 def _class(name: str) -> Any:
-    """A registered class with `handle`; not whatever a message may point at."""
+    """A registered class with `handle`, not any object that a message may name."""
     cls = registered.find(name)
     if cls is None:
         raise UnknownMiddlewareError(name)
@@ -225,7 +225,7 @@ def _may_travel(cls: Any) -> bool:
 
 
 def _of_types(names: Sequence[str]) -> OfTypes:
-    """Types that are not imported here are known by their names, which is enough to tell whether an error is one."""
+    """Types that are not imported here are kept by name, which is enough to compare an error with them."""
     found = {name: registered.find(name) for name in names}
     types = {name: one for name, one in found.items() if isinstance(one, type)}
     if wrong := next((name for name, one in types.items() if not issubclass(one, BaseException)), None):

@@ -17,18 +17,18 @@ from laraq.middleware.releasing import class_key, hidden
 
 logger = logging.getLogger("laraq.middleware")
 
-#: Seconds a lease outlasts the timeout of its job: the kill and what follows it take time.
+#: Seconds that a lease outlasts the timeout of its job: the kill and the clean-up take time.
 MARGIN = 30.0
-#: Seconds of a lease when the job has no timeout.
+#: Seconds of a lease if the job has no timeout.
 DAY = 86400.0
 
 
 class WithoutOverlapping(Refusing):
     """WithoutOverlapping(self.podcast.id) (Illuminate/Queue/Middleware/WithoutOverlapping.php).
 
-    The key belongs to the class (or display name) of the job. While one runs, the others go back: at once, or after
-    `release_after`. The lease is the job's own over all its starts, so that after the death of its process the next
-    start goes in at once; to others it ends by itself, after the timeout of the job and 30 s (24 h without a timeout).
+    The key belongs to the class (or display name) of the job. While one job runs, the others are released: at once, or
+    after `release_after`. The job keeps the lease over all its starts, so after the death of its process its next start
+    runs at once. Other jobs may run when the lease expires: after the job's timeout and 30 s (24 h without a timeout).
     """
 
     _prefix = "overlap:"
@@ -42,27 +42,27 @@ class WithoutOverlapping(Refusing):
         return f"{type(self).__name__}({self.key!r})"
 
     def expire_after(self, seconds: Seconds) -> Self:
-        """End the lease after that long, whatever becomes of the run: a longer run loses it to others."""
+        """Let the lease expire after that long; a longer run loses it to others."""
         length = options.seconds(seconds)
         if not options.is_lease(length):
             raise ValueError(f"{self!r} cannot expire after {seconds!r} seconds: expected a positive duration.")
         return self._with(_expiry=length)
 
     def shared(self) -> Self:
-        """Let the key belong to all classes that share it."""
+        """Share the key with all classes that call this."""
         return self._with(_shared=True)
 
     def with_prefix(self, prefix: Text) -> Self:
-        """Another prefix of the lock's name than `overlap:`."""
+        """Set the prefix of the lock's name in place of `overlap:`."""
         return self._with(_prefix=options.key_of(prefix))
 
     def lock_key(self, job: Job) -> str:
-        """The lock's name in the store; that of an encrypted job is hidden."""
+        """The lock's name in the store; hashed for an encrypted job."""
         key = hidden(job, self.key)
         return f"{self._prefix}{key}" if self._shared else f"{self._prefix}{class_key(job)}:{key}"
 
     def handle(self, job: Job, next: Handler) -> Any:
-        """Run the job if no other one runs under the key."""
+        """Run the job if no other job runs under the key."""
         self._warn_of_single_try(job)
         if not current().store.locks.acquire(self.lock_key(job), _owner(job), self._seconds(job)):
             return self._refuse(job, 0, Obstacle(lock=self.lock_key(job)))
@@ -72,14 +72,14 @@ class WithoutOverlapping(Refusing):
             self._free(job)
 
     def lost(self, job: Job) -> None:
-        """For who settles a run that died: free what its `finally` did not."""
-        self._give_back(job)
+        """Called when a run that died is settled: release the lock in place of its `finally`."""
+        self._release_lease(job)
 
     def _free(self, job: Job) -> None:
-        """Give the lock back. The run is over, so neither a lost lease nor a store that is down may change it."""
+        """Release the lock. The run is over, so neither a lost lease nor a failing store may raise."""
         key = self.lock_key(job)
         try:
-            if not self._give_back(job):
+            if not self._release_lease(job):
                 name = job.job_name()
                 logger.warning(
                     "%s[%s] ran longer than its lock %r was held: other runs may have overlapped", name, job.id, key
@@ -87,8 +87,8 @@ class WithoutOverlapping(Refusing):
         except StoreError as error:
             logger.warning("Lock %r could not be released and will expire on its own: %s", key, error)
 
-    def _give_back(self, job: Job) -> bool:
-        """End this job's lease; say whether it still had it. Raises StoreError."""
+    def _release_lease(self, job: Job) -> bool:
+        """End this job's lease; return whether it still held it. Raises StoreError."""
         key, owner = self.lock_key(job), _owner(job)
         return current().parking.free(key, owner) if self._parks else current().store.locks.release(key, owner)
 

@@ -1,4 +1,4 @@
-"""The cache: short texts and counts."""
+"""The cache of short texts and counts."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ class Cached:
     """A live value of the cache."""
 
     value: str
-    #: Seconds it still lives.
+    #: Seconds until the value expires.
     ends_in: float
 
     @property
     def count(self) -> int:
-        """The value of a key that is only ever incremented."""
+        """The value of a key that is only incremented."""
         return int(self.value)
 
 
 class Cache(Protocol):
-    """Short texts and counts that all processes see. Every one ends by itself."""
+    """Short texts and counts that all processes see. Every value expires."""
 
     def get(self, key: str) -> Cached | None:
         """The live value, or None."""
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""

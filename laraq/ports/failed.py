@@ -1,4 +1,4 @@
-"""Failed jobs: where they are kept."""
+"""The store of failed jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from laraq.messages.failure import FailedJob, FailedJobQuery
 
 
 class FailedJobs(Protocol):
-    """Where failed jobs are kept until somebody retries or forgets them."""
+    """Keeps failed jobs until they are retried or forgotten."""
 
     def record(self, failed: FailedJob) -> None:
         """Keep the record durably; a record with the same id is replaced."""
@@ -22,10 +22,10 @@ class FailedJobs(Protocol):
         """The records that match, newest first."""
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many."""
+        """Drop every record that matches; return how many."""
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""

@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 
 
 class RunState(StrEnum):
-    """How far a run got, as the journal notes it."""
+    """How far a run got, as recorded in the journal."""
 
     RUNNING = "running"
-    #: The job succeeded; what follows it in its chain or batch is being told.
+    #: The job succeeded; its chain or batch is being notified.
     FINISHED = "finished"
     DONE = "done"
     RELEASED = "released"
@@ -30,28 +30,28 @@ class JournalEntry(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the bookkeeping of this run was finished."""
+        """Whether the bookkeeping of this run is finished."""
         return self.state not in (RunState.RUNNING, RunState.FINISHED)
 
     def rank(self) -> tuple[int, bool]:
-        """Orders entries about one job by how far it got."""
+        """Sort key of entries about one job: how far it got."""
         return (self.attempt, self.ended)
 
 
 class Journal(Protocol):
-    """Which job each worker process runs and which it finished last: what a redelivered message is judged by."""
+    """The jobs that each worker process runs or has finished last, by which redelivered messages are judged."""
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+        """Replace the entries of `writer`; after the return, a kill -9 of this process does not undo it."""
 
     def find(self, run_key: str) -> JournalEntry | None:
         """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, for a day at least."""
+        """Return True to exactly one caller for that start of that job, for a day at least."""
 
     def erase(self, writer: str) -> None:
         """Forget the writer; for processes that end cleanly."""
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long; say how many."""
+        """Forget writers that have not written for that long; return how many."""

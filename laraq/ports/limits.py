@@ -11,10 +11,10 @@ from laraq.messages.delivery import Demand
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answer to demands; true when they were granted."""
+    """The answer to demands; true if they were granted."""
 
     granted: bool
-    #: Seconds until the last window that had too little left is over, 0 when granted.
+    #: Seconds until the end of the last window with too little left, 0 when granted.
     available_in: float
     #: What is left after this answer, in the order of the demands.
     remaining: tuple[int, ...]
@@ -25,21 +25,21 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a limit's window holds at the moment."""
+    """The current state of a limit's window."""
 
     used: int
-    #: Seconds until the window is over.
+    #: Seconds until the window ends.
     ends_in: float
 
 
 class Limits(Protocol):
-    """Counts in fixed, aligned windows. A window in progress keeps its end, whatever length later demands name."""
+    """Counts in fixed, aligned windows. The current window keeps its end, whatever length later demands have."""
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
 
     def clear(self, key: str) -> None:
-        """Forget what was taken."""
+        """Reset the count."""

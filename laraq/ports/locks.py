@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Locks(Protocol):
-    """Leases on names. Every lease ends by itself, so a killed holder blocks the others only that long."""
+    """Leases on names. Every lease expires, so a killed owner blocks others only until then."""
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""

@@ -1,4 +1,4 @@
-"""Models: how mapped instances of an ORM travel."""
+"""Models: how mapped instances of an ORM are sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Models(Protocol):
-    """An ORM whose mapped instances travel as identifiers."""
+    """An ORM whose mapped instances are sent as identifiers."""
 
     def handles(self, type_: Any) -> bool:
         """Whether `type_` is a mapped class of this ORM."""
@@ -16,13 +16,13 @@ class Models(Protocol):
         """A JSON-ready identifier: class, primary key, and with `relations` the names of the loaded relationships."""
 
     def open(self) -> None:
-        """Begin the unit of work of one job, inside that of an outer one if there is; nothing connects yet."""
+        """Begin the unit of work of one job, nested in that of an outer job if there is one; nothing connects yet."""
 
     def fetch(self, type_: Any, identifiers: Sequence[Mapping[str, Any]]) -> Sequence[Any | None]:
-        """The rows in the order asked for, None where one is gone, with those relationships loaded."""
+        """The rows in the order of the identifiers, None for missing rows, with the named relationships loaded."""
 
     def close(self) -> None:
         """End the innermost unit of work."""
 
     def bind(self, container: Any) -> None:
-        """Tell the container what of it handlers may ask for by type."""
+        """Bind in the container what handlers can have injected by type."""

@@ -1,4 +1,4 @@
-"""The store: the other ports that keep something, in one place."""
+"""The store: the other ports that keep data, in one place."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from laraq.ports.parking import Parking
 
 @runtime_checkable
 class Store(Protocol):
-    """Where laraq keeps what is not in the broker. Safe to use after fork and from several threads."""
+    """Keeps laraq's data outside of the broker. Safe to use after a fork and from several threads."""
 
-    #: Shown in logs and errors; never holds a password.
+    #: Shown in logs and errors; never contains a password.
     label: str
-    #: Whether it is a database with transactions: batches are counted there by default.
+    #: Whether the store is a database with transactions: batches are counted there by default.
     relational: bool
 
     @property
     def failed(self) -> FailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
 
     @property
     def batches(self) -> Batches:
-        """The batches counted here."""
+        """The batches in this store."""
 
     @property
     def journal(self) -> Journal:
-        """The journal kept here."""
+        """The journal in this store."""
 
     @property
     def locks(self) -> Locks:
-        """The locks held here."""
+        """The locks in this store."""
 
     @property
     def limits(self) -> Limits:
-        """The limits counted here."""
+        """The limits in this store."""
 
     @property
     def cache(self) -> Cache:
-        """The cache kept here."""
+        """The cache in this store."""
 
     @property
     def parking(self) -> Parking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
 
     @property
     def delayed(self) -> Delayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
 
     def migrate(self) -> Sequence[str]:
-        """Bring the schema to this version of laraq; idempotent; name the steps taken, none when up to date."""
+        """Bring the schema to this version; idempotent; return the names of the steps taken, none when up to date."""
 
     def close(self) -> None:
-        """Let go of connections; the store may be used again and then reconnects."""
+        """Close the connections; the store may be used again and then reconnects."""

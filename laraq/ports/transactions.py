@@ -7,14 +7,15 @@ from typing import Any, Protocol
 
 
 class Transactions(Protocol):
-    """The transactions of one database library, as they are open in this thread or asyncio task."""
+    """The transactions of one database library that are open in this thread or asyncio task."""
 
     def handles(self, session: Any) -> bool:
-        """Whether `session` is one of this library."""
+        """Whether `session` is a session of this library."""
 
     def defer(self, send: Callable[[], None], on_rollback: Callable[[], None], session: Any = None) -> bool:
         """Call `send` once the outermost open transaction (of `session`, when given) is committed, or `on_rollback`
-        once that or the savepoint open now ended otherwise: one of them, once. False when none is open: neither."""
+        once that or the savepoint open now has ended otherwise: one of the two, once. False, and no call, when none is
+        open."""
 
     def open_session(self, session: Any = None) -> Any | None:
-        """The session whose transaction is open here (`session`, when given), None when there is none."""
+        """The session (`session`, when given) with a transaction that is open here, or None."""

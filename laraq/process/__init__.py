@@ -1,1 +1,1 @@
-"""What a process brings along: event loops, forks, installed plug-ins, code of the user's."""
+"""Process-wide matters: event loops, forks, installed plug-ins, users' hooks."""

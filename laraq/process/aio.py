@@ -1,7 +1,7 @@
 """One event loop per thread that runs async jobs, kept open between them so that clients can be reused.
 
 Green threads (gevent, eventlet) are one thread to asyncio, in which one loop can run at a time. They share a loop,
-which runs in a green thread of its own (`laraq.process.green`).
+which runs in its own green thread (`laraq.process.green`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _here = _Here()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, seeing the caller's context variables.
+    """Run a coroutine to its end, with the caller's context variables.
 
-    Called where a loop already runs (a sync verb inside async code), it runs in a thread of its own.
+    If a loop already runs here (a sync method inside async code), it runs in a separate thread.
     """
     if green.is_green():
         return green.run(coroutine)
@@ -46,9 +46,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def interrupt(error: BaseException) -> bool:
-    """Cancel the coroutine that runs in this thread and make `run` raise `error`; False when none runs.
+    """Cancel the coroutine that runs in this thread and let `run` raise `error`; False if none runs.
 
-    Safe in a signal handler: the coroutine sees CancelledError at its next await.
+    Safe in a signal handler: the coroutine gets CancelledError at its next await.
     """
     task = _here.task
     if task is None:

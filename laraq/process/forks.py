@@ -1,4 +1,4 @@
-"""Forks: a process does not fork while one of its threads is in the middle of something."""
+"""Forks: prevents a process from forking while one of its threads holds foreign mutexes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-#: Seconds for which a fork waits until the other threads have nothing under way.
+#: Most seconds that a fork waits until the other threads are done.
 PATIENCE = 2.0
 
 
 class _Busy:
-    """`with busy:` around whatever holds mutexes that are not ours: talking to a store or a broker.
+    """`with busy:` wraps code that holds mutexes of other libraries: calls of a store or a broker.
 
-    A forked child has only the thread that forked. A mutex of SQLite, redis-py, kombu or Python's own cached properties
-    that another thread held at that moment stays locked there for ever, so a fork waits, as long as `PATIENCE`, until
-    no other thread is inside, and who wants to go in waits for the fork. May be nested.
+    A forked child has only the thread that forked. A mutex of SQLite, redis-py, kombu or Python's cached properties
+    that another thread held at that moment stays locked there for ever. So a fork waits, for at most `PATIENCE`, until
+    no other thread is inside, and threads that want to enter wait for the fork. May be nested.
     """
 
     def __init__(self) -> None:
-        #: How deep each thread is in, by its id.
+        #: The nesting depth of each thread, by its id.
         self._depths: dict[int, int] = {}
         self._forking: set[int] = set()
         self._forked = threading.Event()
@@ -33,7 +33,7 @@ class _Busy:
         while True:
             depth = depths.get(me, 0)
             depths[me] = depth + 1
-            if depth or not self._forking:  # looked at after the entry, which a fork looks at after it began
+            if depth or not self._forking:  # checked after the entry, which a fork checks after it began
                 return
             del depths[me]
             self._forked.wait(PATIENCE)
@@ -71,7 +71,7 @@ _locks: WeakSet[threading.Lock] = WeakSet()
 
 
 def new_lock() -> threading.Lock:
-    """A lock that is free in a forked child, whoever held it in the parent."""
+    """A lock that is free in a forked child, whichever thread held it in the parent."""
     lock = threading.Lock()
     _locks.add(lock)
     return lock
@@ -79,14 +79,14 @@ def new_lock() -> threading.Lock:
 
 def _free_locks() -> None:
     for lock in list(_locks):
-        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its locks
 
 
 _resets: WeakKeyDictionary[Any, Callable[[Any], object]] = WeakKeyDictionary()
 
 
 def after_fork(reset: Callable[[], object]) -> None:
-    """Have a forked child call it first. A method is forgotten with its object, which can have one."""
+    """Let a forked child call `reset` first. A method is dropped with its object, which can have one."""
     if isinstance(reset, MethodType):
         _resets[reset.__self__] = reset.__func__
     elif hasattr(os, "register_at_fork"):

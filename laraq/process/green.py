@@ -1,8 +1,8 @@
-"""Async jobs in green threads: where gevent or eventlet have put their own threads in the place of Python's.
+"""Async jobs in green threads: where gevent or eventlet have replaced Python's threads.
 
-All of them are one thread to the system and to asyncio, which knows one running loop in each. So the coroutines of all
-green threads run in one loop, in a green thread of its own: who waits for one lets the others go on, and what a
-coroutine does without `await` happens in the thread whose sockets and connections the others use, too.
+All green threads are one thread to the system and to asyncio, which allows one running loop in each thread. So the
+coroutines of all green threads run in one loop, in its own green thread: while one thread waits, the others go on, and
+what a coroutine does without `await` happens in the thread whose sockets and connections the others also use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from laraq.process.forks import new_lock
 
 T = TypeVar("T")
 
-#: The loop they share, with the process it belongs to.
+#: The shared loop, with the process it belongs to.
 _shared: tuple[int, asyncio.AbstractEventLoop] | None = None
 
 _making = new_lock()
@@ -34,23 +34,23 @@ _serving: set[int] = set()
 
 
 def is_green() -> bool:
-    """Whether threads that are made now are green ones: Python's own come from a function written in C."""
+    """Whether new threads are green: Python's own threads come from a function written in C."""
     return not isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, seeing the caller's context variables; other green threads go on meanwhile.
+    """Run a coroutine to its end, with the caller's context variables; other green threads go on meanwhile.
 
-    Called from inside of a coroutine (a sync verb inside async code), it runs in a loop of its own.
+    Called inside a coroutine (a sync method inside async code), it runs in a separate loop.
     """
     if threading.get_ident() in _serving:
         with _stepped_out():
             return _run_aside(coroutine)
-    # What it schedules takes this context along.
+    # What it schedules inherits this context.
     future = asyncio.run_coroutine_threadsafe(coroutine, _shared_loop())
     try:
         return future.result()
-    except BaseException:  # its own, or the caller's: the timeout of a green pool
+    except BaseException:  # the coroutine's, or the caller's: the timeout of a green pool
         future.cancel()
         raise
 
@@ -109,10 +109,10 @@ def _start(function: Callable[[], object]) -> threading.Thread:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """A loop that is not the running one while it waits, when others have the thread."""
+    """A loop that is not the running one while it waits and other code has the thread."""
     waiting: Any = selectors.DefaultSelector
 
-    class Selector(waiting):  # type: ignore[misc] # whichever their patch has put there
+    class Selector(waiting):  # type: ignore[misc] # the class installed by their patch
         def select(self, timeout: float | None = None) -> Any:
             loop = events._get_running_loop()
             events._set_running_loop(None)
@@ -126,9 +126,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 @contextmanager
 def _stepped_out() -> Iterator[None]:
-    """In the middle of a coroutine, which waits without `await`: neither its loop nor its task are the running ones."""
+    """Inside a coroutine that waits without `await`: make neither its loop nor its task the running one."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    # From Python 3.14 on there is one current task in a thread, before there was one in a loop.
+    # Since Python 3.14 there is one current task per thread, before there was one per loop.
     swap: Any = getattr(tasks, "_swap_current_task", lambda _loop, _task: None)
     swap(loop, None)
     events._set_running_loop(None)

@@ -1,4 +1,4 @@
-"""Hooks: code of the user's beside the job itself. What it raises is reported and stops nothing."""
+"""Hooks: users' code around the job itself. Its exceptions are logged and have no other effect."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 
 def ends_process(error: BaseException) -> bool:
-    """Whether an error ends this process on purpose, and is nobody's answer to anything.
+    """Whether an error ends this process on purpose, and is not an error of a job or hook.
 
-    A signal handler of a pool child exits with a negative status (billiard.pool: _shutdown_cleanup), and a host says
-    with a SystemExit of its own class that its worker stops (celery.exceptions: WorkerShutdown). `sys.exit()` in a job
-    is neither.
+    A signal handler of a pool child exits with a negative status (billiard.pool: _shutdown_cleanup), and a host stops
+    its worker with a SystemExit of its own class (celery.exceptions: WorkerShutdown). `sys.exit()` in a job is neither.
     """
     if not isinstance(error, SystemExit):
         return False
@@ -21,7 +20,7 @@ def ends_process(error: BaseException) -> bool:
 
 @contextmanager
 def reported(logger: logging.Logger, what: str, *args: object) -> Iterator[None]:
-    """Log with its traceback whatever the block raises, as `what % args`; only the end of the process goes on."""
+    """Log any exception of the block with its traceback, as `what % args`; only the end of the process is raised."""
     try:
         yield
     except BaseException as error:

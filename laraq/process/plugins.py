@@ -1,4 +1,4 @@
-"""plugins(): what installed packages offer to laraq, by entry points; laraq's own parts are found in the same way."""
+"""plugins(): what installed packages provide to laraq by entry points; laraq's own parts are found in the same way."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from importlib.metadata import EntryPoint, distributions
 
 
 def plugins(group: str) -> Sequence[EntryPoint]:
-    """The entry points of a group of laraq's; of two with one name that of the package found first."""
+    """The entry points of a laraq group; of two with the same name, the one of the package found first."""
     return list(_all().get(group, {}).values())
 
 
 @cache
 def _all() -> dict[str, dict[str, EntryPoint]]:
-    """Of all groups at once, and once: a file of every installed package is opened for that."""
+    """The entry points of all groups, read once: this opens a file of every installed package."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for distribution in distributions():
         for entry in distribution.entry_points:

@@ -1,1 +1,1 @@
-"""One delivery: load the job, run it, judge the outcome, keep the books."""
+"""Handles one delivery: loads the job, runs it, decides the outcome, and settles it."""

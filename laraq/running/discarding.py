@@ -1,4 +1,4 @@
-"""Discards: the books of jobs whose messages are dropped without a run, by hand."""
+"""Discards: settles jobs whose messages are dropped explicitly, without a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laraq.workflow.chains import Chains
 
 
 class Discards:
-    """Frees what dropped jobs held, and tells whom they belonged to. Those a worker has settle themselves."""
+    """Releases what dropped jobs held, and notifies their chains and batches. Workers settle their own jobs."""
 
     def __init__(
         self,
@@ -35,11 +35,11 @@ class Discards:
         self._batches = batches
         self._parking = parking
 
-    def tell(self, payloads: Sequence[Payload], detail: str, begun: Collection[str] = ()) -> None:
-        """Keep the books of jobs that are about to be dropped; `detail` says why, as in "was cleared from its queue".
+    def notify(self, payloads: Sequence[Payload], detail: str, begun: Collection[str] = ()) -> None:
+        """Settle jobs that are about to be dropped; `detail` is the reason, as in "was cleared from its queue".
 
-        `begun`: the ids of those that may have been started before, and so hold something through their middleware.
-        May be repeated. Raises StoreError, DispatchError: then nothing may be dropped.
+        `begun` are the ids of jobs that may have been started before, so their middleware may hold locks. May be
+        repeated. Raises StoreError, DispatchError: then nothing must be dropped.
         """
         batched: dict[str, list[Payload]] = {}
         for payload in payloads:
@@ -60,10 +60,10 @@ class Discards:
         if payload.chain:
             self._chains.stop(payload, _error(payload, detail), discreet=CIPHER in payload.fields)
         if payload.id in begun:
-            self._runner.give_back(payload)
+            self._runner.release_held(payload)
         if payload.unique:
             self._unique.give_up(payload.unique, registry.get(payload.job))
-        for text in payload.parked:  # it was called, and the lock is kept free for it
+        for text in payload.parked:  # the job was woken, and the lock is reserved for it
             if (lock := Line.from_text(text).lock) is not None:
                 self._parking.free(lock, payload.run_key)
 

@@ -1,8 +1,8 @@
-"""The run journal of one worker process: what it runs and what it finished last.
+"""The run journal of one worker process: the jobs it runs, and those it finished last.
 
-A broker only says that a message was delivered before, not whether its job was started: prefetched messages carry
-the same flag. So each process notes every start before it and every end after it, in one record of the store that it
-overwrites. Only a redelivered message is ever looked up.
+A broker only shows that a message was delivered before, not whether its job was started: prefetched messages have the
+same flag. So each process notes every start beforehand and every end afterwards, in one record of the store that it
+overwrites. Only redelivered messages are looked up.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from laraq.ports import Journal
 from laraq.ports.journal import JournalEntry, RunState
 from laraq.process.forks import new_lock
 
-#: Ended runs a process keeps in its record where nobody tells it which are acknowledged.
+#: Ended runs that a process keeps in its record if it does not learn which are acknowledged.
 KEPT = 16
 
-#: Ended runs it keeps at most where somebody does: a broker that is away for long must not make every write huge.
+#: Most ended runs that it keeps if it does: a long outage of the broker must not make every write huge.
 MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Run it; this is that start."""
+    """Run the job, as this start."""
 
     number: int
     #: Whether the start before this one died without settling.
@@ -38,34 +38,34 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Its bookkeeping is done; only the acknowledgement was lost."""
+    """The job's bookkeeping is done; only the acknowledgement was lost."""
 
     entry: JournalEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The job succeeded, and its worker died while it told what follows."""
+    """The job succeeded, and its worker died while it notified what follows."""
 
     entry: JournalEntry
 
 
 class Acknowledgements(Protocol):
-    """Who knows which messages this process need not fear to see again."""
+    """Knows which messages cannot be redelivered to this process."""
 
     def writer(self) -> str:
-        """The name under which this process notes; whoever made it erases that record in the end."""
+        """The name under which this process writes; its creator erases that record in the end."""
 
     def are_out(self, run_key: str, begun_at: float) -> bool:
-        """Whether the broker has the acknowledgement of a run that has ended. `begun_at`: `time.monotonic()`."""
+        """Whether the broker has the acknowledgement of an ended run. `begun_at`: `time.monotonic()`."""
 
 
 class _Note(NamedTuple):
     entry: JournalEntry
-    #: The key as its message has it.
+    #: The key as in the message.
     run_key: str
     begun_at: float
-    #: Whether this process has done with it.
+    #: Whether this process has finished it.
     over: bool = False
 
 
@@ -73,9 +73,9 @@ Judgement: TypeAlias = Start | Settled | Finished
 
 
 def judge(starts: int, entry: JournalEntry | None, succeeded: Callable[[], bool] = lambda: False) -> Judgement:
-    """What a redelivered message means, whose payload tells of that many earlier starts, counted or not.
+    """What a redelivered message means, whose payload has that many earlier starts, counted or not.
 
-    `succeeded` is asked of a run that did not end: whether somebody else, its batch, knows that the job succeeded.
+    `succeeded` is called for a run that did not end: whether its batch knows that the job succeeded.
     """
     if entry is None or entry.attempt <= starts:
         return Start(starts + 1)
@@ -87,10 +87,10 @@ def judge(starts: int, entry: JournalEntry | None, succeeded: Callable[[], bool]
 
 
 class RunJournal:
-    """Notes starts and ends under a name of its own; safe in threads, a new one after a fork.
+    """Notes starts and ends under its own name; safe in threads, with a new name after a fork.
 
-    An ended run is noted until its message is acknowledged for certain (`Acknowledgements`): before, it may come again.
-    What a write could not say is not remembered either: one bad entry must not spoil those after it.
+    An ended run is noted until its message is certainly acknowledged (`Acknowledgements`): before, it may be
+    redelivered. An entry that could not be written is dropped: one bad entry must not spoil later ones.
     """
 
     def __init__(self, journal: Journal, acknowledgements: Acknowledgements | None = None) -> None:
@@ -106,27 +106,27 @@ class RunJournal:
         self._note(run_key, attempt, RunState.RUNNING)
 
     def finish(self, run_key: str, attempt: int) -> None:
-        """Note that the job of that start succeeded, before what follows it is told."""
+        """Note that the job of that start succeeded, before what follows it is notified."""
         self._note(run_key, attempt, RunState.FINISHED)
 
     def hand_over(self, run_key: str, attempt: int) -> None:
-        """`finish` of a start whose end another process tells, within milliseconds. It goes along with the next note,
-        which saves a write: who is killed before that, and before the other has told, died in the run.
+        """`finish` a start whose end another process reports within milliseconds. It is written with the next note,
+        which saves a write: if both are killed before that, the run counts as died.
         """
         self._note(run_key, attempt, RunState.FINISHED, over=True, write=False)
 
     def end(self, run_key: str, attempt: int, state: RunState, *, known: bool = False) -> None:
         """Note that the bookkeeping of that start is done.
 
-        When that is `known` without this journal, it is told with the next note: that saves a write.
+        If that is `known` without this journal, it is written with the next note, which saves a write.
         """
         self._note(run_key, attempt, state, over=True, write=not known)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Make this process the only one to make that start, after `begin`; when it is not, the start is unsaid.
+        """Claim that start for this process, after `begin`; if another process has it, the note is removed.
 
         Two messages of one job can exist: a crash between "sent again" and "acknowledged" leaves both. They must not
-        become two lives of the job with a count of tries each.
+        become two runs of the job, each with its own count of tries.
         """
         if self._journal.claim(stored(run_key), attempt):
             return True
@@ -136,11 +136,11 @@ class RunJournal:
         return False
 
     def find(self, run_key: str) -> JournalEntry | None:
-        """What any process noted about a job."""
+        """The note of any process about a job."""
         return self._journal.find(stored(run_key))
 
     def close(self) -> None:
-        """Forget this process; for one that ends with nothing running. Not while its messages may come again."""
+        """Erase the record of this process when it ends with no running job, not while messages may be redelivered."""
         with self._lock:
             mine = self._acknowledgements is None and self._pid == os.getpid()
             if mine and self._notes and all(note.over for note in self._notes.values()):
@@ -167,7 +167,7 @@ class RunJournal:
                 self._notes = notes
 
     def _still_needed(self) -> dict[str, _Note]:
-        """The notes without those that nobody will ask for."""
+        """The notes that may still be needed."""
         known = self._acknowledgements
         if known is None:
             return dict(self._notes)
@@ -178,7 +178,7 @@ class RunJournal:
         }
 
     def _write(self, notes: dict[str, _Note]) -> None:
-        """Say this; only then is it so."""
+        """Write the notes, then keep them."""
         self._journal.write(self._writer, [note.entry for note in notes.values()])
         self._notes = notes
 

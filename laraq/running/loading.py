@@ -16,7 +16,7 @@ from laraq.process import clock
 from laraq.running.retries import RetryPolicy
 from laraq.running.run import Run
 
-if TYPE_CHECKING:  # it brings pydantic along
+if TYPE_CHECKING:  # importing it would import pydantic
     from laraq.jobs.fields.codec import Codec
 
 
@@ -29,7 +29,7 @@ class Loader:
         self._worker = worker
 
     def load(self, run: Run) -> None:
-        """Make the job of a run, with its retry policy and the middleware that travelled with it."""
+        """Create the job of a run, with its retry policy and the middleware sent with it."""
         payload, worker = run.payload, self._worker()
         if run.delivery.error is not None:
             raise run.delivery.error
@@ -39,7 +39,7 @@ class Loader:
         if payload.retry_until is None:
             run.job = self.instance(cls, payload)
             if (until := read(run.job, "retry_until")) is not None:
-                # A stranger's message: nobody computed it when it was sent.
+                # A message of another sender, who did not compute it.
                 run.payload = payload = payload.with_(retry_until=epoch(until, clock.now()))
         else:
             run.job = self.instance(cls, payload)
@@ -56,7 +56,7 @@ class Loader:
         job._through = unpack(payload.through, self._keys, str(payload))
 
     def instance(self, cls: type[Any], payload: Payload) -> Any:
-        """The job of a class as its message has it.
+        """Create the job of a class from its message.
 
         Raises PayloadError, InvalidJobError, ModelNotFoundError.
         """
@@ -68,9 +68,9 @@ class Loader:
         return job
 
     def through(self, payload: Payload) -> tuple[Any, ...]:
-        """The middleware that travelled with the job."""
+        """The middleware sent with the job."""
         return unpack(payload.through, self._keys, str(payload))
 
     def recorded(self, payload: Payload) -> Payload:
-        """The payload as a failed job keeps it."""
+        """The payload for the record of a failed job."""
         return self._codec.recorded(payload)

@@ -1,7 +1,7 @@
-"""Parking: refused jobs wait in the store instead of going round through their queue.
+"""Parking: refused jobs wait in the store instead of circulating through their queue.
 
-A job is parked before its message is acknowledged, and sent before it is forgotten. In between a crash can only send it
-twice: both messages are the same start of the job, which the journal lets happen once.
+A job is parked before its message is acknowledged, and sent before it is forgotten. A crash in between can only send it
+twice: both messages are the same start of the job, which the journal allows once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class ParkingLot:
         self._store = store
         self._host = host
         self._dispatcher = dispatcher
-        #: Called when a job was parked from this process: somebody may have to be called earlier than was thought.
+        #: Called when this process has parked a job: a job may have to be woken earlier than planned.
         self.changed: Callable[[], None] = lambda: None
 
     def park(self, obstacle: Obstacle, payload: Payload) -> None:
-        """Keep the job until the obstacle is gone. Raises StoreError, or ValueError for one that is no JSON."""
+        """Keep the job until the obstacle is gone. Raises StoreError, or ValueError for a job that is not JSON."""
         line = self._line(obstacle)
         try:
             message = json.dumps(payload.to_dict(), separators=(",", ":"), allow_nan=False)
@@ -40,7 +40,7 @@ class ParkingLot:
         self._send(self._store().parking.park(ParkedJob(line, payload.run_key, message, since, obstacle.demands)))
 
     def free(self, lock: str, owner: str) -> bool:
-        """Free the lock, if `owner` still holds it, and send the job it is handed to; say whether it did.
+        """Release the lock if `owner` still holds it, and send the job that is woken; return whether it was held.
 
         Raises StoreError.
         """
@@ -49,12 +49,12 @@ class ParkingLot:
         return held
 
     def is_behind(self, obstacle: Obstacle, payload: Payload) -> bool:
-        """Whether others wait already for what this job has not waited for. Raises StoreError."""
+        """Whether other jobs already wait for the obstacle, and this job does not yet. Raises StoreError."""
         line = self._line(obstacle)
         return line.text not in payload.parked and self._store().parking.count(line) > 0
 
     def send_due(self) -> float | None:
-        """Send every job that nothing stands in the way of; seconds until there may be others, None when none wait.
+        """Send every job that may run now; return the seconds until there may be others, None when none wait.
 
         Raises StoreError.
         """
@@ -68,7 +68,7 @@ class ParkingLot:
         return Line(self._host.label, obstacle.lock, tuple(demand.key for demand in obstacle.demands))
 
     def _send(self, called: Sequence[ParkedJob]) -> None:
-        """A job that cannot be sent is called again later."""
+        """Send woken jobs; a job that cannot be sent is woken again later."""
         sent = []
         try:
             for job in called:
@@ -86,5 +86,5 @@ class ParkingLot:
         try:
             self._store().parking.sent(sent)
         except LaraqError as error:
-            # Called again, they are sent twice, and start once.
+            # They are woken again and sent twice, but start once.
             logger.warning("Parked jobs were sent, but could not be removed from the store: %s", error)

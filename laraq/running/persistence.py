@@ -1,4 +1,4 @@
-"""persistently(): what must be told to a store or broker that may be away for a moment."""
+"""persistently(): repeats calls to a store or broker that may be down for a moment."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from laraq.errors import DispatchError, InvalidJobError, ModelNotIdentifiableErr
 
 logger = logging.getLogger("laraq.runner")
 
-#: Seconds between tries: together as long as a restart of a server takes.
+#: Seconds between tries: their sum is about as long as a restart of a server.
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a store or broker is away: then waiting helps. What it refuses for good it will refuse again."""
+    """Whether a store or broker is down, so that waiting helps. A refusal would only be repeated."""
     return isinstance(error, StoreError | DispatchError) and not isinstance(
         error, InvalidJobError | ModelNotIdentifiableError | StoreRefusedError
     )
 
 
-def persistently(tell: Callable[[], None], what: object) -> None:
-    """Call it until it succeeds, for half a minute; every step it consists of may be repeated.
+def persistently(notify: Callable[[], None], what: object) -> None:
+    """Call `notify` until it succeeds, for half a minute; each of its steps must be repeatable.
 
-    `what` names who is followed by it. Raises the last StoreError or DispatchError, and at once one that is no outage.
+    `what` names the job in the log. Raises the last StoreError or DispatchError, and at once one that is not an outage.
     """
     for pause in PAUSES:
         try:
-            return tell()
+            return notify()
         except (StoreError, DispatchError) as error:
             if not is_outage(error):
                 raise
             logger.warning("The follow-up of %s is tried again in %s s: %s", what, pause, error)
             time.sleep(pause)
-    return tell()
+    return notify()

@@ -1,4 +1,4 @@
-"""Retry policy: may it start, and what does an error mean. Pure: `now` comes in, a verdict goes out.
+"""Retry policy: whether a job may start, and what an error means. Pure: `now` comes in, a verdict goes out.
 
 Rules: Illuminate/Queue/Worker.php: markJobAsFailedIfAlreadyExceedsMaxAttempts(), handleJobException().
 """
@@ -17,9 +17,9 @@ from laraq.messages.options import seconds
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What a job and its worker say about starting again."""
+    """The settings of a job and its worker for starting again."""
 
-    #: 0 is unlimited; without meaning when `retry_until` is set.
+    #: 0 is unlimited; ignored when `retry_until` is set.
     tries: int = 1
     #: None is unlimited.
     max_exceptions: int | None = None
@@ -30,7 +30,7 @@ class RetryPolicy:
 
 
 def which(policy: RetryPolicy, attempt: int) -> str:
-    """`attempt 1 of 3`, for people; without the number of all where there is none."""
+    """`attempt 1 of 3`, for people; without a total if there is none."""
     limited = policy.retry_until is None and policy.tries > 0
     return f"attempt {attempt} of {policy.tries}" if limited else f"attempt {attempt}"
 
@@ -43,14 +43,14 @@ def exhausted(policy: RetryPolicy, attempt: int, now: float) -> bool:
 
 
 def used_up(policy: RetryPolicy, attempt: int, now: float) -> bool:
-    """Whether no further start may follow this one."""
+    """Whether no other start may follow this one."""
     if policy.retry_until is not None:
         return policy.retry_until <= now
     return policy.tries > 0 and attempt >= policy.tries
 
 
 def judge(policy: RetryPolicy, attempt: int, exceptions: int, error: BaseException, now: float) -> Release | Fail:
-    """What becomes of a job that raised, timed out or died; `exceptions` includes this one."""
+    """The verdict of a job that raised, timed out or died; `exceptions` includes this one."""
     if isinstance(error, JobTimedOutError) and policy.fail_on_timeout:
         return Fail(error)
     if used_up(policy, attempt, now):
@@ -70,7 +70,7 @@ def backoff_after(backoff: Any, attempt: int) -> float:
     if backoff is None:
         return 0.0
     if isinstance(backoff, Mapping):
-        backoff = Backoff(**backoff)  # it travelled with the message
+        backoff = Backoff(**backoff)  # it was sent with the message
     if isinstance(backoff, Backoff):
         return backoff.after(attempt)
     if isinstance(backoff, Sequence) and not isinstance(backoff, str):

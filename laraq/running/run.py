@@ -12,16 +12,16 @@ from laraq.running.retries import RetryPolicy
 
 @dataclass(slots=True)
 class Run:
-    """What `Runner.run` finds out about a delivery, and `Books.settle` keeps the books of."""
+    """The result of `Runner.run` for a delivery, which `Books.settle` settles."""
 
     delivery: Delivery
-    #: None when the message could not become a job.
+    #: None if the job could not be created from the message.
     job: Any = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     verdict: Verdict = field(default_factory=Done)
-    #: By which exception of the host (`Host.control_flow`) the job ended its run.
+    #: The exception of the host (`Host.control_flow`) by which the job ended its run.
     steering: BaseException | None = None
-    #: The payload as the next start must see it.
+    #: The payload for the next start.
     payload: Payload = field(init=False)
 
     def __post_init__(self) -> None:

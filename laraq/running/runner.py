@@ -1,4 +1,4 @@
-"""Runner: a delivered job is run and judged; `books.py` keeps the books of the verdict, then the host acknowledges."""
+"""Runner: runs a delivered job and decides its verdict; `books.py` settles it, then the host acknowledges."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ from laraq.workflow.batch_service import BatchService
 
 logger = logging.getLogger("laraq.runner")
 
-#: How often a message of an unknown class or a newer version goes back before it fails: long enough for a deploy.
+#: How often a message of an unknown class or a newer version is released before it fails: long enough for a deploy.
 UNKNOWN_TRIES = 10
 _UNKNOWN_BACKOFF = Backoff(base=5, cap=120, jitter=0.1)
 
-#: Seconds until a job that came before its batch has begun is looked at again, where it cannot wait in the store.
+#: Seconds until a job that arrived before its batch has begun is checked again, if it cannot wait in the store.
 BEFORE_PAUSE = 1.0
 
 
 class Runner:
-    """Runs and judges deliveries for one Laraq."""
+    """Runs deliveries for one Laraq and decides their verdicts."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Runner:
         batches: Callable[[], BatchService],
         extend: Callable[[Payload, Sequence[Any], Sequence[Any]], Payload],
     ) -> None:
-        """`extend` puts jobs into the chain of a payload, in front and behind (`Chains.extended`)."""
+        """`extend` adds jobs to the chain of a payload, at its beginning and end (`Chains.extended`)."""
         self._workplace = workplace
         self._loader = loader
         self._host = host
@@ -78,10 +78,10 @@ class Runner:
         self._extend = extend
 
     def run(self, delivery: Delivery) -> Run:
-        """Run the job, or judge how its last run died; nothing is sent or stored yet.
+        """Run the job, or decide how its last run died; nothing is sent or stored yet.
 
-        Whatever is raised on the way ends in a verdict, unless it ends this process (`hooks.ends_process`), or the host
-        has sent the job again already (`Host.verdict`).
+        Any exception leads to a verdict, unless it ends this process (`hooks.ends_process`), or the host has sent the
+        job again already (`Host.verdict`).
         """
         run = Run(delivery)
         outer = running()
@@ -105,11 +105,11 @@ class Runner:
                     raise
                 run.verdict = self._judge_obstruction(run, error)
         if (dropped := delivery.dropped) is not None and not isinstance(run.verdict, Fail):
-            run.verdict = Fail(_dropped(run.payload, dropped.detail))  # its class is not here, as a rule
+            run.verdict = Fail(_dropped(run.payload, dropped.detail))  # its class is usually not available
         return run
 
     def call(self, job: Any) -> Any:
-        """Call a job's handler as the plain function it is, with what it asks for by type: no middleware, no books."""
+        """Call a job's handler as a plain function with its injected parameters: no middleware, no bookkeeping."""
         function, given = job.entry()
         with self._workplace.around(Context.all()):
             self._workplace.open()
@@ -120,10 +120,10 @@ class Runner:
             finally:
                 self._workplace.close()
 
-    def give_back(self, payload: Payload) -> None:
-        """Give back what an earlier run may still hold through its middleware, of a job that is dropped by hand.
+    def release_held(self, payload: Payload) -> None:
+        """Release what an earlier run of an explicitly dropped job may still hold through its middleware.
 
-        A class or model that is not at hand leaves it to the end of its lease.
+        If its class or model is not available, the lease expires by itself.
         """
         run = Run(Delivery(payload, payload.attempts, payload.queue or "", payload.connection or ""))
         outer = running()
@@ -132,7 +132,7 @@ class Runner:
             run.job = self._loader.instance(registry.find(payload.job), payload)
             enter(run.job, run.delivery)
             run.job._through = self._loader.through(payload)
-            self._tell_middleware(run)
+            self._notify_middleware(run)
         except Exception as error:
             logger.warning(
                 "Locks that the middleware of %s may hold could not be released and will expire on their own: %s",
@@ -146,7 +146,7 @@ class Runner:
     # -- run ----------------------------------------------------------------------------------------------------
 
     def _must_wait(self, delivery: Delivery) -> bool:
-        """Whether its batch has callbacks for `before` that are not over yet."""
+        """Whether the job's batch has `before` callbacks that are not over yet."""
         payload = delivery.payload
         if not payload.waits or payload.batch_id is None or delivery.crash is not None or delivery.error is not None:
             return False
@@ -159,7 +159,7 @@ class Runner:
             Events.emit(events.JobProcessing, run.delivery, run.job)
 
     def _decide(self, run: Run) -> Verdict:
-        """What becomes of a job that could be loaded."""
+        """The verdict of a job that could be loaded."""
         delivery = run.delivery
         if delivery.crash is not None:
             return self._judge_crash(run, delivery.crash)
@@ -175,7 +175,7 @@ class Runner:
         return self._perform(run)
 
     def _judge_obstruction(self, run: Run, error: BaseException) -> Verdict:
-        """What becomes of a job that could not even begin, or was hit by its timeout when its handler was done."""
+        """The verdict of a job that could not begin, or whose timeout came after its handler was done."""
         match error:
             case ModelNotFoundError():
                 # Illuminate/Queue/CallQueuedHandler.php: handleModelNotFound()
@@ -184,12 +184,12 @@ class Runner:
             case UnknownJobError() | UnknownMiddlewareError() | UnsupportedPayloadError():
                 return _judge_unknown(run, error)
             case StoreError() if is_outage(error):
-                # The store that its middleware asks, or the database of its models, is down: no fault of the job.
+                # The store of its middleware, or the database of its models, is down: not an error of the job.
                 return _judge_unknown(run, error)
             case JobTimedOutError() if run.job is not None:
                 return self._judge(run, error)
             case _:
-                # Its message, its constructor or its own rules are broken: another start would meet the same.
+                # Its message, its constructor or its own rules are broken: another start would fail in the same way.
                 return Fail(error)
 
     def _perform(self, run: Run) -> Verdict:
@@ -209,7 +209,7 @@ class Runner:
             if isinstance(error, StoreError) and is_outage(error) and not (interactions.entered or run.delivery.last):
                 raise  # a check of its middleware could not be made
             if isinstance(error, PayloadError):
-                return Fail(error)  # a closure that does not verify: it never will
+                return Fail(error)  # a closure that does not verify, and never will
             if isinstance(error, SystemExit):
                 error = _lost(run.payload, f"the job called sys.exit({error.code!r:.100})")
             judged = self._judge(run, error)
@@ -217,14 +217,14 @@ class Runner:
         return self._with_additions(run, interactions.verdict(result))
 
     def _with_additions(self, run: Run, verdict: Verdict) -> Verdict:
-        """What the job has put into its chain counts only if this attempt succeeded."""
+        """Add the jobs for the chain; they count only if this attempt succeeded."""
         interactions = run.job._interactions
         if isinstance(verdict, Done):
             if interactions.prepended or interactions.appended:
                 try:
                     run.payload = self._extend(run.payload, interactions.prepended, interactions.appended)
                 except DispatchError as error:
-                    return Fail(error)  # what was added cannot travel, and never will
+                    return Fail(error)  # the added jobs can never be sent
             if interactions.chain_is_taken:
                 run.payload = run.payload.with_(chain={})
         return verdict
@@ -292,7 +292,7 @@ class Runner:
         if crash.kind == "finished":
             return Done()
         if crash.hooks:
-            self._tell_middleware(run)
+            self._notify_middleware(run)
         if crash.kind == "dropped":
             return Fail(_dropped(payload, crash.detail))
         if crash.kind == "unsettled":
@@ -302,8 +302,8 @@ class Runner:
             return self._judge(run, JobTimedOutError(text, job=payload.job, job_id=payload.id))
         return self._judge(run, _lost(payload, crash.detail))
 
-    def _tell_middleware(self, run: Run) -> None:
-        """What a dead child held through its middleware, such as an overlap lock, is given back."""
+    def _notify_middleware(self, run: Run) -> None:
+        """Have the middleware release what a dead child held, such as an overlap lock."""
         with reported(logger, "The middleware of job %s raised about its lost run", run.payload):
             for one in pipeline.middleware_of(run.job):
                 if (lost := getattr(one, "lost", None)) is not None:
@@ -316,7 +316,7 @@ class Runner:
 
 
 def _judge_unknown(run: Run, error: LaraqError) -> Verdict:
-    """What this worker cannot start yet goes back for a while, no start counted: a deploy may be under way."""
+    """Release a job that this worker cannot start yet, without counting a start: a deploy may be in progress."""
     run.payload = payload = run.payload.with_(returns=run.payload.returns + 1)
     logger.error("%s", error)
     tries = payload.options.get("tries")
@@ -334,7 +334,7 @@ def _dropped(payload: Payload, detail: str) -> JobDroppedError:
 
 
 def _exhausted_error(run: Run) -> MaxAttemptsExceededError:
-    """Says what stopped the last run, which the bare sentence of Laravel hides."""
+    """The error with the reason of the last failure, which Laravel's message leaves out."""
     payload = run.payload
     why = f" The last error was: {payload.last_error}" if payload.last_error else ""
     return MaxAttemptsExceededError(

@@ -1,4 +1,4 @@
-"""Workplace: what a job finds around it while it runs."""
+"""Workplace: the surroundings of a job while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laraq.ports import Models
 
 
 class Workplace:
-    """Of the jobs of one Laraq: their context, the sessions of ORMs, and what handlers ask for by type."""
+    """The surroundings of the jobs of one Laraq: context, ORM sessions, and injectable objects by type."""
 
     def __init__(
         self,
@@ -21,22 +21,22 @@ class Workplace:
         container: Container,
         injectables: Callable[[], Mapping[Any, Any]],
     ) -> None:
-        #: What a job with that context runs in.
+        #: Returns the context manager in which a job with that context runs.
         self.around = around
         self.container = container
         self._models = models
         self._injectables = injectables
 
     def open(self) -> None:
-        """Make ready what a job is given for itself."""
+        """Prepare the resources of one job."""
         for models in self._models():
             models.open()
 
     def close(self) -> None:
-        """Let go of what a job was given for itself."""
+        """Release the resources of the job."""
         for models in self._models():
             models.close()
 
     def offers(self, job: Any) -> dict[Any, Any]:
-        """What the handler may ask for by type, beside what is bound in the container."""
+        """What the handler can have injected by type, in addition to the container's bindings."""
         return {Job: job, type(job): job, **self._injectables()}

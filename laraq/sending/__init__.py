@@ -1,1 +1,1 @@
-"""From a job to a queue."""
+"""Sending jobs to queues."""

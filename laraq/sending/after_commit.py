@@ -1,4 +1,4 @@
-"""After commit: what waits for an open transaction, and whom to ask whether there is one."""
+"""After commit: sends that wait for an open transaction, and how such a transaction is found."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Callback: TypeAlias = Callable[[], None]
 
 @dataclass(slots=True)
 class _Waiting:
-    """One send."""
+    """One waiting send."""
 
-    #: The transaction or savepoint whose end decides about it next.
+    #: The transaction or savepoint that decides about it when it ends.
     scope: Hashable
     send: Callback
     on_rollback: Callback
 
 
 class Held:
-    """The sends that wait for one outermost transaction, in the order they were asked for.
+    """The sends that wait for one outermost transaction, in the order in which they were requested.
 
-    Each belongs to the transaction or savepoint that was innermost then; `scope` is whatever the adapter knows that by.
+    Each belongs to the transaction or savepoint that was innermost then; `scope` is the adapter's key for that.
     """
 
     def __init__(self) -> None:
@@ -38,31 +38,31 @@ class Held:
         return len(self._waiting)
 
     def add(self, scope: Hashable, send: Callback, on_rollback: Callback) -> None:
-        """Hold one."""
+        """Hold one send."""
         self._waiting.append(_Waiting(scope, send, on_rollback))
 
     def release(self, savepoint: Hashable, outer: Hashable) -> None:
-        """The savepoint is over without a rollback: what waits in it shares the fate of the outer one now."""
+        """Move the sends of a savepoint that was released to the outer transaction or savepoint."""
         for one in self._waiting:
             if one.scope == savepoint:
                 one.scope = outer
 
     def drop(self, scope: Hashable) -> None:
-        """The savepoint rolled back: its own sends are gone."""
+        """Drop the sends of a savepoint that was rolled back."""
         gone = [one for one in self._waiting if one.scope == scope]
         self._waiting = [one for one in self._waiting if one.scope != scope]
         _give_up(gone)
 
     def clear(self) -> None:
-        """The transaction ended without a commit: all are gone."""
+        """Drop all sends after a transaction that ended without a commit."""
         gone, self._waiting = self._waiting, []
         _give_up(gone)
 
     def send(self) -> None:
-        """The transaction is committed: send all, whichever of them fail.
+        """Send all after the commit, even if some of them fail.
 
-        Every failure is logged and the first one raised: the commit stands, but whoever committed must learn that a
-        job is missing.
+        Every failure is logged and the first one raised: the commit stands, but the caller must learn that a job is
+        missing.
         """
         waiting, self._waiting = self._waiting, []
         failures: list[Exception] = []
@@ -82,27 +82,27 @@ def _give_up(gone: Sequence[_Waiting]) -> None:
         try:
             one.on_rollback()
         except Exception:
-            # The rollback has its own reason, which must not be replaced by this one.
+            # The rollback has its own reason, which this error must not replace.
             logger.exception("After a rollback, the lock of a job that was not sent could not be released")
 
 
 class AfterCommit:
-    """The transactions of every database library in use, as the dispatcher asks for them."""
+    """The transactions of every database library in use, for the dispatcher."""
 
     def __init__(
         self,
         libraries: Callable[[], Sequence[Transactions]],
         imported: Callable[[], Sequence[Transactions]] = tuple,
     ) -> None:
-        """`libraries` watch sessions of the application; those `imported` know their sessions when one is named."""
+        """`libraries` watch the application's sessions; `imported` ones handle only a session that is passed in."""
         self._libraries = libraries
         self._imported = imported
         self._warned = False
 
     def open_session(self, session: Any = None) -> Any | None:
-        """The session in whose transaction code here works: the innermost one, or `session`; None when none is open.
+        """The session with the transaction that is open here: the innermost, or `session`; None when none is open.
 
-        Raises ConfigurationError for a session of no library in use.
+        Raises ConfigurationError for a session of an unknown library.
         """
         for library in self._asked(session):
             if (found := library.open_session(session)) is not None:
@@ -110,16 +110,16 @@ class AfterCommit:
         return None
 
     def defer(self, send: Callback, on_rollback: Callback, session: Any = None) -> bool:
-        """Hold `send` until the outermost open transaction commits; False, having called nothing, when none is open.
+        """Hold `send` until the outermost open transaction commits; False, and no call, when none is open.
 
-        If that transaction, or the savepoint open now, rolls back, `on_rollback` is called in its place. With `session`
-        it is the transaction of that session, else the innermost one open in this thread or asyncio task. Raises
-        ConfigurationError for a session of no library in use.
+        If that transaction, or the savepoint open now, rolls back, `on_rollback` is called instead. With `session` it
+        is the transaction of that session, else the innermost one open in this thread or asyncio task. Raises
+        ConfigurationError for a session of an unknown library.
         """
         return any(library.defer(send, on_rollback, session) for library in self._asked(session))
 
     def warn_if_blind(self, job: str) -> None:
-        """Say once that a job which is to wait for a commit cannot, for nobody knows of any transaction."""
+        """Warn once that a job which should wait for a commit cannot, because no session factory is registered."""
         if not self._warned and not self._libraries():
             self._warned = True
             logger.warning(

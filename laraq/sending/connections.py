@@ -1,4 +1,4 @@
-"""Connections: where jobs are sent, by name."""
+"""Connections: the places jobs are sent to, by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laraq.ports import QueueConnection
 
 
 class Connections:
-    """Resolves names to QueueConnections, each made once, on first use."""
+    """Resolves names to QueueConnections, each created once, on first use."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Connections:
         self._made: dict[str, QueueConnection] = {}
 
     def get(self, name: str | None) -> QueueConnection:
-        """The connection of that name, None for the default one.
+        """The connection of that name; None is the default connection.
 
         Raises ConnectionNotFoundError with the nearest name.
         """
@@ -42,12 +42,12 @@ class Connections:
         return made
 
     def configured(self, name: str | None) -> Mapping[str, Any]:
-        """What the settings say of it, as far as they do."""
-        said = self._configured.get(name or self._default)
-        return said if isinstance(said, Mapping) else {}
+        """The settings of a connection, if any."""
+        configured = self._configured.get(name or self._default)
+        return configured if isinstance(configured, Mapping) else {}
 
     def configure(self, connections: Mapping[str, Any]) -> None:
-        """More of them, or others in their places."""
+        """Add or replace connections."""
         self._configured.update(connections)
         for name in connections:
             self._made.pop(name, None)

@@ -1,7 +1,7 @@
-"""Packer: jobs, chains and callbacks as what travels.
+"""Packer: converts jobs, chains and callbacks to payloads and links.
 
-A payload is a job in its own message. A link is one that somebody else sends later: the next of a chain, a member of a
-batch, a callback.
+A payload is a job in its own message. A link is a job that is sent later by another process: the next of a chain, a
+member of a batch, a callback.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from laraq.process import clock
 from laraq.sending.routes import Routes
 from laraq.sending.unique import held_for
 
-if TYPE_CHECKING:  # it brings pydantic along
+if TYPE_CHECKING:  # importing it would import pydantic
     from laraq.jobs.fields.codec import Codec
 
-#: Begins the ids under which callbacks wait. What is encrypted or signed for such an id is for a callback alone: else
-#: somebody could have the token of another message made anew for the id of a callback.
+#: Prefix of the ids under which callbacks wait. What is encrypted or signed for such an id is for a callback only: else
+#: an attacker could have the token of another message bound to the id of a callback.
 WAITING = "callback:"
 
 
 @dataclass(slots=True)
 class Rest:
-    """What follows a job, as its sender says it."""
+    """What follows a job, as its sender sets it."""
 
     jobs: list[Any] = field(default_factory=list)
     #: For links that name none themselves.
@@ -49,7 +49,7 @@ class Rest:
 
 
 class Packer:
-    """Makes payloads and links for one Laraq."""
+    """Creates payloads and links for one Laraq."""
 
     def __init__(self, codec: Codec, routes: Routes, keys: Keys, host: Host) -> None:
         self._codec = codec
@@ -58,7 +58,7 @@ class Packer:
         self._host = host
 
     def payload(self, job: Any, id: object, connection: str | None = None) -> Payload:
-        """What of the job travels.
+        """The payload of a job.
 
         Raises InvalidJobError.
         """
@@ -96,7 +96,7 @@ class Packer:
         )
 
     def tail(self, rest: Rest, batch_id: str | None = None) -> dict[str, Any]:
-        """What follows a job, as it travels with it."""
+        """What follows a job, as it is sent with it."""
         place: dict[str, Any] = {"queue": rest.queue, "connection": rest.connection}
         links = [self.link(job, **place, batch_id=batch_id).to_dict() for job in wanted(rest.jobs)]
         catch = [self.callback(catcher) for catcher in rest.catchers]
@@ -112,7 +112,7 @@ class Packer:
         id: str | None = None,
         later: bool = True,
     ) -> Link:
-        """A job, a function, a batch, or a task of the host, as a link that is sent `later` or now.
+        """A job, function, batch, or task of the host as a link that is sent now or `later`.
 
         Raises InvalidJobError, JobDefinitionError.
         """
@@ -126,15 +126,15 @@ class Packer:
         changes: dict[str, Any] = {"batch_id": batch_id, "created_at": None, "context": {}}
         if later and "retry_until" not in vars(job):  # the class's rule counts from the link's own first start
             changes["retry_until"] = None
-        if batch_id is not None and job._rest is not None:  # what follows a member is a member
+        if batch_id is not None and job._rest is not None:  # the links after a member are members, too
             changes["chain"] = self.tail(job._rest, batch_id)
         claims = bool(job.unique or job.unique_until_processing or job.debounce_for is not None)
         return Link(payload.with_(**changes), delay_of(job), claims and batch_id is None)
 
     def callback(self, callback: Any) -> dict[str, Any]:
-        """A callback as it travels or is kept: a job or a task of the host as a link, a function as a closure.
+        """A callback as it is sent or kept: a job or a task of the host as a link, a function as a closure.
 
-        Raises JobDefinitionError for what is neither, InvalidJobError, ConfigurationError.
+        Raises JobDefinitionError for any other object, InvalidJobError, ConfigurationError.
         """
         if _is_job(callback) or self.foreign(callback, "") is not None:
             return {"link": self.link(callback, id=f"{WAITING}{uuid.uuid4()}").to_dict()}
@@ -149,7 +149,7 @@ class Packer:
         return self._host.foreign(thing, id or str(uuid.uuid4()))
 
     def sent_to(self, link: Link, queue: str | None, connection: str | None) -> Link:
-        """The link with a place, where it names none itself."""
+        """The link with this queue and connection, unless it names its own."""
         payload = link.payload
         if payload.queue is None and queue is not None:
             payload = payload.with_(queue=self._routes.forwarded(queue))
@@ -159,7 +159,7 @@ class Packer:
 
 
 def wanted(things: Iterable[Any]) -> Iterator[Any]:
-    """Those that are sent at all: a job may cancel its own dispatch (`prepare_for_dispatch`), silently."""
+    """Yield the jobs without those that silently cancel their own dispatch (`prepare_for_dispatch`)."""
     for thing in things:
         job = thing() if isinstance(thing, type) and issubclass(thing, Job) else thing
         if not isinstance(job, Job) or job.prepare_for_dispatch() is not False:
@@ -167,7 +167,7 @@ def wanted(things: Iterable[Any]) -> Iterator[Any]:
 
 
 def placed(job: Any, queue: str | None, connection: str | None, *, force: bool = False) -> Job:
-    """A copy of the job that goes there if it says nothing itself, or is forced to."""
+    """A copy of the job with this queue and connection, unless it names its own; `force` replaces those."""
     job = copy.copy(job)
     if queue is not None and (force or job.queue is None):
         job.queue = queue
@@ -185,7 +185,7 @@ def _is_job(callback: Any) -> bool:
 
 
 def _queue_of(job: Any) -> Any:
-    """The queue that the job names. A running one names that it came from, which need not have a name of its own."""
+    """The queue that the job names. That of a running job is where it came from, which it need not have named."""
     queue, run = read(job, "queue"), job._interactions
     return run.delivery.payload.queue if run is not None and queue == run.delivery.queue else queue
 
@@ -199,14 +199,14 @@ def _context(cls: Any) -> Mapping[str, Any]:
 
 
 def _check_middleware(job: Any) -> None:
-    """A middleware that names something unknown, such as a rate limiter, is refused before the job is sent."""
+    """Refuse middleware that names something unknown, such as a rate limiter, before the job is sent."""
     for one in middleware_of(job):
         if (check := getattr(one, "check", None)) is not None:
             check()
 
 
 def delay_of(job: Any) -> float:
-    """Seconds the job is to wait.
+    """The delay of the job in seconds.
 
     Raises InvalidJobError.
     """
@@ -220,6 +220,6 @@ def delay_of(job: Any) -> float:
 
 
 def _carrier(job: Any) -> dict[str, Any]:
-    """The options that are the carrier's own; `shadow` is the name that Celery's logs, events and tools show."""
+    """The carrier's own options; `shadow` is the name that Celery's logs, events and tools show."""
     own = {"priority": "priority", "expires": "expires", "ignore_result": "ignore_result", "shadow": "display_name"}
     return {theirs: value for theirs, ours in own.items() if (value := read(job, ours)) is not None}

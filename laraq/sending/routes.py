@@ -1,4 +1,4 @@
-"""Routes: which queue and connection a class takes when it does not say itself; and queues under another name.
+"""Routes: the queue and connection of classes that do not set their own, and renamed queues.
 
 (Illuminate/Queue/QueueRoutes.php: lookup order class, parents, mixins.)
 """
@@ -20,11 +20,11 @@ class Routes:
         self._routes[cls] = (queue, connection)
 
     def forward(self, old: str, new: str) -> None:
-        """Send to `new` what is meant for `old`."""
+        """Send jobs for the queue `old` to the queue `new`."""
         self._forwards[old] = new
 
     def find(self, cls: type[Any]) -> tuple[str | None, str | None]:
-        """Queue and connection of the nearest routed class, None where none is said."""
+        """Queue and connection of the nearest routed class, None where not set."""
         if self._routes:
             parents = [known for known in cls.__mro__ if hasattr(known, "job_name")]
             mixins = [known for known in cls.__mro__ if known not in parents]
@@ -34,5 +34,5 @@ class Routes:
         return (None, None)
 
     def forwarded(self, queue: str | None) -> str | None:
-        """The queue's present name."""
+        """The queue's current name."""
         return self._forwards.get(queue, queue) if queue else queue

@@ -1,7 +1,7 @@
-"""Unique and debounced jobs: what is claimed before a job is sent, and given back when it ends.
+"""Unique and debounced jobs: what is claimed before a job is sent, and released when it ends.
 
-(Illuminate/Bus/UniqueLock.php, DebounceLock.php.) The owner is the job's uuid and travels with it, key included: nobody
-computes it a second time, and only the owner frees it.
+(Illuminate/Bus/UniqueLock.php, DebounceLock.php.) The owner is the job's uuid. Owner and key are sent with the job: the
+key is never computed twice, and only the owner releases the lock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from laraq.messages.options import key_of, read, seconds
 from laraq.ports import Store
 from laraq.process import clock
 
-#: Seconds a unique lock is held when the job does not say; never for ever, so that no crash blocks a job for good.
+#: Seconds a unique lock is held by default; never for ever, so that a crash cannot block a job for good.
 DEFAULT_SECONDS = 24 * 3600.0
 
 #: How many windows long a debounce token lives, and at least so many seconds (Laravel's figures).
@@ -29,9 +29,10 @@ class UniqueLocks:
         self._keys = keys or Keys()
 
     def claim(self, job: Any, id: str, session: Any = None) -> tuple[Mapping[str, Any], str | None]:
-        """Claim what the job needs before it is sent: what travels with it, and who holds the lock instead, if anybody.
+        """Claim what the job needs before it is sent; return the claim, and the id of another holder of the lock, if
+        any.
 
-        `session` is the one whose transaction decides about the job. Raises StoreError.
+        `session` is that of the transaction that decides about the job. Raises StoreError.
         """
         if job.debounce_for is not None:
             return self._debounce(job, id, session), None
@@ -47,50 +48,50 @@ class UniqueLocks:
         if job.unique_until_processing:
             claim["until_processing"] = True
         if via is not None:
-            claim["via"] = True  # the class names it again: no message says where to connect
+            claim["via"] = True  # the class names the store again: a message must not say where to connect
         return claim, None
 
     def release(self, claim: Mapping[str, Any], job: Any = None) -> None:
-        """Free the lock, if this job still owns it; a second time changes nothing.
+        """Release the lock if this job still owns it; a second call changes nothing.
 
-        `job` may be its class. Without either, a lock outside of the default store ends by itself.
+        `job` may be the class. Without either, a lock outside of the default store expires by itself.
         """
         if (store := self._holding(claim, job)) is not None:
             store.locks.release(str(claim["key"]), str(claim["owner"]))
 
     def claim_again(self, claim: Mapping[str, Any], job: Any = None) -> Mapping[str, Any]:
-        """The claim of a job that is sent once more, when nobody else holds the lock meanwhile."""
+        """The claim of a job that is sent again, unless another job holds the lock meanwhile."""
         store = self._holding(claim, job)
         if store is None or not store.locks.acquire(str(claim["key"]), str(claim["owner"]), DEFAULT_SECONDS):
             return {}
         return claim
 
     def unlock(self, name: str, unique_id: str | None = None) -> bool:
-        """Free the lock of a class by hand, whoever owns it; say whether there was one."""
+        """Release the lock of a class explicitly, whoever owns it; return whether there was one."""
         locks = self._store_of(None).locks
         ids = (None,) if unique_id is None else self._keys.spellings(unique_id)
         freed = [locks.force_release(_named("unique", name, id)) for id in ids]
         return any(freed)
 
     def is_debounced(self, claim: Mapping[str, Any]) -> bool:
-        """Whether a later dispatch has taken the job's place; a token that is gone lets it run."""
+        """Whether a later dispatch has replaced the job; if the token is gone, the job runs."""
         if not _is(claim, "debounced", "token"):
             return False
         cached = self._store_of(None).cache.get(str(claim["key"]))
         return cached is not None and cached.value != claim["token"]
 
     def end_of_debounce(self, claim: Mapping[str, Any]) -> None:
-        """The last one runs: the next dispatch begins a new wait."""
+        """End the wait, as the last job runs: the next dispatch begins a new one."""
         if _is(claim, "debounced", "token"):
             self._store_of(None).cache.forget(f"{claim['key']}:first")
 
     def forget_token(self, claim: Mapping[str, Any]) -> None:
-        """Take a dispatch back that was never sent, if it is still the last one."""
+        """Withdraw a dispatch that was never sent, if it is still the last one."""
         if _is(claim, "debounced", "token"):
             self._store_of(None).cache.forget(str(claim["key"]), str(claim["token"]))
 
     def give_up(self, claim: Mapping[str, Any], job: Any = None) -> None:
-        """Free all that a job claimed which is never going to run; a second time changes nothing.
+        """Release all claims of a job that will never run; a second call changes nothing.
 
         `job` may be its class, as for `release`.
         """
@@ -101,12 +102,12 @@ class UniqueLocks:
             self.end_of_debounce(claim)
 
     def is_within(self, session: Any, job: Any) -> bool:
-        """Whether what the job claims is part of the session's transaction: committed with it, or gone."""
+        """Whether the job's claim is part of the session's transaction, and commits or rolls back with it."""
         via = None if job.debounce_for is not None else read(job, "unique_via")
         return self._claiming(via, session) is not self._store_of(via)
 
     def _holding(self, claim: Mapping[str, Any], job: Any) -> Store | None:
-        """The store of the lock that a message says its job owns; None for no lock, or one nobody can name any more."""
+        """The store of the lock that a job owns by its message; None without a lock, or if the store is unknown now."""
         if not _is(claim, "unique", "owner"):
             return None
         if not claim.get("via"):
@@ -117,18 +118,18 @@ class UniqueLocks:
             return self._store_of(read(job, "unique_via"))
         try:
             return self._store_of(read(object.__new__(job), "unique_via"))
-        except AttributeError:  # it asks its fields, which are not at hand
+        except AttributeError:  # it uses its fields, which are not available
             return None
 
     def _claiming(self, via: Any, session: Any) -> Any:
-        """The store to claim in. One that shares a single writer with the session goes through it (SqlStore.within)."""
+        """The store to claim in; through the session if both share a single writer (SqlStore.within)."""
         store = self._store_of(via)
         within = getattr(store, "within", None)
         return store if session is None or within is None else within(session)
 
     def wait(self, job: Any, session: Any = None) -> float:
-        """Seconds that a debounced job waits which has its claim; the job itself stays as it is, for it may be sent
-        again. Raises StoreError."""
+        """Seconds that a debounced job with a claim waits. The job stays unchanged, because it may be sent again.
+        Raises StoreError."""
         window = seconds(job.debounce_for)
         if job.debounce_max_wait is None:
             return window
@@ -146,7 +147,7 @@ class UniqueLocks:
         return {"key": key, "token": id}
 
     def _key(self, kind: str, job: Any) -> str:
-        """The name of a lock or token; what of it an encrypted job says is hidden, for its message shows it."""
+        """The name of a lock or token; that of an encrypted job is hidden, because the message shows it."""
         id = read(job, "unique_id")
         if id is not None and job.encrypted:
             id = self._keys.hide(str(key_of(id)))
@@ -154,21 +155,21 @@ class UniqueLocks:
 
 
 def held_for(job: Any) -> float:
-    """Seconds that the lock of a unique job is held. What methods and instances say is known only at the dispatch.
+    """Seconds that the lock of a unique job is held. Values of methods and instances are known only at the dispatch.
 
-    Raises InvalidJobError for a lock that would be over before anybody met it, or never (`options.read`).
+    Raises InvalidJobError for a lock that would expire at once, or never (`options.read`).
     """
-    said = read(job, "unique_for")
-    return DEFAULT_SECONDS if said is None else seconds(said)
+    length = read(job, "unique_for")
+    return DEFAULT_SECONDS if length is None else seconds(length)
 
 
 def _kept(window: float) -> float:
-    """Seconds for which it is known what was debounced."""
+    """Seconds for which a debounce token is kept."""
     return max(window * _TOKEN_WINDOWS, _TOKEN_SECONDS)
 
 
 def _is(claim: Mapping[str, Any], kind: str, proof: str) -> bool:
-    """Whether it is a claim of that kind: a message must not free locks and forget values of other kinds."""
+    """Whether it is a claim of that kind: a message must not release locks or drop values of other kinds."""
     return proof in claim and str(claim.get("key")).startswith(f"{kind}:")
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laraq.testing.batch_fake import BatchFake
     from laraq.testing.bus_fake import BusFake
-    from laraq.testing.faking import Fake
     from laraq.testing.host import TestingApp
     from laraq.testing.matching import ChainedBatchMatcher, Task
     from laraq.testing.queue_fake import Pushed, QueueFake
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchFake", "BusFake", "ChainedBatchMatcher", "Pushed", "QueueFake", "Task", "TestingApp", "TestingQueue",
-    "fake_in_use",
 ]  # fmt: skip
 
 #: pytest imports this package at every start, for its plugin: the rest waits.
@@ -45,16 +43,3 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'laraq.testing' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f"laraq.testing.{_PLACE[name]}"), name)
     return found
-
-
-def fake_in_use(facade: str, asked: str) -> "Fake":
-    """The fake of Queue or Bus that began last. Raises RuntimeError when there is none."""
-    from laraq.testing.bus_fake import BusFake
-    from laraq.testing.faking import Fake
-    from laraq.testing.queue_fake import QueueFake
-
-    kind = {"Queue": QueueFake, "Bus": BusFake}[facade]
-    for fake in reversed(Fake.in_use):
-        if isinstance(fake, kind):
-            return fake
-    raise RuntimeError(f"{facade}.{asked} needs a fake: with {facade}.fake(): ...")

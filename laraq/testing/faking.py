@@ -191,3 +191,11 @@ class Fake(ContextDecorator):
 
 def _several(jobs: Any) -> Sequence[Any]:
     return list(jobs) if isinstance(jobs, (list, tuple, set, frozenset)) else [jobs]
+
+
+def fake_in_use(facade: str, asked: str) -> Fake:
+    """The fake of Queue or Bus that began last. Raises RuntimeError when there is none."""
+    for fake in reversed(Fake.in_use):
+        if fake._facade == facade:
+            return fake
+    raise RuntimeError(f"{facade}.{asked} needs a fake: with {facade}.fake(): ...")

@@ -1,1 +1,1 @@
-"""What comes after a job: chains and batches."""
+"""Chains and batches of jobs."""

@@ -1,4 +1,4 @@
-"""Batches: PendingBatch, which is put together and sent, and Batch, what one sees of it afterwards.
+"""Batches: PendingBatch, which is configured and sent, and Batch, the view of it afterwards.
 
 (Illuminate/Bus/PendingBatch.php, Batch.php, ChainedBatch.php.)
 """
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from laraq.workflow.batch_service import BatchService
     from laraq.workflow.progress_bar import ProgressBars
 
-#: Seconds between looks of `wait()`: the first, and the longest they grow to.
+#: Seconds between the polls of `wait()`: the first interval, and the longest.
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 
 
 class PendingBatch(Conditionable):
-    """A batch that is being put together: `Bus.batch([...])`.
+    """A batch that is being configured: `Bus.batch([...])`.
 
-    Jobs may come from any iterable: one that makes them while they are sent needs no memory for all of them. A list
-    among them is a chain. Callbacks take the Batch, `catch` and those of `allow_failures` also the error; each may be
-    a function, a Job, or a Celery signature, and is a queued job of its own.
+    Jobs may come from any iterable; a generator is read while they are sent and needs no memory for all of them. A list
+    among them is a chain. Callbacks get the Batch, those of `catch` and `allow_failures` also the error; each may be a
+    function, a Job, or a Celery signature, and runs as its own queued job.
     """
 
     def __init__(self, jobs: Iterable[Any] | Job) -> None:
@@ -46,44 +46,44 @@ class PendingBatch(Conditionable):
         self.failures_allowed = False
         self.queue: str | None = None
         self.connection: str | None = None
-        #: What `with_option` put there.
+        #: The values set by `with_option`.
         self.options: dict[str, Any] = {}
         self.waits_for_commit: bool | None = None
         self.add(jobs)
 
     def add(self, jobs: Any) -> Self:
-        """One more job, or several."""
+        """Add one job, or several."""
         several = isinstance(jobs, Iterable) and not callable(jobs) and not isinstance(jobs, (Job, Mapping))
         self.sources.append(jobs if several else [jobs])
         return self
 
     def name(self, name: str) -> Self:
-        """What people see in lists and progress bars."""
+        """Set the name shown in lists and progress bars."""
         self.label = name
         return self
 
     def before(self, callback: Any) -> Self:
-        """Once, when the batch was created and before its jobs are sent."""
+        """Call once, when the batch is created and before its jobs start."""
         return self._on("before", callback)
 
     def progress(self, callback: Any) -> Self:
-        """After each job that succeeded; with `allow_failures` after each that failed as well."""
+        """Call after each job that succeeded; with `allow_failures` also after each job that failed."""
         return self._on("progress", callback)
 
     def then(self, callback: Any) -> Self:
-        """Once, when every job succeeded."""
+        """Call once, when every job has succeeded."""
         return self._on("then", callback)
 
     def catch(self, callback: Any) -> Self:
-        """Once, with the error of the first job that failed."""
+        """Call once, with the error of the first job that failed."""
         return self._on("catch", callback)
 
     def finally_(self, callback: Any) -> Self:
-        """Once, when every job is accounted for: it succeeded, failed, or will never run because its chain broke."""
+        """Call once, when every job is accounted for: it succeeded, failed, or will never run as its chain broke."""
         return self._on("finally", callback)
 
     def allow_failures(self, allow: Any = True) -> Self:
-        """Do not cancel the batch when a job fails; a callback, or a list of them, hears of each failure."""
+        """Do not cancel the batch when a job fails; a callback, or a list of them, is called for each failure."""
         self.failures_allowed = allow is not False
         for callback in allow if isinstance(allow, (list, tuple)) else [allow]:
             if not isinstance(callback, bool) and callback is not None:
@@ -91,19 +91,19 @@ class PendingBatch(Conditionable):
         return self
 
     def on_queue(self, queue: Text) -> Self:
-        """The queue of jobs and callbacks that name none."""
+        """Set the queue of jobs and callbacks that name none."""
         self.queue = checked("queue", queue)
         return self
 
     def on_connection(self, connection: Text) -> Self:
-        """The connection of jobs and callbacks that name none."""
+        """Set the connection of jobs and callbacks that name none."""
         self.connection = checked("connection", connection)
         return self
 
     def with_option(self, key: str, value: Any) -> Self:
-        """Something JSON-ready of your own, kept in `batch.options`.
+        """Store a JSON-ready value of your own in `batch.options`.
 
-        Raises ConfigurationError for what is no JSON.
+        Raises ConfigurationError for a value that is not JSON.
         """
         try:
             json.dumps(value)
@@ -120,8 +120,8 @@ class PendingBatch(Conditionable):
     def dispatch(self) -> Batch:
         """Create the batch and send its jobs.
 
-        Raises InvalidJobError, DispatchError, StoreError; the batch is gone then, and jobs of it that were sent
-        before the failing one run without it.
+        Raises InvalidJobError, DispatchError, StoreError. The batch is then deleted; jobs that were sent before the
+        failing one run without it.
         """
         return current().batches.dispatch(self)
 
@@ -130,11 +130,11 @@ class PendingBatch(Conditionable):
         return await asyncio.to_thread(self.dispatch)
 
     def dispatch_after_response(self) -> Dispatched:
-        """Create it and send its jobs from this process once the response is out (the `deferred` connection)."""
+        """Create the batch and send its jobs after the response has been sent (the `deferred` connection)."""
         return current().dispatcher.dispatch_after_response(self.as_job())
 
     def dispatch_if(self, condition: Condition) -> Batch | None:
-        """`dispatch` when the condition holds; a callable is asked, with this if it takes a parameter."""
+        """`dispatch` if the condition holds; a callable is called, with this object if it takes a parameter."""
         return self.dispatch() if holds(condition, lambda: self) else None
 
     def dispatch_unless(self, condition: Condition) -> Batch | None:
@@ -158,22 +158,22 @@ class ChainedBatch(Job):
 
     _travels_as = "laraq.batch.ChainedBatch"
 
-    #: As `BatchService.describe` wrote it.
+    #: The result of `BatchService.describe`.
     described: Annotated[Any, AsWritten]
 
-    #: Each start goes on with the same batch: a worker or store that dies in the middle must not end the chain.
+    #: Each start continues the same batch: a worker or store that dies in between must not end the chain.
     tries = 10
     backoff = Backoff.exponential(1, cap=60)
 
     def handle(self) -> None:
-        """Send it; a second time, after a crash, sends the same batch."""
+        """Send the batch; a second run, after a crash, sends the same batch."""
         interactions = self._in_queue("A chained batch")
         current().batches.start(self.described, interactions.delivery.payload)
         interactions.hand_over_chain()
 
 
 class Batch:
-    """What was counted of a batch at one moment; `fresh()` looks again."""
+    """The counts of a batch at one moment; `fresh()` reads them again."""
 
     def __init__(self, record: BatchRecord, service: BatchService) -> None:
         self._record = record
@@ -181,37 +181,37 @@ class Batch:
 
     @property
     def id(self) -> str:
-        """Its uuid."""
+        """The batch's uuid."""
         return self._record.id
 
     @property
     def name(self) -> str:
-        """What it was named, maybe nothing."""
+        """The batch's name, possibly empty."""
         return self._record.name
 
     @property
     def total_jobs(self) -> int:
-        """Jobs that were added, links of chains included."""
+        """The number of jobs added, including links of chains."""
         return self._record.total
 
     @property
     def pending_jobs(self) -> int:
-        """Jobs that did not succeed (yet); a failure does not lower it."""
+        """The number of jobs that have not succeeded (yet); a failure does not lower it."""
         return self._record.pending
 
     @property
     def processed_jobs(self) -> int:
-        """Jobs that succeeded."""
+        """The number of jobs that succeeded."""
         return self._record.done
 
     @property
     def failed_jobs(self) -> int:
-        """Jobs that failed for good and were not repaired since."""
+        """The number of jobs that failed for good and were not repaired since."""
         return self._record.failed
 
     @property
     def failed_job_ids(self) -> list[str]:
-        """Their uuids, asked of the store."""
+        """The uuids of the failed jobs, read from the store."""
         return list(self._service.store.jobs(self.id, MemberState.FAILED))
 
     @property
@@ -231,24 +231,24 @@ class Batch:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled, by somebody or by a failure."""
+        """Whether the batch was cancelled, by `cancel()` or by a failure."""
         return self._record.cancelled_at is not None
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Connection, queue, and what `with_option` put there."""
+        """Connection, queue, and the values set by `with_option`."""
         options = self._record.options
         place = {"queue": options.get("queue"), "connection": options.get("connection")}
         return {**place, "allow_failures": self._record.allow_failures, **options.get("own", {})}
 
     @property
     def created_at(self) -> datetime | None:
-        """Aware, UTC, by the store's clock."""
+        """When the batch was created; aware, UTC, by the store's clock."""
         return self._record.created_at
 
     @property
     def cancelled_at(self) -> datetime | None:
-        """Aware, UTC."""
+        """When the batch was cancelled; aware, UTC."""
         return self._record.cancelled_at
 
     @property
@@ -257,24 +257,24 @@ class Batch:
         return self._record.finished_at
 
     def cancel(self) -> None:
-        """Mark it; its queued jobs still run unless they look (`self.batch().cancelled`, SkipIfBatchCancelled)."""
+        """Cancel the batch; queued jobs still run unless they check `self.batch().cancelled` (SkipIfBatchCancelled)."""
         self._service.cancel(self.id)
         self._look()
 
     def add(self, jobs: Any) -> Batch:
-        """Add jobs from inside of one of its jobs or callbacks; any iterable, as in `Bus.batch`.
+        """Add jobs from inside one of the batch's jobs or callbacks; any iterable, as in `Bus.batch`.
 
-        Raises BatchCancelledError, BatchNotFoundError, DispatchError; of those that could not be sent none counts.
+        Raises BatchCancelledError, BatchNotFoundError, DispatchError; jobs that could not be sent are not counted.
         """
         self._service.add(self.id, jobs)
         return self.fresh()
 
     def delete(self) -> None:
-        """Forget it; its queued jobs run without it, its callbacks do not."""
+        """Delete the batch; its queued jobs run without it, its callbacks do not."""
         self._service.delete([self.id])
 
     def fresh(self) -> Batch:
-        """The batch as it is now.
+        """Read the current state of the batch.
 
         Raises BatchNotFoundError.
         """
@@ -284,9 +284,9 @@ class Batch:
         return found
 
     def wait(self, timeout: Seconds | None = None, *, progress: bool | Callable[[Batch], object] = False) -> Batch:
-        """Block until every job is accounted for, `timeout` (seconds or timedelta) at most; the batch as it is then.
+        """Block until every job is accounted for, for at most `timeout`, and return the batch as it is then.
 
-        `progress=True` draws a bar on stderr; a function is called with the batch after each look. Raises
+        `progress=True` draws a bar on stderr; a function is called with the batch after each poll. Raises
         BatchTimeoutError, BatchNotFoundError.
         """
         if progress is True:
@@ -309,11 +309,11 @@ class Batch:
             pause = min(pause * 1.5, _LONGEST_LOOK)
 
     def draw(self, bars: ProgressBars) -> None:
-        """Show it as a progress bar."""
+        """Show the batch as a progress bar."""
         bars.show(self.id, self.name or self.id, self.processed_jobs, self.total_jobs, self.failed_jobs)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready (Illuminate/Bus/Batch.php: toArray())."""
+        """The batch as a JSON-ready dict (Illuminate/Bus/Batch.php: toArray())."""
         moments = {"created_at": self.created_at, "cancelled_at": self.cancelled_at, "finished_at": self.finished_at}
         return {
             "id": self.id,
@@ -327,7 +327,7 @@ class Batch:
             **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
         }
 
-    # `dict(batch)`, and what looks for it: FastAPI's jsonable_encoder, Django REST framework.
+    # For `dict(batch)`, and libraries that use it: FastAPI's jsonable_encoder, Django REST framework.
 
     def keys(self) -> Iterable[str]:
         """The keys of `to_dict()`."""
@@ -338,7 +338,7 @@ class Batch:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
-        """As what an endpoint returns; pydantic is imported where it asks."""
+        """Let an endpoint return a batch; pydantic is imported only when it calls this."""
         from pydantic_core import core_schema
 
         shape = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())

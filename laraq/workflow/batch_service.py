@@ -1,7 +1,7 @@
-"""The life of batches: their jobs are sent, their outcomes counted, their callbacks queued.
+"""The life of batches: sends their jobs, counts the outcomes, and queues their callbacks.
 
-Whatever is told twice is counted once (`ports.BatchCounts`). A callback's job has an id made from batch and event, and
-the event is marked as sent only afterwards: a crash in between sends the same job again, and it starts once.
+An outcome reported twice is counted once (`ports.BatchCounts`). A callback's job has an id derived from batch and
+event, and the event is marked as sent only afterwards: a crash in between sends the same job again, and it starts once.
 """
 
 from __future__ import annotations
@@ -56,25 +56,25 @@ from laraq.workflow.held import HeldJobs
 
 logger = logging.getLogger("laraq.batches")
 
-#: Jobs that are made members by one statement and sent in one go; fewer at first, so that workers begin at once.
+#: Jobs that are added by one statement and sent together; fewer at first, so that workers begin at once.
 FIRST_CHUNK, CHUNK = 100, 1000
 
-#: `LOAD_SECONDS` for a batch in a chain: its message comes again when its sender died, and goes on with it.
+#: `LOAD_SECONDS` for a batch in a chain: its message is redelivered when its sender died, and continues the batch.
 CHAIN_SECONDS = 24 * 3600.0
 
-#: Seconds after its end at which a batch is finished by the reconciler, if nobody else has.
+#: Seconds after the end of a batch at which the reconciler finishes it, if it is still unfinished.
 OVERDUE_SECONDS = 30.0
 
-#: Most batches of which a process remembers that they have begun.
+#: Most batches that a process remembers as begun.
 _BEGUN = 1000
 
-#: A job with the ids that count: its own, and those of the links behind it.
+#: A job with the ids that are counted: its own, and those of the links after it.
 Member: TypeAlias = tuple[Link, list[str]]
 Chunk: TypeAlias = list[Member]
 
 
 class BatchService:
-    """Batches of one Laraq."""
+    """The batches of one Laraq."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class BatchService:
         held: HeldJobs,
         around: Callable[[Mapping[str, Any]], AbstractContextManager[None]],
     ) -> None:
-        """`around` is what jobs and callbacks of that context run in."""
+        """`around` returns the context manager in which jobs and callbacks with that context run."""
         self.store = store
         self.held = held
         self._packer = packer
@@ -94,13 +94,13 @@ class BatchService:
         self._callbacks = callbacks
         self._chains = chains
         self._around = around
-        #: Ids of batches whose `before` is over, as far as this process knows, oldest first.
+        #: Ids of batches known to this process as past their `before`, oldest first.
         self._begun: dict[str, None] = {}
 
-    # -- what people ask ----------------------------------------------------------------------------------------
+    # -- queries and commands -----------------------------------------------------------------------------------
 
     def find(self, id: str, counts: Mapping[str, int] | None = None) -> Batch | None:
-        """The batch, or None; with `counts` as it was when it had counted that much."""
+        """The batch, or None; with `counts`, as it was when it had these counts."""
         record = self.store.find(id)
         return None if record is None else Batch(as_of(record, counts or {}), self)
 
@@ -109,17 +109,17 @@ class BatchService:
         return [Batch(record, self) for record in self.store.all(query)]
 
     def cancel(self, id: str) -> None:
-        """Cancel it; its queued jobs see to it themselves.
+        """Cancel the batch; its queued jobs check that themselves.
 
         Raises BatchNotFoundError.
         """
         tally = self.store.cancel(id)
         if tally is None:
             raise BatchNotFoundError(id)
-        self._tell(events.BatchCancelled, id)
+        self._emit(events.BatchCancelled, id)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Forget batches; say how many were there."""
+        """Delete batches; return how many existed."""
         return self._forget(BatchQuery(ids=tuple(ids)))
 
     def prune(
@@ -128,7 +128,7 @@ class BatchService:
         unfinished_before: datetime | None = None,
         cancelled_before: datetime | None = None,
     ) -> int:
-        """Forget batches that finished before a moment, and unfinished or cancelled ones created before others."""
+        """Delete batches that finished before a moment, and unfinished or cancelled ones created before others."""
         pruned = self.store.delete(BatchQuery(finished_before=finished_before))
         if unfinished_before is not None:
             pruned += self._forget(BatchQuery(finished=False, created_before=unfinished_before))
@@ -137,7 +137,7 @@ class BatchService:
         return pruned
 
     def _forget(self, query: BatchQuery) -> int:
-        """A batch that is a link breaks its chain when it is forgotten before its end: nothing else ever would."""
+        """Delete batches. An unfinished batch that is a link of a chain breaks the chain: nothing would continue it."""
         with self._around(Context.all()):
             for record in self.store.all(query):
                 if record.finished_at is None and "chain" in record.wants - record.sent:
@@ -148,9 +148,9 @@ class BatchService:
         return self.store.delete(query)
 
     def reopen(self, payload: Payload) -> None:
-        """A failed job of a batch is about to be sent again: it is pending until it ends.
+        """Make a failed job of a batch pending again before it is resent.
 
-        Before it is sent, for it may end at once; if that is as far as it gets, its failed record is still there.
+        Called before the job is sent, as it may end at once. After a crash in between, its failed record still exists.
         """
         if payload.batch_id is not None and payload.event is None:
             self.store.settle(payload.batch_id, MemberState.PENDING, payload.id)
@@ -166,12 +166,12 @@ class BatchService:
         if session is None:
             self._create(record, chunks)
             return self.find(id) or Batch(record, self)
-        made = list(chunks)  # all of them now: what makes them may need the transaction
+        made = list(chunks)  # all of them now: the iterable may need the transaction
         self._dispatcher.defer(partial(self._create, record, iter(made)), _nothing, session)
         return Batch(replace(record, total=sum(len(_ids(chunk)) for chunk in made), loads=1), self)
 
     def describe(self, pending: PendingBatch) -> dict[str, Any]:
-        """A batch as it travels in a chain."""
+        """A batch as it is sent in a chain."""
         record = self._record("", pending)
         members = [outgoing.to_dict() for outgoing, _ in self._members(concatenated(*pending.sources), record)]
         return {
@@ -183,7 +183,7 @@ class BatchService:
         }
 
     def start(self, described: Mapping[str, Any], parent: Payload) -> None:
-        """Send a batch whose turn in a chain it is; once it has finished, the chain goes on."""
+        """Send a batch that is the next link of a chain; once it has finished, the chain goes on."""
         id = derived_id(parent.run_key, "batch")
         chain = {"chain": dict(parent.chain), "root_id": parent.carrier.get("root_id") or parent.id}
         place = {name: described["options"].get(name) or getattr(parent, name) for name in ("queue", "connection")}
@@ -217,14 +217,14 @@ class BatchService:
     # -- outcomes -----------------------------------------------------------------------------------------------
 
     def succeeded(self, payload: Payload) -> None:
-        """A job of a batch succeeded.
+        """Count a job of a batch as succeeded.
 
         Raises StoreError, DispatchError; may be repeated.
         """
         self._settle(payload, MemberState.DONE)
 
     def succeeded_together(self, id: str, successes: Sequence[Success]) -> None:
-        """Jobs of one batch succeeded, told by another than the one who ran them, in one step.
+        """Count jobs of one batch as succeeded in one step, called by another process than the one that ran them.
 
         Raises StoreError, DispatchError; may be repeated.
         """
@@ -233,18 +233,18 @@ class BatchService:
             if settled is None:
                 return
             if settled.changed and settled.tally.done + settled.tally.failed <= len(successes):
-                self._tell_once(events.BatchStarted, "started", settled.tally)
+                self._emit_once(events.BatchStarted, "started", settled.tally)
             self._advance(settled.tally, MemberState.DONE, [success.key for success in successes])
 
     def failed(self, payload: Payload, error: BaseException, *, discreet: bool = False) -> None:
-        """A job of a batch failed for good, and the links behind it will not run.
+        """Count a job of a batch as failed for good, and the links after it as dropped.
 
         Raises StoreError, DispatchError; may be repeated.
         """
         self._settle(payload, MemberState.FAILED, error, discreet=discreet)
 
     def dropped(self, payload: Payload) -> None:
-        """A job of a batch, and the links behind it, will never run.
+        """Count a job of a batch, and the links after it, as never to run.
 
         Raises StoreError, DispatchError; may be repeated.
         """
@@ -253,7 +253,7 @@ class BatchService:
     def failed_together(
         self, id: str, payloads: Sequence[Payload], error: BaseException, *, discreet: bool = False
     ) -> None:
-        """Jobs of one batch will never run, for the same reason, in one step.
+        """Count jobs of one batch as never to run, for the same reason, in one step.
 
         Raises StoreError, DispatchError; may be repeated.
         """
@@ -264,14 +264,14 @@ class BatchService:
         tally = settled.tally
         if settled.changed:
             if tally.done + tally.failed <= len(payloads):
-                self._tell_once(events.BatchStarted, "started", tally)
+                self._emit_once(events.BatchStarted, "started", tally)
             if tally.failed <= len(payloads) and not tally.allow_failures:
-                self._tell_once(events.BatchCancelled, "cancelled", tally, error)
+                self._emit_once(events.BatchCancelled, "cancelled", tally, error)
         keys = [payload.run_key for payload in payloads]
         self._advance(tally, MemberState.FAILED, keys, describe(error, discreet=discreet))
 
     def called(self, payload: Payload) -> None:
-        """A callback is over, however it ended: what waits for it starts.
+        """Note that a callback has ended, however it ended, and start what waits for it.
 
         Raises StoreError, DispatchError; may be repeated.
         """
@@ -287,7 +287,7 @@ class BatchService:
                     self._end_wait(record, payload.event, number)
 
     def has_succeeded(self, payload: Payload) -> bool:
-        """Whether the job is counted as one that succeeded; the journal need not note what its batch knows."""
+        """Whether the job is counted as succeeded; the journal need not note what the batch has counted."""
         return (
             payload.batch_id is not None
             and not payload.event
@@ -295,7 +295,7 @@ class BatchService:
         )
 
     def reconcile(self) -> None:
-        """Finish what senders and workers have left behind when they died."""
+        """Finish what senders and workers left undone when they died."""
         with self._around(Context.all()):
             for id, load in self.store.lapsed():
                 if load == FIRST_LOAD:
@@ -312,7 +312,7 @@ class BatchService:
                     self._advance(record)
 
     def _forgo(self, id: str) -> None:
-        """Nobody waits for `then`, as some jobs were never sent, nor for a `before` that was not sent either."""
+        """Give up `then`, because some jobs were never sent, and a `before` that was not sent either."""
         record = self.store.find(id)
         for want in () if record is None else record.wants:
             event = want.partition(".")[0]
@@ -330,9 +330,9 @@ class BatchService:
         tally = settled.tally
         if settled.changed:
             if tally.done + tally.failed == 1:
-                self._tell_once(events.BatchStarted, "started", tally)
+                self._emit_once(events.BatchStarted, "started", tally)
             if outcome is MemberState.FAILED and tally.failed == 1 and not tally.allow_failures:
-                self._tell_once(events.BatchCancelled, "cancelled", tally, error)
+                self._emit_once(events.BatchCancelled, "cancelled", tally, error)
         described = None if error is None else describe(error, discreet=discreet)
         self._advance(tally, outcome, [payload.run_key], described)
 
@@ -343,9 +343,9 @@ class BatchService:
         keys: Sequence[str] = (),
         error: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send the callbacks that are due, then what follows the batch when it is complete.
+        """Send the callbacks that are due and, when the batch is complete, what follows it.
 
-        `keys`: of the jobs with this outcome.
+        `keys` are those of the jobs with this outcome.
         """
         if tally is None:
             return
@@ -368,7 +368,9 @@ class BatchService:
         if breaks and error is not None:
             self._break_chain(record, error)
             self.store.mark(record.id, "chain")
-        if "catch" in coming and (tally := self.store.find(record.id)) is None:  # complete meanwhile, and left to us?
+        if (
+            "catch" in coming and (tally := self.store.find(record.id)) is None
+        ):  # complete meanwhile, and left to this process?
             return
         if closes(tally):
             if record.cancelled_at:
@@ -388,9 +390,9 @@ class BatchService:
         error: Mapping[str, Any] | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Queue the callbacks of an event; `key` is the job's, for those that are due for every job.
+        """Queue the callbacks of an event; `key` is the job's, for callbacks that are due for every job.
 
-        They see the batch with these counts, or as it is when they are called.
+        They get the batch with these counts, or as it is when they are called.
         """
         parts = (record.id, event, key) if event in EVENTS_OF_JOBS else (record.id, event)
         for number, packed in enumerate(_callbacks(record, event)):
@@ -404,11 +406,11 @@ class BatchService:
                 counts=counts,
                 **_place(record),
             )
-            if not sent and event in AWAITED:  # the same unique job is there already
+            if not sent and event in AWAITED:  # the same unique job is queued already
                 self._end_wait(record, event, number)
 
     def _end_wait(self, record: BatchRecord, event: str, number: int) -> None:
-        """One callback is over. Said first and looked at then: who completes the batch meanwhile does it likewise."""
+        """Note that one callback has ended, then check: a process that completes the batch meanwhile does the same."""
         if (over := mark(event, number)) not in record.wants:
             return
         self.store.mark(record.id, over)
@@ -423,7 +425,7 @@ class BatchService:
             self.store.mark(found.id, "finally")
 
     def _break_chain(self, record: BatchRecord, error: Mapping[str, Any]) -> None:
-        """The batch was a link of a chain, which stops here."""
+        """Stop the chain of which the batch was a link."""
         chain = record.options["chain"]
         for number, packed in enumerate(chain.get("catch", ())):
             id = derived_id(record.id, "chain", "catch", number)
@@ -431,7 +433,7 @@ class BatchService:
             self._callbacks.send(packed, id, about=f"catch of batch {record.name or record.id}", error=error, **place)
 
     def _drop_chain(self, record: BatchRecord) -> None:
-        """The links behind the batch will not run; a batch whose jobs they are must not wait for them."""
+        """Drop the links after the batch; a batch that they belong to must not wait for them."""
         links = [Link.from_dict(link) for link in record.options.get("chain", {}).get("rest", ())]
         known = [link for link in links if link.payload.batch_id is not None and not link.joins]
         if known:
@@ -462,7 +464,7 @@ class BatchService:
         )
 
     def _members(self, jobs: Iterable[Any], record: BatchRecord) -> Iterator[Member]:
-        """Each job with the ids that count: its own, and those of the links behind it."""
+        """Yield each job with the ids that are counted: its own, and those of the links after it."""
         place = _place(record)
         for thing in wanted(jobs):
             if thing is None or thing is False:
@@ -482,7 +484,7 @@ class BatchService:
             yield link, [link.id, *dropped_with(link.payload)]
 
     def _create(self, record: BatchRecord, chunks: Iterator[Chunk]) -> None:
-        """Create a batch and send its jobs; when that fails, there is no batch."""
+        """Create a batch and send its jobs; if that fails, delete the batch."""
         first = next(chunks, [])
         try:
             self._load_first(record, first, chunks, LOAD_SECONDS)
@@ -493,7 +495,7 @@ class BatchService:
             raise
 
     def _load_first(self, record: BatchRecord, first: Chunk, more: Iterator[Chunk], seconds: float) -> None:
-        """Send the jobs a batch is created with; a second time, it goes on with the same batch."""
+        """Send the jobs with which a batch is created; a second call continues the same batch."""
         self.store.create(record, _ids(first), seconds)
         if "before" in record.wants:
             self._fire(record, "before")
@@ -504,11 +506,11 @@ class BatchService:
                 return  # deleted meanwhile
             self._send(record, chunk)
         tally = self.store.end_load(record.id, FIRST_LOAD)
-        self._tell(events.BatchDispatched, record.id)
+        self._emit(events.BatchDispatched, record.id)
         self._advance(tally)
 
     def _send(self, record: BatchRecord, chunk: Chunk) -> None:
-        """Send members; those that no worker of ours looks at before they start are held until `before` is over."""
+        """Send members; those that laraq's workers do not check before the start are held until `before` is over."""
         now, context = clock.now(), Context.all()
         links = [link.with_(created_at=now, context=context) for link, _ in chunk]
         if awaits(record, "before") and self.is_before(record.id):
@@ -520,11 +522,11 @@ class BatchService:
         self._dispatcher.send_all((link.payload, link.delay, None) for link in links)
 
     def _starts_unseen(self, payload: Payload) -> bool:
-        """A task of the host, or a job of a connection that runs jobs at once."""
+        """Whether it is a task of the host, or a job of a connection that runs jobs at once."""
         return not registry.knows(payload.job) or self._dispatcher.runs_at_once(payload.connection)
 
     def is_before(self, id: str) -> bool:
-        """Whether the jobs of the batch may not start yet. Of one that has begun the store is asked once."""
+        """Whether the jobs of the batch must not start yet. For a batch that has begun, the store is read once."""
         if id in self._begun:
             return False
         found = self.store.find(id)
@@ -545,19 +547,19 @@ class BatchService:
         if not self.is_before(id):
             self.held.send_one(id, number)
 
-    def _tell(self, event: type[events.BatchEvent], id: str, *facts: Any) -> None:
-        """Emit an event about the batch, which is looked up only if somebody listens."""
+    def _emit(self, event: type[events.BatchEvent], id: str, *facts: Any) -> None:
+        """Emit an event about the batch, which is read only if the event has listeners."""
         if Events.heard(event) and (batch := self.find(id)) is not None:
             Events.emit(event, batch, *facts)
 
-    def _tell_once(self, event: type[events.BatchEvent], mark: str, tally: Tally, *facts: Any) -> None:
-        """The same for what the counts come to again after a repair."""
+    def _emit_once(self, event: type[events.BatchEvent], mark: str, tally: Tally, *facts: Any) -> None:
+        """Emit an event once, although the counts may reach the same state again after a repair."""
         if mark not in tally.sent and Events.heard(event) and self.store.mark(tally.id, mark):
-            self._tell(event, tally.id, *facts)
+            self._emit(event, tally.id, *facts)
 
 
 def _nothing() -> None:
-    """What waited for the commit was never made."""
+    """Nothing to undo: what waited for the commit was not created."""
 
 
 def _chunks(members: Iterator[Member]) -> Iterator[Chunk]:
@@ -577,12 +579,12 @@ def _callbacks(record: BatchRecord, event: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _place(record: BatchRecord) -> dict[str, Any]:
-    """Where what the batch itself sends goes."""
+    """Queue and connection of what the batch itself sends."""
     return {name: record.options.get(name) for name in ("queue", "connection")}
 
 
 def _of_batch(link: Link, batch_id: str, place: Mapping[str, Any]) -> Link:
-    """A link, and all behind it, as members of a batch that is known only now; they may be sent twice."""
+    """A link, and all after it, as members of a batch that is known only now; they may be sent twice."""
     chain = dict(link.payload.chain)
     if "rest" in chain:
         chain["rest"] = [_of_batch(Link.from_dict(behind), batch_id, place).to_dict() for behind in chain["rest"]]
@@ -591,7 +593,7 @@ def _of_batch(link: Link, batch_id: str, place: Mapping[str, Any]) -> Link:
 
 
 def _as_link(record: BatchRecord) -> Payload:
-    """The batch in the place of the link it was in its chain."""
+    """The batch as the payload of its link in the chain."""
     options = record.options
     carrier = {"root_id": options["root_id"]} if "root_id" in options else {}
     return Payload(record.id, "batch", chain=options.get("chain", {}), carrier=carrier)

@@ -1,7 +1,7 @@
-"""Callbacks of chains and batches: each is a queued job of its own.
+"""Callbacks of chains and batches: each is its own queued job.
 
-Laravel calls them in the worker whose job made the event happen, where a crash loses them. Here the id of a callback's
-job is made from what it is for, so whoever sends it a second time sends the same job, which starts once.
+Laravel calls them in the worker whose job caused the event, where a crash loses them. Here the id of a callback's
+job is derived from its purpose, so a second send is of the same job, which starts once.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from laraq.middleware.travelling import rebound
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import WAITING, Packer
 
-if TYPE_CHECKING:  # it brings pydantic along
+if TYPE_CHECKING:  # importing it would import pydantic
     from laraq.jobs.fields.codec import Codec
 
 logger = logging.getLogger("laraq.callbacks")
 
-#: What of an error can travel.
+#: The values of an error that can be sent.
 _PLAIN = (str, int, float, bool, type(None))
 
-#: Most characters that travel of what an error says, and of its traceback.
+#: Most characters of an error's text, and of its traceback, that are sent.
 _MESSAGE, _TRACEBACK = 8000, 8000
 
 
 def derived_id(*parts: object) -> str:
-    """The same uuid for the same parts, everywhere and always."""
+    """A uuid derived from the parts: the same parts always give the same uuid."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "laraq:" + ":".join(map(str, parts))))
 
 
 class CallQueuedCallback(Job):
-    """Calls a function about a batch, an error, or both; the rest of its parameters is injected.
+    """Calls a function with a batch, an error, or both; its other parameters are injected.
 
     It starts once: a callback that fails goes to the failed jobs, where `laraq retry` finds it.
     """
 
     _travels_as = "laraq.callbacks.CallQueuedCallback"
 
-    #: As `closures.pack` wrote it.
+    #: The result of `closures.pack`.
     function: dict[str, str | None]
-    #: As `describe` wrote it.
+    #: The result of `describe`.
     error: Annotated[Any, AsWritten] = None
 
     tries = 1
 
     def entry(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-        """The function, with what happened as its first parameters, as many as it takes."""
+        """The function, with the facts of the event as its first arguments, as many as it takes."""
         function = unpack(self.function)
         facts: list[Any] = []
         payload = self._in_queue("callback").delivery.payload
@@ -78,7 +78,7 @@ class CallQueuedCallback(Job):
         return function, dict(zip(names, facts, strict=False))
 
     def handle(self) -> None:
-        """Never called: `entry` says what is."""
+        """Never called: `entry` is called in its place."""
 
 
 class Callbacks:
@@ -103,10 +103,9 @@ class Callbacks:
         queue: str | None = None,
         connection: str | None = None,
     ) -> bool:
-        """Queue a callback (`Packer.callback`) under that id; False when it is unique and the same one is there
-        already.
+        """Queue a callback (`Packer.callback`) under that id; False if it is unique and the same job is already queued.
 
-        `about` is the name it shows, `counts` what it sees of the batch, if not what is counted when it runs. Raises
+        `about` is its display name; `counts` are the batch counts it gets, by default those at its run. Raises
         DispatchError.
         """
         batch_id = None if batch is None else batch.id
@@ -127,16 +126,16 @@ class Callbacks:
         except Exception:
             if batch_id is None or not self._dispatcher.runs_at_once(link.payload.connection):
                 raise
-            # It was called here, as the jobs of a batch are on such a connection, and its batch has to go on.
+            # It ran in this process, as the jobs of a batch do on such a connection, and its batch must go on.
             logger.exception("The callback %s failed", about)
             return True
 
     def _under(self, id: str, payload: Payload) -> Payload:
-        """The payload under another id, with what is encrypted or signed for the one it waited under.
+        """The payload under another id, with what is encrypted or signed bound to that id.
 
-        What does not verify stays as it is: the worker that gets it says so, and keeps it.
+        What does not verify stays as it is: the worker that gets it reports and keeps it.
         """
-        if not payload.id.startswith(WAITING):  # of an earlier version, which bound nothing, or of an unknown sender
+        if not payload.id.startswith(WAITING):  # from an earlier version, which bound nothing, or an unknown sender
             return payload.with_(id=id)
         try:
             moved = self._codec.rebound(payload, id)
@@ -146,7 +145,7 @@ class Callbacks:
 
 
 def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
-    """An error as JSON. `discreet` leaves out what it says: the errors of encrypted jobs may quote their fields."""
+    """An error as JSON. `discreet` leaves out its text: errors of encrypted jobs may quote their fields."""
     kind = type(error)
     described: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "message": ""}
     if discreet:
@@ -163,16 +162,16 @@ def describe(error: BaseException, *, discreet: bool = False) -> dict[str, Any]:
 
 
 def revive(described: Mapping[str, Any]) -> BaseException:
-    """The error again where its class is at hand, else a JobFailure with its text.
+    """Restore the error if its class is imported, else a JobFailure with its text.
 
-    Only classes of modules that are imported already, only exceptions, and without calling their own code: a message
-    must not call anything else.
+    Only exceptions from modules that are already imported, and without calling the class's own code: a message must
+    not run anything else.
     """
     name, message = str(described["type"]), str(described["message"])
     kind = find(name)
     error: BaseException = JobFailure(f"{name}: {message}" if message else name)
     if isinstance(kind, type) and issubclass(kind, Exception) and "args" in described:
-        with suppress(Exception):  # what is no error's args
+        with suppress(Exception):  # not the args of an error
             error = _made(kind, tuple(described["args"]))
             vars(error).update(described.get("attributes") or {})
     if "traceback" in described:
@@ -183,7 +182,7 @@ def revive(described: Mapping[str, Any]) -> BaseException:
 def _made(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
     builtin = next(one for one in kind.__mro__ if one.__module__ == "builtins")
     if kind is builtin:
-        with suppress(Exception):  # UnicodeError, for one, wants other arguments
+        with suppress(Exception):  # UnicodeError, for example, expects other arguments
             return kind(*args)
     error: Exception = builtin.__new__(kind, *args)
     error.args = args
@@ -191,7 +190,7 @@ def _made(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
 
 
 def _attributes(error: BaseException) -> dict[str, Any]:
-    """What the constructor has left on the error, as far as it is plain and short."""
+    """The attributes that the constructor set on the error, if they are plain and short."""
     state: dict[str, Any] = object.__getattribute__(error, "__dict__")  # a class may have hidden its own
     plain = {name: value for name, value in state.items() if type(name) is str and type(value) in _PLAIN}
     texts = {name: storable(value) for name, value in plain.items() if isinstance(value, str)}

@@ -1,9 +1,9 @@
-"""Chains: jobs of which each starts when the one before it succeeded.
+"""Chains: jobs that each start when the previous one has succeeded.
 
 (Illuminate/Bus/Queueable.php: chain(), dispatchNextJobInChain(); Illuminate/Foundation/Bus/PendingChain.php.)
 
-The rest of a chain travels in the message of its current link, each link with the uuid it will run under. So whoever
-sends the next link twice, after a crash, sends the same job, and its first start is claimed in the run journal.
+The rest of a chain is sent in the message of its current link, each link with the uuid it will run under. So if the
+next link is sent twice after a crash, it is the same job, and its first start is claimed in the run journal.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ from laraq.workflow.callbacks import Callbacks, derived_id, describe
 
 
 class PendingChain(Conditionable):
-    """A chain that is being put together: `Bus.chain([...])`, or what follows `SomeJob.with_chain([...])`."""
+    """A chain that is being configured: `Bus.chain([...])`, or the result of `SomeJob.with_chain([...])`."""
 
     def __init__(self, jobs: Any, head: Callable[..., Any] | None = None) -> None:
         self._rest = Rest(flat(jobs if isinstance(jobs, Iterable) and not callable(jobs) else [jobs]))
-        #: Makes the first job from what `dispatch` is given.
+        #: Creates the first job from the arguments of `dispatch`.
         self._head = head
         self._all = False
         self._delay: Delay | None = None
         self._after_commit: bool | None = None
 
     def on_queue(self, queue: Text) -> Self:
-        """The queue of every link that names none."""
+        """Set the queue of every link that names none."""
         self._rest.queue = checked("queue", queue)
         return self
 
     def on_connection(self, connection: Text) -> Self:
-        """The connection of every link that names none."""
+        """Set the connection of every link that names none."""
         self._rest.connection = checked("connection", connection)
         return self
 
     def all_on_queue(self, queue: Text) -> Self:
-        """The same, also for a first job that names another."""
+        """Set the queue of every link that names none, and of the first job in any case."""
         self._all = True
         return self.on_queue(queue)
 
     def all_on_connection(self, connection: Text) -> Self:
-        """The same, also for a first job that names another."""
+        """Set the connection of every link that names none, and of the first job in any case."""
         self._all = True
         return self.on_connection(connection)
 
     def with_delay(self, delay: Delay) -> Self:
-        """Start the first job no earlier than this, if it says nothing itself."""
+        """Start the first job no earlier than this, unless it has its own delay."""
         self._delay = checked("countdown", delay)
         return self
 
@@ -75,22 +75,22 @@ class PendingChain(Conditionable):
         return self
 
     def catch(self, callback: Any) -> Self:
-        """Call it with the error, in a queued job, when a link failed for good; may be said several times."""
+        """Call `callback(error)` in a queued job when a link has failed for good; may be called several times."""
         self._rest.catchers.append(callback)
         return self
 
     def prepend(self, jobs: Any) -> Self:
-        """Put one job, or several in their order, before those that are there."""
+        """Add one job, or several in their order, at the beginning."""
         self._rest.jobs[:0] = flat([jobs])
         return self
 
     def append(self, jobs: Any) -> Self:
-        """Put one job, or several, behind."""
+        """Add one job, or several, at the end."""
         self._rest.jobs += flat([jobs])
         return self
 
     def dispatch(self, *args: Any, **fields: Any) -> Dispatched:
-        """Send the first job, which carries the others. The arguments are the fields of a `with_chain` job.
+        """Send the first job, which carries the others. The arguments are the fields of the job of `with_chain`.
 
         Raises InvalidJobError for any job of the chain, and DispatchError; nothing is in any queue then.
         """
@@ -101,7 +101,7 @@ class PendingChain(Conditionable):
         return await asyncio.to_thread(self.dispatch, *args, **fields)
 
     def dispatch_if(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
-        """`dispatch` when the condition holds; a callable is asked, with the chain if it takes a parameter."""
+        """`dispatch` if the condition holds; a callable is called, with the chain if it takes a parameter."""
         return self.dispatch(*args, **fields) if holds(condition, lambda: self) else None
 
     def dispatch_unless(self, condition: Condition, *args: Any, **fields: Any) -> Dispatched | None:
@@ -109,9 +109,9 @@ class PendingChain(Conditionable):
         return None if holds(condition, lambda: self) else self.dispatch(*args, **fields)
 
     def jobs(self, *args: Any, **fields: Any) -> list[Any]:
-        """Every job, in order.
+        """All jobs, in order.
 
-        Raises JobDefinitionError for a chain without any.
+        Raises JobDefinitionError for an empty chain.
         """
         jobs = [*([] if self._head is None else [self._head(*args, **fields)]), *self._rest.jobs]
         if not jobs:
@@ -119,7 +119,7 @@ class PendingChain(Conditionable):
         return jobs
 
     def head(self, job: Any) -> Job:
-        """The first job as it is sent; the one given stays as it is."""
+        """A copy of the first job, as it is sent."""
         head = placed(job, self._rest.queue, self._rest.connection, force=self._all)
         if self._delay is not None and head.countdown is None:
             head.countdown = self._delay
@@ -128,17 +128,17 @@ class PendingChain(Conditionable):
         return head
 
     def rest(self, jobs: Sequence[Any]) -> Rest:
-        """What follows the first of them."""
+        """What follows the first of the jobs."""
         return replace(self._rest, jobs=list(jobs[1:]))
 
 
 class Chains:
-    """Sends chains, and the next link when one is done."""
+    """Sends chains, and the next link when a link is done."""
 
     def __init__(
         self, packer: Packer, dispatcher: Dispatcher, callbacks: Callbacks, batches: Callable[[], Batches]
     ) -> None:
-        """`batches`: where those are counted whose jobs add links to their chains."""
+        """`batches` counts the links that jobs of batches add to their chains."""
         self._packer = packer
         self._dispatcher = dispatcher
         self._callbacks = callbacks
@@ -146,12 +146,12 @@ class Chains:
 
     @staticmethod
     def pending(head: Callable[..., Any]) -> Callable[[Iterable[Any]], PendingChain]:
-        """`SomeJob.with_chain`."""
+        """The implementation of `SomeJob.with_chain`."""
         return lambda jobs: PendingChain(jobs, head)
 
     @classmethod
     def pending_of(cls, job: Any) -> Callable[[Iterable[Any]], Any]:
-        """`job.with_chain`."""
+        """The implementation of `job.with_chain`."""
 
         def with_chain(jobs: Iterable[Any]) -> Any:
             cls.rest_of(job).jobs = flat(jobs)
@@ -161,14 +161,14 @@ class Chains:
 
     @staticmethod
     def rest_of(job: Any) -> Rest:
-        """What follows the job, to be added to."""
+        """The job's `Rest`, to which links can be added."""
         if job._rest is None:
             job._rest = Rest()
         rest: Rest = job._rest
         return rest
 
     def dispatch(self, jobs: Sequence[Any], chain: PendingChain) -> Dispatched:
-        """Send the first of the jobs with the others behind it."""
+        """Send the first job with the others after it."""
         rest = chain.rest(jobs)
         foreign = self._packer.foreign(jobs[0])
         if foreign is None:
@@ -180,7 +180,7 @@ class Chains:
         return Dispatched(link.id)
 
     def head(self, chain: PendingChain, *, queue: str | None, connection: str | None, batch_id: str) -> Link:
-        """The first link of a chain that is part of a batch, with the others behind it; a place it names beats ours."""
+        """The first link of a chain in a batch, with the others after it; the chain's own queue and connection win."""
         jobs = chain.jobs()
         first = jobs[0] if self._packer.foreign(jobs[0]) else chain.head(as_job(jobs[0]))
         rest = chain.rest(jobs)
@@ -189,7 +189,7 @@ class Chains:
         return link.with_(chain=self._packer.tail(rest, batch_id))
 
     def extended(self, payload: Payload, prepended: Sequence[Any], appended: Sequence[Any]) -> Payload:
-        """The payload with the links a run has added; a repeated run adds them under the same ids."""
+        """The payload with the links that a run has added; a repeated run adds them under the same ids."""
         chain = payload.chain
         place: dict[str, Any] = {name: chain.get(name) for name in ("queue", "connection")}
         place["batch_id"] = payload.batch_id
@@ -205,9 +205,9 @@ class Chains:
         return payload.with_(chain={**chain, "rest": rest})
 
     def proceed(self, payload: Payload, follow: Callable[[Payload], None] | None = None) -> None:
-        """Send what comes after a job that succeeded; a unique link whose lock is held is passed over.
+        """Send the link after a job that succeeded; a unique link whose lock is held is skipped.
 
-        `follow` takes a link of a connection that runs jobs at once. Raises DispatchError, StoreError.
+        `follow` gets a link of a connection that runs jobs at once. Raises DispatchError, StoreError.
         """
         rest = list(payload.chain.get("rest", ()))
         while rest:
@@ -224,7 +224,7 @@ class Chains:
                 return
 
     def _join(self, batch_id: str, id: str) -> None:
-        """A link that a job of a batch has put into its chain becomes a job of the batch; its message sends it."""
+        """Make a link that a job of a batch added to its chain a job of the batch; it is sent by the job's message."""
         load = uuid.uuid4().hex
         if self._batches().add(batch_id, load, [id], LOAD_SECONDS) is not None:
             self._batches().end_load(batch_id, load)

@@ -1,4 +1,4 @@
-"""ProgressBars: how far batches are, on a terminal; nothing in a pipe."""
+"""ProgressBars: shows the progress of batches on a terminal; prints nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ except ImportError:
 
 
 class ProgressBars:
-    """Bars that are redrawn in place, one for each key; as a context manager."""
+    """Progress bars that are redrawn in place, one for each key; a context manager."""
 
     def __init__(self, stream: TextIO) -> None:
         self._progress = Progress(
@@ -37,7 +37,7 @@ class ProgressBars:
         self._progress.stop()
 
     def show(self, key: str, title: str, done: int, total: int, failed: int = 0) -> None:
-        """So many of so many."""
+        """Draw the bar of `key`: `done` of `total`."""
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(title, total=total, failed="")
         self._progress.update(

@@ -272,7 +272,7 @@ def test_a_job_released_or_failed_on_a_named_connection_goes_back_there(mail_sho
     [
         ("mial", "Connection 'mial' is not configured. Did you mean 'mail'?"),
         ("sync", "'sync' needs no worker"),
-        ("here", "'here' is sync: work on the connections its jobs are sent to."),
+        ("here", "'here' is sync: work on the connections to which it sends jobs."),
         ("safe", "'safe' is failover"),
     ],
 )

@@ -126,21 +126,21 @@ def test_nothing_is_dropped_untold(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
     """The store goes away in the middle; the next time, all of it is told."""
     jobs = [Import(row).on_queue(shop.queue).with_delay(600 * (row % 2)) for row in range(6)]
     Bus.bulk(jobs)
-    tell, told = shop.laraq.discards.tell, []
+    notify, notified = shop.laraq.discards.notify, []
 
     def fail(payloads: list[Payload], *rest: Any) -> None:
-        if told:
+        if notified:
             raise StoreError("The store does not answer")
-        told.extend(payloads)
-        tell(payloads, *rest)
+        notified.extend(payloads)
+        notify(payloads, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(shop.laraq.discards, "tell", fail)
+        patched.setattr(shop.laraq.discards, "notify", fail)
         with pytest.raises(StoreError):
             Queue.clear(shop.queue)
     locks = [f"unique:{Import.job_name()}:{row}" for row in range(6)]
-    assert 0 < sum(map(shop.is_held, locks)) < 6 or len(told) == 6
-    assert Queue.clear(shop.queue) == 6 - len(told)
+    assert 0 < sum(map(shop.is_held, locks)) < 6 or len(notified) == 6
+    assert Queue.clear(shop.queue) == 6 - len(notified)
     assert not any(map(shop.is_held, locks))
 
 

@@ -220,7 +220,7 @@ def test_editors_see_the_fields_of_a_verb() -> None:
     assert str(inspect.signature(N(1).delay)) == "(delay, /)"
     verb: Any = N.dispatch_sync
     assert (verb.__name__, verb.__qualname__) == ("dispatch_sync", "N.dispatch_sync")
-    assert "here and now" in (inspect.getdoc(verb) or "")
+    assert "in this process" in (inspect.getdoc(verb) or "")
     assert str(inspect.signature(N.on_queue)).startswith("(self, queue")
     assert N.dispatch == N.dispatch != N(1).dispatch
 

@@ -390,7 +390,7 @@ def test_a_closure_over_what_cannot_travel_says_so() -> None:
     held = threading.Lock()
     with (
         Line.attached(keys=[Fernet.generate_key().decode()]),
-        pytest.raises(InvalidJobError, match=r"test_a_closure_over.*lambda> cannot travel: .*lock"),
+        pytest.raises(InvalidJobError, match=r"test_a_closure_over.*lambda> cannot be sent: .*lock"),
     ):
         dispatch(lambda: held)
 

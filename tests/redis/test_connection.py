@@ -77,7 +77,7 @@ def test_wrong_credentials_are_told_from_an_absence(redis_url: str) -> None:
     password = redis_url.replace("redis://", "redis://nobody:secret@")
     with (
         open_client(password) as client,
-        pytest.raises(StoreError, match=r"lets nobody in: .*the password") as caught,
+        pytest.raises(StoreError, match=r"denies access: .*the password") as caught,
         store_errors(label(client)),
     ):
         client.ping()

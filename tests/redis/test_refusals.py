@@ -70,7 +70,7 @@ WRITES: tuple[Callable[[RedisStore], object], ...] = (
     [
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read only replica"),
         ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "Not enough good replicas"),
-        ("ACL SETUSER default -@write", "ACL SETUSER default +@all", "lets nobody in|can't run this command"),
+        ("ACL SETUSER default -@write", "ACL SETUSER default +@all", "denies access|can't run this command"),
     ],
     ids=["READONLY", "NOREPLICAS", "NOPERM"],
 )

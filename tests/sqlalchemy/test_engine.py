@@ -29,7 +29,7 @@ def test_the_label_has_no_password() -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("shop:secret@db.example", "The URL of a database store is none"),
+        ("shop:secret@db.example", "The URL of a database store is invalid"),
         ("nosuch://shop:secret@db.example/shop", "nosuch://shop:.*cannot be used"),
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),

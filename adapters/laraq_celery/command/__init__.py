@@ -1,1 +1,1 @@
-"""What the command line of laraq asks of Celery: an app, and a worker."""
+"""What laraq's command line needs from Celery: an app, and a worker."""

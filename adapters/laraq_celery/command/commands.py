@@ -1,4 +1,4 @@
-"""CeleryCommands: what the command line of laraq asks of Celery: `-A`, and a worker."""
+"""CeleryCommands: what laraq's command line needs from Celery: `-A`, and a worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from laraq.cli.host import HostOption, WorkOptions
     from laraq_celery.host import CeleryHost
 
-#: Packages that stand between the command line and a module it imports.
+#: Packages between the command line and a module it imports.
 _IMPORTING = ("laraq_celery", "celery", "kombu", "vine", "importlib")
 
 
@@ -28,7 +28,7 @@ class CeleryCommands:
     """Implements `laraq.cli.host.HostCommands`."""
 
     def load(self, spec: str) -> Laraq:
-        """What `-A spec` means: Celery's rules, then a module of jobs without an app, for the embedded default.
+        """The Laraq that `-A spec` names: by Celery's rules, else a module of jobs without an app (embedded default).
 
         Raises ConfigurationError.
         """
@@ -48,7 +48,7 @@ class CeleryCommands:
         return self.attached(found)
 
     def attached(self, app: Any) -> Laraq:
-        """The Laraq of an app, of which a module that the app imports may have attached it.
+        """The Laraq of an app, which a module that the app imports may attach.
 
         Raises ConfigurationError.
         """
@@ -67,29 +67,29 @@ class CeleryCommands:
         return laraq
 
     def import_jobs(self, laraq: Laraq) -> None:
-        """The app's `imports`, `include` and autodiscovered tasks, and laraq's `discover`.
+        """Import the app's `imports`, `include` and autodiscovered tasks, and laraq's `discover`.
 
         Raises ConfigurationError.
         """
         _import_default_modules(cast("CeleryHost", laraq.host).app)
 
     def work_options(self) -> Sequence[HostOption]:
-        """Those of `celery worker`."""
+        """The options of `celery worker`."""
         from laraq_celery.command.work import own_options
 
         return own_options()
 
     def work(self, laraq: Laraq, options: WorkOptions) -> int:
-        """Be a Celery worker."""
+        """Run a Celery worker."""
         from laraq_celery.command.work import work
 
         return work(laraq, options)
 
 
 def _import(module: str, **options: Any) -> Any:
-    """Import a module, from the working directory too.
+    """Import a module, also from the working directory.
 
-    Raises ModuleNotFoundError when there is none, ConfigurationError when it raises.
+    Raises ModuleNotFoundError if it does not exist, ConfigurationError if it raises.
     """
     try:
         return import_from_cwd(module, **options)
@@ -97,17 +97,19 @@ def _import(module: str, **options: Any) -> Any:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{module}.".startswith(f"{missing}."):
             raise
-        raise ConfigurationError(f"Module {module!r} cannot be imported:\n\n{_told(error)}") from error
+        raise ConfigurationError(f"Module {module!r} cannot be imported:\n\n{_traceback_of(error)}") from error
 
 
 def _import_default_modules(app: Celery) -> None:
     try:
         app.loader.import_default_modules()
     except Exception as error:
-        raise ConfigurationError(f"The modules of app {app.main!r} cannot be imported:\n\n{_told(error)}") from error
+        raise ConfigurationError(
+            f"The modules of app {app.main!r} cannot be imported:\n\n{_traceback_of(error)}"
+        ) from error
 
 
-def _told(error: Exception) -> str:
+def _traceback_of(error: Exception) -> str:
     """The traceback from the first line of the user's own code on."""
     rest = error.__traceback__
     while rest is not None and str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] in _IMPORTING:

@@ -1,4 +1,4 @@
-"""Narrator: what `laraq work` says, in Laravel's words. `celery worker` keeps Celery's own."""
+"""Narrator: what `laraq work` prints, as Laravel does. `celery worker` keeps Celery's output."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ logger = logging.getLogger("laraq.work")
 
 
 class Narrator:
-    """Says when a worker is ready, and two lines of each run: that it begins, and how it ended.
+    """Prints when a worker is ready, and two lines for each run: its start, and its outcome.
 
-    In prefork the pool's children speak, each a line at a time.
+    In prefork the pool's children print, each a line at a time.
     """
 
     def __init__(self, laraq: Laraq, app: Any, options: WorkOptions) -> None:
         self._laraq = laraq
         self._app = app
         self._verbose = options.verbose
-        #: With --logfile the lines are in it, among the others.
+        #: Whether the lines go to the log, as with --logfile.
         self._logs = any(each.startswith("--logfile=") for each in options.passed_on)
         stream = sys.__stdout__
         self._on_terminal = stream is not None and stream.isatty() and not self._logs
@@ -55,14 +55,14 @@ class Narrator:
         queues = ", ".join(self._app.amqp.queues.consume_from)
         broker = sender.app.connection_for_read().as_uri()
         pool = type(sender.pool).__module__.rpartition(".")[2]
-        self._say(f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready.")
+        self._print(f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready.")
 
     def _begins(self, task: Any, **_: Any) -> None:
         request = task.request
         if request.is_eager or request.called_directly or CRASH in (request.headers or {}):
             return
         request.laraq_began = time.monotonic()
-        self._tell(task, "RUNNING")
+        self._print_run(task, "RUNNING")
 
     def _ended(self, task: Any, state: Any = None, **_: Any) -> None:
         request = task.request
@@ -70,9 +70,9 @@ class Narrator:
             return
         began = getattr(request, "laraq_began", None)
         settled = getattr(request, "laraq_settled", None)
-        self._tell(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
+        self._print_run(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
 
-    def _tell(self, task: Any, status: str, seconds: float | None = None) -> None:
+    def _print_run(self, task: Any, status: str, seconds: float | None = None) -> None:
         request = task.request
         header = (request.headers or {}).get(LARAQ)
         options = header.get("options") if isinstance(header, Mapping) else None
@@ -87,7 +87,7 @@ class Narrator:
             details,
         )
         width = get_terminal_size().columns if self._on_terminal else None
-        self._say(line.text(width, coloured=self._coloured))
+        self._print(line.text(width, coloured=self._coloured))
 
     def _details(self, request: Any, header: Any) -> tuple[str, ...]:
         delivery: Delivery | None = getattr(request, "laraq_delivery", None)
@@ -105,17 +105,17 @@ class Narrator:
             f"{peak_memory() / 2**20:.0f} MB",
         )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._logs:
             logger.info("%s", text)
         elif sys.__stdout__ is not None:
-            # Celery has sent `sys.stdout` to the log. One write a line: several processes share the terminal.
+            # Celery has redirected `sys.stdout` to the log. One write per line: several processes share the terminal.
             sys.__stdout__.write(f"{text}\n")
             sys.__stdout__.flush()
 
 
 def outcome(state: str, settled: Settlement | None) -> str:
-    """How a run ended, in one word: by Celery's state, and what laraq knows of it."""
+    """The outcome of a run in one word, by Celery's state and laraq's settlement."""
     verdict = None if settled is None else settled.verdict
     match state:
         case states.SUCCESS:
@@ -125,13 +125,13 @@ def outcome(state: str, settled: Settlement | None) -> str:
         case states.REJECTED:
             return "RELEASED"
         case states.IGNORED:
-            # Somebody else has run it, or it was told to say nothing of its end.
+            # Another process has run it, or its end is not to be reported.
             return "SKIPPED" if settled is None else "DONE" if isinstance(verdict, Done) else "FAIL"
         case _:
             return "FAIL"
 
 
 def peak_memory() -> int:
-    """Bytes that this process has needed at most."""
+    """The peak memory of this process in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if os.uname().sysname == "Darwin" else most * 1024

@@ -1,4 +1,4 @@
-"""work(): `laraq work` as Celery's own worker command, with the options that make it Laravel's."""
+"""work(): runs `laraq work` as Celery's worker command, with Laravel's options."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from laraq.cli.host import WorkOptions
     from laraq_celery.host import CeleryHost
 
-#: By these Celery would overrule what `laraq work <connection>` says.
+#: Variables by which Celery would override the connection of `laraq work <connection>`.
 _BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 
 
-#: Of Celery's options those that cannot be passed on: it would start itself again, as `celery`.
+#: Celery's options that cannot be passed on: Celery would restart itself as `celery`.
 _NOT_PASSED_ON = ("--detach", "--executable")
 
 
 def own_options() -> Sequence[HostOption]:
-    """What `celery worker` takes."""
+    """The options of `celery worker`."""
     return [
         HostOption(
             tuple(param.opts),
@@ -55,7 +55,7 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
         app.laraq_narrator.listen()
     known = {param.name for param in worker.params}
     worker.params.extend(
-        # Done by the program `celery`, which is not always the one around us.
+        # The program `celery` does this, but it is not always the calling program.
         option
         for kind in ("preload", "worker")
         for option in app.user_options.get(kind, ())
@@ -73,7 +73,7 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
 
 def _arguments(options: WorkOptions) -> list[str]:
     """The command line of `celery worker`."""
-    # Several workers on one machine are the usual case; Celery wants their names to differ.
+    # Several workers on one machine are the usual case; Celery requires different names.
     name = options.name or f"laraq-{os.getpid()}"
     arguments = [
         "--loglevel", options.loglevel,
@@ -92,9 +92,9 @@ def _arguments(options: WorkOptions) -> list[str]:
 
 
 def _serve_in_order(app: Any) -> None:
-    """Take from the first queue that has a message, instead of from each in turn, where the broker is asked for them.
+    """Take from the first queue with a message, instead of from each in turn, on brokers that are polled.
 
-    RabbitMQ pushes messages of all queues as it likes.
+    RabbitMQ pushes messages of all queues in its own order.
     """
     with app.connection_for_read() as connection:
         is_asked = connection.transport.driver_type == "redis"
@@ -103,17 +103,17 @@ def _serve_in_order(app: Any) -> None:
 
 
 def _move_to(laraq: Laraq, app: Any, options: WorkOptions) -> None:
-    """Let this process work on a named connection: its messages come from there, and go back there when released.
+    """Let this process work on a named connection: messages come from there, and are released to it.
 
-    What its jobs dispatch goes where it went before: the app's own broker stays, as the default connection.
+    Jobs that its jobs dispatch go where they went before: the app's own broker stays the default connection.
     """
-    laraq.ready()  # which finds the store where the app's own broker is
+    laraq.ready()  # finds the store by the app's own broker
     conf, settings = app.conf, laraq.settings
     home = {"url": conf.broker_write_url, "queue": conf.task_default_queue}
     own: dict[str, Any] = {}
     for name in (settings.default, *laraq.host.aliases()):
-        said = settings.connections.get(name, {})
-        own[name] = {**home, **said} if isinstance(said, Mapping) else said
+        configured = settings.connections.get(name, {})
+        own[name] = {**home, **configured} if isinstance(configured, Mapping) else configured
     laraq.configure_connections(own)
     if url := options.address.get("url"):
         for variable in _BROKER_VARIABLES:

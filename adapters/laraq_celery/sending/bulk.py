@@ -1,4 +1,4 @@
-"""Bulk: how many messages go to the broker at once. One class for each way a broker offers."""
+"""Bulk: sends many messages to the broker at once. One class for each method that brokers offer."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -13,13 +13,13 @@ from kombu.exceptions import OperationalError
 from laraq_celery.sending import redis_lists
 from laraq_celery.sending.template import TaskMessage
 
-#: Messages that are on their way at most: what a bulk keeps in memory, and what is in doubt when a connection is lost.
+#: Most messages in flight: a bulk keeps them in memory, and they are in doubt when a connection is lost.
 IN_FLIGHT = 1000
 
-#: Bytes of messages that a bulk keeps in memory at most, whatever their number.
+#: Most bytes of messages that a bulk keeps in memory, whatever their number.
 SIZE = 4_000_000
 
-#: Seconds without any confirm after which a bulk fails: RabbitMQ's memory or disk alarm blocks publishers.
+#: Seconds without a confirm after which a bulk fails: RabbitMQ's memory or disk alarm blocks publishers.
 CONFIRM_TIMEOUT = 60
 
 
@@ -28,20 +28,20 @@ class Bulk(Protocol):
 
     @property
     def taken(self) -> int:
-        """How many of them the broker is known to have."""
+        """The number of messages that the broker is known to have."""
 
     def add(self, message: TaskMessage) -> None:
-        """Send the message, now or with those that follow."""
+        """Send the message, now or together with later ones."""
 
     def flush(self) -> None:
-        """When this returns, the broker has every message added."""
+        """Send all added messages; when this returns, the broker has them."""
 
     def close(self) -> None:
-        """Let go of what is held; messages that were not flushed are dropped."""
+        """Release all resources; messages that were not flushed are dropped."""
 
 
 def open_bulk(connection: Connection, retry_policy: dict[str, Any]) -> Bulk:
-    """The best way this broker has: many in one command, or confirmed together, or one by one."""
+    """The best method of this broker: many in one command, or confirmed together, or one by one."""
     channel = connection.default_channel
     if all(hasattr(channel, name) for name in ("confirm_select", "events", "connection")):  # as py-amqp's has
         return Confirmed(connection, retry_policy)
@@ -56,7 +56,7 @@ def open_bulk(connection: Connection, retry_policy: dict[str, Any]) -> Bulk:
 
 
 def publish(connection: Connection, channel: Any, message: TaskMessage) -> None:
-    """Send one message; errors are those of the transport, and nothing is tried again."""
+    """Send one message; errors are those of the transport, and there is no retry."""
     message.declare(connection, channel)
     if redis_lists.are_behind(channel) and redis_lists.fits(channel, message):
         redis_lists.push(channel, message)
@@ -65,7 +65,7 @@ def publish(connection: Connection, channel: Any, message: TaskMessage) -> None:
 
 
 class OneByOne:
-    """For brokers that take one message at a time; each is tried again as Celery would."""
+    """For brokers that accept one message at a time; each is retried as Celery would."""
 
     def __init__(self, connection: Connection, retry_policy: dict[str, Any]) -> None:
         self.taken = 0
@@ -73,15 +73,15 @@ class OneByOne:
         self._publish = connection.ensure(connection, self._publish_once, **retry_policy)
 
     def add(self, message: TaskMessage) -> None:
-        """Send it."""
+        """Send the message."""
         self._publish(message)
         self.taken += 1
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Nothing to send."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
     def _publish_once(self, message: TaskMessage) -> None:
         publish(self._connection, self._connection.default_channel, message)
@@ -95,11 +95,11 @@ class Collected:
         self._connection = connection
         self._channel = channel
         self._added = 0
-        # Its own limit is never reached: only what is flushed here is known to be taken.
+        # Its own limit is never reached: only messages that are flushed here are known to be taken.
         self._collector = channel.create_publish_batch(max_size=IN_FLIGHT + 1)
 
     def add(self, message: TaskMessage) -> None:
-        """Collect it."""
+        """Collect the message."""
         message.declare(self._connection, self._channel)
         template = message.template
         prepared = message.prepared(self._channel)
@@ -109,21 +109,21 @@ class Collected:
             self.flush()
 
     def flush(self) -> None:
-        """Hand them over."""
+        """Send the collected messages."""
         self._collector.flush()
         self.taken = self._added
 
     def close(self) -> None:
-        """Drop what was not handed over."""
+        """Drop messages that were not sent."""
         self._collector.discard()
         self._collector.close()
 
 
 class OnLists:
-    """For kombu's Redis lists: collects messages and puts all on their lists in one round trip."""
+    """For kombu's Redis lists: collects messages and pushes all of them in one round trip."""
 
     def __init__(self, connection: Connection, delayed: Bulk | None = None) -> None:
-        """`delayed` takes the messages that wait elsewhere until they are due."""
+        """`delayed` sends the messages that wait elsewhere until they are due."""
         self._taken = 0
         self._connection = connection
         self._channel: Any = connection.default_channel
@@ -134,11 +134,11 @@ class OnLists:
 
     @property
     def taken(self) -> int:
-        """How many the broker is known to have."""
+        """The number of messages that the broker is known to have."""
         return self._taken + (self._delayed.taken if self._delayed is not None else 0)
 
     def add(self, message: TaskMessage) -> None:
-        """Collect it. Sent at once is what may fan out, and what has more done for it than to be put on a list."""
+        """Collect the message. One that may fan out, or needs more than a push to a list, is sent at once."""
         if self._delayed is not None and redis_lists.is_delayed(self._channel, message):
             self._delayed.add(message)
             return
@@ -156,13 +156,13 @@ class OnLists:
             self._push()
 
     def flush(self) -> None:
-        """Put them on their lists."""
+        """Push the messages to their lists."""
         self._push()
         if self._delayed is not None:
             self._delayed.flush()
 
     def close(self) -> None:
-        """Drop what is collected."""
+        """Drop the collected messages."""
         self._forget()
         if self._delayed is not None:
             self._delayed.close()
@@ -179,7 +179,7 @@ class OnLists:
 
 
 class Confirmed:
-    """For RabbitMQ: each message is confirmed, none is waited for alone. Uses a channel of its own in confirm mode."""
+    """For RabbitMQ: each message is confirmed, but not waited for alone. Uses its own channel in confirm mode."""
 
     def __init__(self, connection: Connection, retry_policy: dict[str, Any]) -> None:
         self.taken = 0
@@ -188,19 +188,19 @@ class Confirmed:
         #: Numbers of the unconfirmed messages, oldest first: the broker counts them from 1.
         self._unconfirmed: dict[int, None] = {}
         self._sent = 0
-        # Opening is the one step that may be repeated: nothing was sent yet.
+        # Only opening may be repeated: nothing was sent yet.
         self._channel = connection.ensure(connection, connection.channel, **retry_policy)()
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.confirm_select()
 
     def add(self, message: TaskMessage) -> None:
-        """Send it; wait while too many are unconfirmed."""
+        """Send the message; wait while too many are unconfirmed."""
         message.declare(self._connection, self._channel)
         self._sent += 1
         self._unconfirmed[self._sent] = None
         template = message.template
-        # The class's: with `confirm_publish` the channel has another, which waits for each message.
+        # The method of the class: with `confirm_publish` the channel has another, which waits for each message.
         type(self._channel).basic_publish(
             self._channel,
             message.prepared(self._channel),
@@ -216,7 +216,7 @@ class Confirmed:
             raise OperationalError(f"the broker refused {self._refused} messages (basic.nack)")
 
     def close(self) -> None:
-        """Close the channel; after a failure the whole connection, without a farewell that nobody may answer."""
+        """Close the channel; after a failure close the whole connection, without waiting for a reply."""
         if self._unconfirmed:
             self._connection.collect()
         elif self._channel.connection is not None:

@@ -1,4 +1,4 @@
-"""Publisher: sends the ordinary jobs of one connection from their templates, one or many."""
+"""Publisher: sends the ordinary jobs of one connection from their templates, one or many at once."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -35,20 +35,20 @@ class UnconfirmedError(OperationalError):
 
 
 class InDoubtError(OperationalError):
-    """The broker may have the message or not. `again` is what to tell Celery so that it is the same message when it is
-    sent once more."""
+    """The broker may or may not have the message. `again` are the options with which Celery sends the same message
+    again."""
 
     def __init__(self, message: TaskMessage, reason: object) -> None:
         tag = message.properties.get("delivery_tag")
-        #: Brokers of ours put a message with that tag once; others give it another one, and AMQP knows of none.
+        #: laraq's brokers put a message with that tag once; others assign another tag, and AMQP has none.
         self.again: dict[str, Any] = {} if tag is None else {"delivery_tag": tag}
         super().__init__(str(reason))
 
 
 class Publisher:
-    """Whatever is out of the ordinary is refused, and goes Celery's own way.
+    """Refuses unusual messages, which Celery then sends itself.
 
-    `connect` lends a connection of the pool.
+    `connect` returns a context manager with a connection of the pool.
     """
 
     def __init__(self, app: Celery, url: str | None, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
@@ -57,10 +57,10 @@ class Publisher:
         self.templates = Templates(app, url)
 
     def push(self, payload: Payload, queue: str | None, delay: float, producer: Any = None) -> Any:
-        """Send one job, through `producer` when given; returns its result or what makes it. None: Celery must send it.
+        """Send one job, through `producer` when given; return its result or a function for it, or None: Celery must.
 
-        That is also the answer when the connection is not open: Celery knows how often to try to connect.
-        Raises InDoubtError when it fails, InvalidJobError.
+        None is also returned when the connection is not open: Celery knows how often to try to connect. Raises
+        InDoubtError when sending fails, InvalidJobError.
         """
         caller = self.templates.caller()
         template = None if caller is None else self._template(payload, delay, queue, self.templates.find)
@@ -102,7 +102,7 @@ class Publisher:
             try:
                 with connection._reraise_as_library_errors():
                     policy = dict(self._app.conf.task_publish_retry_policy)
-                    # By what kombu finds there it connects; it does the same when it publishes.
+                    # kombu connects with these options; it does the same when it publishes.
                     connection.transport_options.update(policy)  # type: ignore[union-attr]  # an app gives a mapping
                     bulk = open_bulk(connection, policy)
                     channel = connection.default_channel
@@ -118,7 +118,7 @@ class Publisher:
                 raise UnconfirmedError(len(payloads) - taken, len(payloads), error) from error
             finally:
                 if bulk is not None:
-                    with suppress(Exception):  # what is flushed is sent, whatever the farewell
+                    with suppress(Exception):  # flushed messages are sent, however the close ends
                         bulk.close()
         return True
 
@@ -132,8 +132,8 @@ class Publisher:
         return find(payload.job, payload.queue or queue)
 
     def _result(self, template: Template, payload: Payload, channel: Any) -> Any:
-        """The result of a job about to be sent, for which a result backend may subscribe until it is collected as
-        garbage; else what makes it, for nobody needs one before it is asked for."""
+        """The result of a job about to be sent, if its result backend subscribes for it; else a function that creates
+        the result on demand."""
         ignored = payload.carrier.get("ignore_result", template.task.ignore_result)
         make = partial(_result, template.task, payload.id, ignored)
         if ignored or type(backend := self._app.backend).on_task_call is Backend.on_task_call:
@@ -143,7 +143,7 @@ class Publisher:
 
 
 def _sent(caller: Caller, result: Any) -> Any:
-    """A parent knows the results of its children."""
+    """Add the result to the children of the running task."""
     if caller.task is None:
         return result
     made = result() if isinstance(result, partial) else result

@@ -1,7 +1,7 @@
 """CeleryQueue: Payload -> one ordinary Celery message.
 
-Celery writes the first message of each Job class (`template.py`) and sends all that are out of the ordinary; the others
-are filled in and sent, one by one or in bulk, by `publisher.py`.
+Celery writes the first message of each Job class (`template.py`) and sends all unusual ones; `publisher.py` fills in
+and sends the others, one by one or in bulk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from laraq_celery.sending.publisher import InDoubtError, Publisher, UnconfirmedE
 from laraq_celery.sending.template import HIDDEN
 from laraq_celery.stock.delays import Delays
 from laraq_celery.stock.inspection import BrokerInspection
-from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.expiry import expiring_by_header
 
 
 class CeleryQueue:
@@ -39,14 +39,14 @@ class CeleryQueue:
         self._queue = queue
         self._connection: Any = None
         self.publisher = Publisher(app, url, self._lend)
-        #: Those of its jobs that wait in the store.
+        #: Its delayed jobs in the store.
         self.delays = Delays(app, url, self._producers)
 
     @property
     def inspection(self) -> BrokerInspection:
-        """What can be seen of the broker's queues."""
+        """The inspection of the broker's queues."""
         discards = self._app.laraq.discards
-        return BrokerInspection(lambda: self._producers().connections, self.delays, discards.tell)
+        return BrokerInspection(lambda: self._producers().connections, self.delays, discards.notify)
 
     def joined(self, session: Any) -> JoinedQueue | None:
         """This queue as part of the session's transaction; None unless the broker lives in the session's database."""
@@ -55,9 +55,9 @@ class CeleryQueue:
         return None if producer is None else JoinedQueue(self, producer)
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
-        """Send the job and return Celery's result object, or a function that makes it: most callers never ask.
+        """Send the job and return Celery's result object, or a function that creates it: most callers do not need it.
 
-        Raises DispatchError when the broker does not take it, InvalidJobError when a value is no JSON.
+        Raises DispatchError when the broker does not accept it, InvalidJobError when a value is not JSON.
         """
         with self._wrapped(payload.job):
             wait = self.delays.seconds(delay, payload.carrier)
@@ -67,7 +67,7 @@ class CeleryQueue:
         return self._keep([(payload, wait)])
 
     def bulk(self, payloads: Sequence[tuple[Payload, float]]) -> None:
-        """Send many jobs as the broker takes them best: many in one command, or confirmed together.
+        """Send many jobs by the broker's best method: many in one command, or confirmed together.
 
         Raises DispatchError with the number of jobs that are not known to have arrived, InvalidJobError.
         """
@@ -91,7 +91,7 @@ class CeleryQueue:
         return self._queue or str(self._app.conf.task_default_queue)
 
     def _keep(self, waiting: Sequence[tuple[Payload, float]]) -> Any:
-        """Have jobs wait in the store, written by Celery as if they were sent now; return the last one's result."""
+        """Keep jobs in the store, as messages that Celery writes as if they were sent now; return the last result."""
         sent = None
         with (
             self._wrapped(waiting[0][0].job, f"{len(waiting)} delayed jobs were not sent"),
@@ -117,7 +117,7 @@ class CeleryQueue:
             return self._publish(payload, delay, {"producer": producer})
 
     def _publish(self, payload: Payload, delay: float, options: dict[str, Any]) -> Any:
-        """Celery's own way."""
+        """Send the job by Celery's own method."""
         headers = {**payload.carrier.get("headers", {}), "laraq": payload.to_header()}
         options = {**payload.carrier, **options, "headers": headers}
         if queue := payload.queue or self._queue:
@@ -127,15 +127,15 @@ class CeleryQueue:
         if CIPHER in payload.fields:
             options["argsrepr"] = options["kwargsrepr"] = HIDDEN
         task = self._app.tasks.get(payload.job)
-        options = told_to_workers(self._app, task, options)
+        options = expiring_by_header(self._app, task, options)
         args, fields = payload.args, dict(payload.fields)
         if task is None:
             return self._app.send_task(payload.job, args, fields, task_id=payload.id, **options)
-        # Task's own, not the task's: its `apply_async` leads to the dispatcher that has called us.
+        # The method of Task, not of this task: the latter's `apply_async` leads to the dispatcher that called this.
         return Task.apply_async(task, args, fields, task_id=payload.id, **options)
 
     def countdown(self, delay: float) -> float:
-        """Celery 5.7 on quorum queues: native delays are whole seconds and 0 < countdown < 1 is a ValueError."""
+        """The countdown for Celery 5.7 on quorum queues: whole seconds, as 0 < countdown < 1 is a ValueError."""
         if delay < 1 and detect_quorum_queues(self._app, self._driver_type())[0]:
             return 1
         return delay
@@ -151,13 +151,13 @@ class CeleryQueue:
         try:
             return session_producer(self._app, session)
         except ConfigurationError:
-            return None  # the session is of another database, or nobody can tell of which
+            return None  # the session is of another or an unknown database
 
     def _driver_type(self) -> str:
         return str(self._app.connection_for_write(self._url).transport.driver_type)
 
     def _lend(self) -> Any:
-        """A context with a connection of the pool."""
+        """A context manager with a connection of the pool."""
         return self._app.connection_or_acquire() if self._url is None else self._producers().connections.acquire(True)
 
     def _producers(self) -> Any:
@@ -169,7 +169,7 @@ class CeleryQueue:
 
     @contextmanager
     def _wrapped(self, job: str, what: str = "") -> Iterator[None]:
-        """Whatever a library raises while it sends is a DispatchError; `what` says of which jobs, if of several."""
+        """Convert any error of a library during sending to a DispatchError; `what` names several jobs."""
         what = what or (f"Job {job} was not sent" if job else "Jobs were not sent")
         try:
             yield
@@ -183,7 +183,7 @@ class CeleryQueue:
             raise
         except Exception as error:
             if self._app.conf.task_always_eager:
-                raise  # the job's own: Celery has run it, and was told to let its exceptions out
+                raise  # the job's own error: Celery has run it eagerly, and is set to propagate exceptions
             self._not_sent(what, error)
 
     def _not_sent(self, what: str, error: BaseException | None) -> NoReturn:
@@ -191,7 +191,7 @@ class CeleryQueue:
         try:
             where = ";".join(maybe_sanitize_url(one) for one in (url.split(";") if isinstance(url, str) else url))
         except ValueError:
-            # Whoever says why quotes a part, which may be one of a password with a slash in it.
+            # The reason would quote a part of the URL, possibly of a password with a slash in it.
             what = f"{what}: the URL of connection {self.name!r} cannot be read"
             raise DispatchError(
                 f"{what}. Check its port; special characters of a password are escaped in it, as in %2F."
@@ -201,7 +201,7 @@ class CeleryQueue:
             raise DispatchError(
                 f"{where} does not answer ({error}). Check that the broker runs and that the URL is right."
             ) from error
-        # A library's KeyError says little without its type.
+        # The text of a library's KeyError is of little use without its type.
         raise DispatchError(
             f"{where} cannot be used ({type(error).__name__}: {error})."
             " Check the URL, that its transport is installed, and what its user may do."
@@ -229,7 +229,7 @@ class JoinedQueue:
             self.push(payload, delay)
 
     def default_queue(self) -> str:
-        """That of the queue itself."""
+        """The default queue of the connection itself."""
         return self._queue.default_queue()
 
 
@@ -245,7 +245,7 @@ def _kombu_batch(producer: Any) -> Iterator[None]:
 
 @contextmanager
 def _unconfirmed(payloads: Sequence[Any]) -> Iterator[None]:
-    """One message after the other: of an error nobody knows how many of them went before."""
+    """Send one message after the other: an error does not show how many were sent before it."""
     try:
         yield
     except (EncodeError, LaraqError):

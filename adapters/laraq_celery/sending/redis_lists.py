@@ -1,4 +1,4 @@
-"""Messages on kombu's Redis lists: what `kombu.transport.redis: Channel._put` does, over a connection that is kept."""
+"""Messages on kombu's Redis lists: does what `kombu.transport.redis: Channel._put` does, over a kept connection."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -21,8 +21,8 @@ Lists: TypeAlias = Mapping[tuple[str, int], Sequence[bytes | str]]
 
 
 def are_behind(channel: Any) -> bool:
-    """Whether messages are values of lists, and nobody changed how they get there: the stock transport, and one of ours
-    (`put_due`), which keeps those that are not due elsewhere (`keeps_delayed`)."""
+    """Whether messages are values of lists and `_put` is unchanged: in the stock transport, and in laraq's (`put_due`),
+    which keeps delayed messages elsewhere (`keeps_delayed`)."""
     transport = sys.modules.get("kombu.transport.redis")
     if transport is None or not isinstance(channel, transport.Channel):
         return False
@@ -36,8 +36,8 @@ def are_behind(channel: Any) -> bool:
 
 
 def fits(channel: Any, message: TaskMessage) -> bool:
-    """Whether the message just goes on a list: through no exchange, to no queue that each message keeps alive, and not
-    after a while."""
+    """Whether the message only needs a push to a list: no exchange, no queue that each message keeps alive, and no
+    delay."""
     return (
         not message.template.exchange
         and message.template.routing_key not in getattr(channel, "_expires", ())
@@ -60,7 +60,7 @@ def entry(channel: Any, message: TaskMessage) -> tuple[str, int, bytes | str]:
 
 
 def push(channel: Any, message: TaskMessage) -> None:
-    """Put one message on its list."""
+    """Push one message to its list."""
     queue, priority, value = entry(channel, message)
     lists = {(queue, priority): [value]}
     if hasattr(channel, "put_due"):
@@ -70,9 +70,9 @@ def push(channel: Any, message: TaskMessage) -> None:
 
 
 def push_all(channel: Any, lists: Lists) -> None:
-    """Put many messages on their lists, each list's with one command, all in one round trip.
+    """Push many messages to their lists, with one command per list, all in one round trip.
 
-    An error leaves open which of the lists were served; nothing is tried again.
+    After an error it is unknown which lists were pushed to; there is no retry.
     """
     if hasattr(channel, "put_due"):
         channel.put_due(lists)
@@ -81,8 +81,8 @@ def push_all(channel: Any, lists: Lists) -> None:
 
 
 def _lpush(channel: Any, lists: Lists) -> None:
-    """One LPUSH for each list, over a connection of the channel's pool that is not given back: redis-py's bookkeeping
-    around a command (client, pool, retries, observers) costs several times what the command itself does."""
+    """One LPUSH for each list, over a connection that is not returned to the channel's pool: redis-py's bookkeeping
+    around a command (client, pool, retries, observers) costs several times as much as the command itself."""
     pool, prefix = channel.pool, channel.global_keyprefix
     commands = [
         ("LPUSH", f"{prefix}{channel._q_for_pri(queue, priority)}", *values)
@@ -94,16 +94,16 @@ def _lpush(channel: Any, lists: Lists) -> None:
         for _ in commands:
             connection.read_response()
     except BaseException:
-        connection.disconnect()  # a signal may have come in the middle; answers that are left would be taken for others
+        connection.disconnect()  # after a signal in the middle, remaining replies would be read as those of others
         raise
     finally:
-        if pool.max_connections == 1:  # others need it
+        if pool.max_connections == 1:  # other code needs it
             del channel.laraq_connection
             pool.release(connection)
 
 
 def _connection(channel: Any, pool: Any) -> Any:
-    """The channel's connection, fit for a command. The channel itself keeps it, and closes it with its pool."""
+    """The channel's connection, ready for a command. The channel keeps it, and closes it with its pool."""
     made_in, made_by, connection = getattr(channel, "laraq_connection", _NO_CONNECTION)
     if made_in != os.getpid() or made_by is not pool:  # a forked child must not use its parent's
         connection = _take(pool)
@@ -117,14 +117,14 @@ def _connection(channel: Any, pool: Any) -> Any:
 def _take(pool: Any) -> Any:
     try:
         return pool.get_connection()
-    except TypeError:  # redis-py before 5.3 asks what it is for
+    except TypeError:  # redis-py before 5.3 requires the command's name
         return pool.get_connection("LPUSH")
 
 
 def _is_stale(connection: Any) -> bool:
-    """Whether the server has hung up since the last command."""
+    """Whether the server has closed the connection since the last command."""
     try:
         stale: bool = connection.can_read(timeout=0)
-    except Exception:  # whatever it is, the connection is made anew
+    except Exception:  # after any error, a new connection is made
         return True
     return stale

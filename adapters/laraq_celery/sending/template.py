@@ -1,4 +1,4 @@
-"""Templates: Celery writes the message of each Job class once, and each job is filled into it."""
+"""Templates: Celery writes one message of each Job class, into which each job is filled."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -28,18 +28,18 @@ from laraq.errors import InvalidJobError
 from laraq.messages.payload import CIPHER, Payload
 from laraq_celery.worker.task import JobTask
 
-#: Stands for the arguments of encrypted jobs in headers, events and logs.
+#: Replaces the arguments of encrypted jobs in headers, events and logs.
 HIDDEN = "<encrypted>"
 
-#: What a job may bring along and still be filled into a template; links, chords, stamps and the rest Celery writes.
+#: Options with which a job can be filled into a template; links, chords, stamps and the rest are left to Celery.
 CARRIED = frozenset({"headers", "priority", "ignore_result", "shadow", "root_id", "parent_id"})
 
 CONTENT_TYPE, CONTENT_ENCODING = "application/json", "utf-8"
 
 _SIGNALS = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
 
-#: What a message passes on its way through Celery, by the members of its class, its name and the file it is from.
-#: Tracing libraries wrap some of these and must see every message.
+#: The functions that a message passes in Celery, by the members of their class, their name and their file. Tracing
+#: libraries wrap some of these and must see every message.
 _PASSED = tuple(
     (vars(owner), name, sys.modules[owner.__module__].__file__)
     for owner, names in {
@@ -52,13 +52,13 @@ _PASSED = tuple(
     for name in names
 )
 
-#: What Celery hands to `Producer.publish` and a template knows how to repeat.
+#: Arguments of `Producer.publish` that a template can repeat.
 _REPEATED = frozenset({
     "exchange", "routing_key", "serializer", "retry", "retry_policy", "delivery_mode", "declare", "headers", "priority",
     "correlation_id", "reply_to",
 })  # fmt: skip
 
-#: The headers of protocol 2. A Celery that writes more of them writes what this file cannot know.
+#: The headers of protocol 2. A Celery that writes more headers cannot be imitated here.
 _HEADERS = frozenset({
     "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
     "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
@@ -68,22 +68,22 @@ _HEADERS = frozenset({
 #: The third part of a protocol-2 body.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
-#: Id of the message that is only recorded.
+#: Id of the message that is recorded, not sent.
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
-#: Types whose values Python writes as Celery does, and those that every JSON encoder writes alike.
+#: Types whose values Python writes as Celery does, and types that every JSON encoder writes alike.
 _SAME_REPR = (int, float, bool, type(None))
 _SAME_JSON = frozenset({str, int, float})
 
-#: Depth to which Celery before 5.7 looks for representations, which has no setting for it.
+#: Depth of representations in Celery before 5.7, which has no setting for it.
 _LEVELS = 3
 
-#: What `kombu.utils.json: dumps` does, which makes a new encoder for each message.
+#: Does what `kombu.utils.json: dumps` does, which creates a new encoder for each message.
 encode: Callable[[Any], str] = json.JSONEncoder().encode
 
 
 class Caller(NamedTuple):
-    """What each message says of the thread, and of the task, that sends it."""
+    """What each message records about the thread and the task that send it."""
 
     reply_to: str
     task: Task | None
@@ -94,7 +94,7 @@ class Caller(NamedTuple):
 class Templates:
     """The templates of one app and connection.
 
-    Whatever could make Celery write another message the next time is looked at each time, or has no template at all.
+    Everything that could make Celery write a different message next time is checked each time, or prevents a template.
     """
 
     def __init__(self, app: Celery, url: str | None) -> None:
@@ -104,7 +104,7 @@ class Templates:
         self._recorded_with: tuple[Any, ...] = ()
 
     def caller(self) -> Caller | None:
-        """Who sends now; None while Celery must write all messages itself."""
+        """The current caller; None while Celery must write all messages itself."""
         app = self._app
         conf = app.conf
         if _is_watched() or conf.task_always_eager or conf.task_send_sent_event:
@@ -112,7 +112,7 @@ class Templates:
         task = app.current_worker_task
         if task is not None and conf.task_inherit_parent_priority:
             return None
-        made = vars(app.amqp)  # cached properties: what is not made yet was not used yet
+        made = vars(app.amqp)  # cached properties: those that do not exist were not used yet
         present = (made.get("router"), made.get("send_task_message"), conf.task_default_queue, os.getpid())
         if present != self._recorded_with:
             self._known.clear()
@@ -122,7 +122,7 @@ class Templates:
         return Caller(app.thread_oid, task, task.request.root_id or task.request.id, task.request.id)
 
     def find(self, job: str, queue: str | None) -> Template | None:
-        """The template of a class and queue; None when Celery must write these messages itself."""
+        """The template of a class and queue; None if Celery must write these messages itself."""
         task, queues = self._app.tasks.get(job), self._app.amqp.queues
         if task is None:
             return None
@@ -134,7 +134,7 @@ class Templates:
         return template
 
     def _record(self, task: Task, queue: str | None) -> Template | None:
-        """Have `Task.apply_async` write a message: router, settings and annotations are applied by Celery."""
+        """Let `Task.apply_async` write a message, so that Celery applies router, settings and annotations."""
         if not _is_plain(self._app) or not _is_generated(task):
             return None
         recorder = _Recorder(self._app.connection_for_write(self._url))
@@ -142,7 +142,7 @@ class Templates:
             task,
             task_id=_NO_ID,
             producer=recorder,
-            ignore_result=True,  # nobody will ask for it: the result backend must not hear of this one
+            ignore_result=True,  # the message is not sent: the result backend must not learn of it
             add_to_parent=False,
             **({"queue": queue} if queue else {}),
         )
@@ -151,7 +151,7 @@ class Templates:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What is the same in all messages of one Job class to one queue."""
+    """The common part of all messages of one Job class to one queue."""
 
     task: Task
     amqp: AMQP
@@ -164,9 +164,9 @@ class Template:
     queue: Queue | None
 
     def fill(self, payload: Payload, caller: Caller, delay: float = 0) -> TaskMessage:
-        """Fill in what belongs to this job, as `celery.app.amqp: AMQP.as_task_v2` does.
+        """Fill in the parts of this job, as `celery.app.amqp: AMQP.as_task_v2` does.
 
-        Raises InvalidJobError for a value that is no JSON.
+        Raises InvalidJobError for a value that is not JSON.
         """
         amqp, carrier, id, fields = self.amqp, payload.carrier, payload.id, payload.fields
         hidden = CIPHER in fields
@@ -185,7 +185,7 @@ class Template:
             "laraq": header,
         }
         properties = {"correlation_id": id, "reply_to": caller.reply_to, "delivery_mode": self.delivery_mode}
-        if hidden:  # Celery writes these options of a call in both places
+        if hidden:  # Celery writes these options in both places
             properties["argsrepr"] = properties["kwargsrepr"] = HIDDEN
         try:
             body = _encode_body((payload.args, fields, _EMBED))
@@ -196,9 +196,9 @@ class Template:
 
 
 class TaskMessage:
-    """One message, all but handed to a channel. Made for every job that is sent, so it is no dataclass.
+    """One message, ready for a channel. Created for every job that is sent; a dataclass would be slower.
 
-    `plain` says that its headers hold only text and numbers.
+    `plain`: the headers contain only text and numbers.
     """
 
     __slots__ = ("body", "headers", "plain", "priority", "properties", "template")
@@ -220,7 +220,7 @@ class TaskMessage:
         self.plain = plain
 
     def declare(self, connection: Connection, channel: Any) -> None:
-        """kombu's `maybe_declare`, which copies the queue and its exchange to find that there is nothing to do."""
+        """Do what kombu's `maybe_declare` does, without its copies of the queue and exchange."""
         queue = self.template.queue
         if queue is not None and hash(queue) not in connection.declared_entities:
             maybe_declare(queue, channel)
@@ -232,25 +232,25 @@ class TaskMessage:
         )
 
     def publish(self, channel: Any) -> None:
-        """Hand it to the channel."""
+        """Pass the message to the channel."""
         template = self.template
         channel.basic_publish(self.prepared(channel), exchange=template.exchange, routing_key=template.routing_key)
 
     def encoded(self, prepared: dict[str, Any]) -> bytes | str:
-        """Its prepared form as JSON. (kombu's encoder marks what is not, such as moments, so that it arrives as it was;
-        where there is nothing to mark, a faster one writes the same.)"""
+        """The prepared form as JSON. (kombu's encoder marks values that are not JSON, such as datetimes; if there are
+        none, a faster encoder writes the same.)"""
         if self.plain:
-            from pydantic_core import PydanticSerializationError, to_json  # late: who attaches need not send
+            from pydantic_core import PydanticSerializationError, to_json  # late: not every attached process sends
 
             try:
                 return to_json(prepared)
-            except PydanticSerializationError:  # half of a surrogate pair is text for Python, and JSON by kombu
+            except PydanticSerializationError:  # half of a surrogate pair is text for Python, and JSON for kombu
                 pass
         return encode(prepared)
 
 
 class _Recorder:
-    """A producer that keeps what it is told to publish."""
+    """A producer that records what it should publish."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -261,7 +261,7 @@ class _Recorder:
 
 
 def _template(task: Task, published: Mapping[str, Any]) -> Template | None:
-    """None for a message with anything in it that is not known to be the same for each job."""
+    """A template, or None for a message with a part that may differ between jobs."""
     declared = published["declare"] or ()
     if (
         any(value for name, value in published.items() if name not in _REPEATED)
@@ -287,19 +287,19 @@ def _template(task: Task, published: Mapping[str, Any]) -> Template | None:
 
 
 def _is_watched() -> bool:
-    """Whether somebody listens to Celery's signals of sending, or has wrapped a function that messages pass."""
-    for signal in _SIGNALS:  # loops, for they are asked for each job and take half as long as expressions
+    """Whether Celery's signals of sending have receivers, or a function that messages pass is wrapped."""
+    for signal in _SIGNALS:  # loops, because they run for each job and take half as long as expressions
         if signal.receivers:
             return True
     for members, name, file in _PASSED:
-        function = members.get(name)  # a proxy shows the code of what it wraps, but has another type
+        function = members.get(name)  # a proxy has the code of the wrapped function, but another type
         if type(function) is not FunctionType or function.__code__.co_filename != file:
             return True
     return False
 
 
 def _is_plain(app: Celery) -> bool:
-    """Whether the app's classes are Celery's own, and its routes depend on nothing but the task's name."""
+    """Whether the app's classes are Celery's own, and its routes depend only on the task's name."""
     amqp = app.amqp
     return (
         type(app).send_task is Celery.send_task
@@ -310,7 +310,7 @@ def _is_plain(app: Celery) -> bool:
 
 
 def _is_generated(task: Any) -> bool:
-    """Whether the task is one made for a Job class, and no annotation changed how it is sent."""
+    """Whether the task was created for a Job class, and no annotation changes how it is sent."""
     kind = type(task)
     return (
         issubclass(kind, JobTask)
@@ -324,31 +324,31 @@ def _is_generated(task: Any) -> bool:
 
 
 def _eta(amqp: AMQP, delay: float) -> str:
-    """By Celery, which knows the app's timezone."""
+    """The ETA, computed by Celery, which knows the app's timezone."""
     message: Any = amqp.create_task_message("", "", countdown=delay, argsrepr="", kwargsrepr="")
     eta: str = message.headers["eta"]
     return eta
 
 
 def _encode_body(body: Any) -> Any:
-    """What the serializer "json" makes of a body: text, unless somebody registered another serializer of that name.
+    """The body as the serializer "json" writes it: text, unless another serializer is registered under that name.
 
     Raises kombu's EncodeError.
     """
     try:
         if serialization.registry._encoders["json"].encoder is json.dumps:
             return encode(body)
-    except Exception:  # noqa: S110 - said again, by kombu and in its words, one line below
+    except Exception:  # noqa: S110 - kombu raises it again, in its own words, one line below
         pass
     _, _, encoded = serialization.dumps(body, "json")
     return encoded
 
 
 def fields_repr(amqp: AMQP, fields: Mapping[str, Any]) -> str:
-    """What Celery writes into the header `kwargsrepr`: `saferepr`, which looks at every token to be safe with deep and
-    endless values.
+    """The header `kwargsrepr` as Celery writes it: by `saferepr`, which checks every token for deep and endless
+    values.
 
-    A flat mapping that fits is neither, and comes out the same in a fraction of the time.
+    A flat mapping that fits is neither, and gives the same text in a fraction of the time.
     """
     maxlen: int = amqp.kwargsrepr_maxsize
     parts = []
@@ -367,7 +367,7 @@ def fields_repr(amqp: AMQP, fields: Mapping[str, Any]) -> str:
 
 
 def args_repr(amqp: AMQP, args: tuple[Any, ...]) -> str:
-    """The same for `argsrepr`; the fields of most jobs travel by name."""
+    """The header `argsrepr`; the fields of most jobs are sent by name."""
     return _saferepr(amqp, args, amqp.argsrepr_maxsize) if args else "()"
 
 

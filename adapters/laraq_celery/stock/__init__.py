@@ -1,4 +1,4 @@
-"""What kombu lacks of each broker: looking into its queues."""
+"""What kombu lacks for each broker, such as an inspection of its queues."""
 
 from laraq_celery.stock.inspection import BrokerInspection
 

@@ -1,4 +1,4 @@
-"""DeclaringBrowser: RabbitMQ, and every broker of which kombu knows no more than how many messages wait."""
+"""DeclaringBrowser: for RabbitMQ, and every broker for which kombu can only count waiting messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laraq_celery.stock.browser import Found
 
 _MANAGEMENT = "`rabbitmqctl list_queues name messages_ready messages_unacknowledged` or its management page does"
 
-#: Why RabbitMQ cannot tell, by what it is asked.
+#: The reason why RabbitMQ cannot tell, by the requested state.
 _AMQP = {
     QueueState.DELAYED: "AMQP counts the messages that are ready; delayed ones are with a worker or in delay queues"
     " that all queues share",
@@ -24,7 +24,7 @@ _AMQP_JOBS = "AMQP shows a message only to a consumer that takes it out of the q
 
 
 class DeclaringBrowser:
-    """Counts by passive declaration, which makes no queue; what no declaration says is refused with the reason."""
+    """Counts by passive declaration, which creates no queue; other requests are refused with the reason."""
 
     def __init__(self, channel: Any, driver: str) -> None:
         self._channel = channel
@@ -32,24 +32,24 @@ class DeclaringBrowser:
         self._broker = "RabbitMQ" if self._is_rabbitmq else f"A broker of kind {driver!r}"
 
     def size(self, queue: str) -> int:
-        """Messages that are ready."""
+        """The number of messages that are ready."""
         try:
             return int(self._channel.queue_declare(queue, passive=True).message_count)
         except (NotFound, ChannelError) as error:
             return _nothing_if_not_found(error)
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Pending ones only."""
+        """The number of pending messages; other states are refused."""
         if state is QueueState.PENDING:
             return self.size(queue)
         raise self._refusal(f"how many jobs of {queue!r} are {state}", _AMQP[state])
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
-        """None can be seen."""
+        """Refused: messages cannot be read without taking them."""
         raise self._refusal(f"which jobs of {queue!r} are {state}", _AMQP_JOBS)
 
     def clear(self, queue: str) -> int:
-        """Messages that are ready are dropped; delayed and reserved ones stay."""
+        """Drop the messages that are ready; delayed and reserved ones stay."""
         try:
             return int(self._channel.queue_purge(queue) or 0)
         except (NotFound, ChannelError) as error:
@@ -62,7 +62,7 @@ class DeclaringBrowser:
 
 
 def _nothing_if_not_found(error: Any) -> int:
-    """0 for a queue that is not there; kombu's own transports write the code as text."""
+    """Return 0 for a queue that does not exist; kombu's own transports write the code as text."""
     if str(error.reply_code) != "404":
         raise error
     return 0

@@ -1,4 +1,4 @@
-"""Browser: what one kind of broker can tell about its queues, over a channel."""
+"""Browser: reads the queues of one kind of broker over a channel."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Protocol, runtime_checkable
 
 from laraq.messages.inspection import QueueState
 from laraq_kombu.browser import Found as Found
-from laraq_kombu.browser import Tell as Tell
+from laraq_kombu.browser import Notify as Notify
 
 
 class Browser(Protocol):
-    """A transport of its own brings one along as `channel.browser()`."""
+    """laraq's own transports provide one as `channel.browser()`."""
 
     def size(self, queue: str) -> int:
-        """Messages in any state that can be counted."""
+        """The number of messages in all states that can be counted."""
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Messages in that state, or NotInspectableError."""
+        """The number of messages in that state, or NotInspectableError."""
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
-        """At most `limit` messages in that state, next one first, or NotInspectableError."""
+        """At most `limit` messages in that state, next first, or NotInspectableError."""
 
     def clear(self, queue: str) -> int:
-        """Drop all that can be reached, and tell nobody; say how many."""
+        """Drop all messages that can be reached, without notification; return how many."""
 
 
 @runtime_checkable
 class Draining(Protocol):
-    """A browser that can hold on to what it drops until somebody was told; others' messages are taken one by one."""
+    """A browser that can hold messages until `notify` has returned; other brokers' are drained one by one."""
 
-    def drain(self, queue: str, tell: Tell) -> int:
-        """Drop the delayed and pending messages, some hundred at a time; say how many. What workers have stays."""
+    def drain(self, queue: str, notify: Notify) -> int:
+        """Drop delayed and pending messages, some hundred at a time; return how many. Reserved messages stay."""

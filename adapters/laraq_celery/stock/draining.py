@@ -1,4 +1,4 @@
-"""drain(): the messages of a queue are taken as a consumer takes them, and acknowledged after somebody was told."""
+"""drain(): takes the messages of a queue as a consumer does, and acknowledges them after a notification."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -12,21 +12,21 @@ from amqp.exceptions import NotFound
 from kombu.entity import Queue
 from kombu.exceptions import ChannelError
 
-from laraq_celery.stock.browser import Found, Tell
+from laraq_celery.stock.browser import Found, Notify
 
-#: Messages told together.
+#: Messages passed to `notify` together.
 PAGE = 500
 
 
-def drain(channel: Any, queue: str, most: int, tell: Tell) -> int:
-    """Drop up to `most` messages that are ready, on any broker of kombu's; say how many.
+def drain(channel: Any, queue: str, most: int, notify: Notify) -> int:
+    """Drop up to `most` messages that are ready, on any kombu broker; return how many.
 
-    When `tell` raises, or this process dies, those that were taken go back as those of a dead worker do.
+    When `notify` raises, or this process dies, taken messages are requeued like those of a dead worker.
     """
     dropped, bound = 0, Queue(queue, channel=channel)
     while dropped < most and (page := _take(bound, min(PAGE, most - dropped))):
         try:
-            tell([_found(message) for message in page])
+            notify([_found(message) for message in page])
         except BaseException:
             for message in reversed(page):  # each is put before the others
                 message.requeue()

@@ -1,7 +1,7 @@
-"""What lies in a queue of stock Redis and is no message of kombu's: it must not end the worker that takes it.
+"""Items in a queue of stock Redis that are not kombu messages: they must not end the worker that takes them.
 
-kombu reads what it pops without a second look (kombu.transport.redis: Channel._brpop_read; virtual.Message), so
-anything else in the list is an error in the event loop, after which the item is gone and soon the worker, too.
+kombu reads what it pops without a check (kombu.transport.redis: Channel._brpop_read; virtual.Message), so anything else
+in the list is an error in the event loop, after which the item is lost, and soon the worker, too.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -22,9 +22,9 @@ logger = logging.getLogger("laraq")
 
 
 def survive_garbled_messages(queue: str) -> None:
-    """From now on this process reads them as messages of a job that cannot be decoded, which are failed and kept.
+    """Let this process read such items as messages of a job that cannot be decoded, which are failed and kept.
 
-    `queue`: where they go back to when their worker dies before that.
+    `queue` is where they are requeued if their worker dies before that.
     """
     read = getattr(transport, "loads", None)
     if read is not None and not isinstance(read, _Reader):
@@ -32,7 +32,7 @@ def survive_garbled_messages(queue: str) -> None:
 
 
 class _Reader:
-    """Reads an item of a queue, or of kombu's list of those that are not acknowledged: `[message, exchange, key]`."""
+    """Reads an item of a queue, or of kombu's list of unacknowledged messages: `[message, exchange, key]`."""
 
     def __init__(self, read: Any, queue: str) -> None:
         self._read = read
@@ -44,7 +44,7 @@ class _Reader:
             message = item[0] if isinstance(item, list) and len(item) == 3 else item
             if _is_message(message):
                 return item
-        except Exception as error:  # whatever a foreign item makes of the decoders
+        except Exception as error:  # any error that a foreign item causes in the decoders
             logger.error("A queue holds an item that is not a message: %s", type(error).__name__)
         return _stand_in(text, self._queue)
 

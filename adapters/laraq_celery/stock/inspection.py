@@ -1,4 +1,4 @@
-"""BrokerInspection: the `Inspection` port for whatever broker an app has."""
+"""BrokerInspection: the `Inspection` port for any broker of an app."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -23,7 +23,7 @@ from laraq_celery.stock.redis import RedisBrowser
 
 
 class BrokerInspection:
-    """Takes a connection out of the pool for each question, since the answer to one may close its channel."""
+    """Uses a new connection of the pool for each query, because an answer may close its channel."""
 
     def __init__(
         self,
@@ -31,20 +31,20 @@ class BrokerInspection:
         delays: Delays | None = None,
         discard: Callable[[Sequence[Payload], str, Collection[str]], object] | None = None,
     ) -> None:
-        #: Gives kombu's ConnectionPool of the broker; called at each use, for a fork has pools of its own.
+        #: Returns kombu's ConnectionPool for the broker; called at each use, because a fork has its own pools.
         self._pool = pool
-        #: What of its jobs waits in the store.
+        #: The broker's delayed jobs in the store.
         self._delays = delays
-        #: Keeps the books of jobs that are dropped (`Discards.tell`); None where nobody keeps any.
+        #: Settles jobs that are dropped (`Discards.notify`); None if they are not settled.
         self._discard = discard
 
     def size(self, queue: str) -> int:
-        """Jobs in any state the broker can count."""
+        """The number of jobs in all states that the broker can count."""
         with self._browser() as browser:
             return browser.size(queue) + (self._keeps.count(queue) if self._keeps else 0)
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Jobs in that state."""
+        """The number of jobs in that state."""
         with self._browser() as browser:
             if state is not QueueState.DELAYED or not self._keeps:
                 return browser.count(queue, state)
@@ -53,7 +53,7 @@ class BrokerInspection:
         return self._keeps.count(queue)
 
     def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
-        """The jobs in that state, next one first."""
+        """The jobs in that state, next first."""
         with self._browser() as browser:
             if state is not QueueState.DELAYED or not self._keeps:
                 return [inspected(queue, found) for found in browser.messages(queue, state, limit)]
@@ -63,7 +63,7 @@ class BrokerInspection:
             return [inspected(queue, one) for one in found]
 
     def clear(self, queue: str) -> int:
-        """Drop what can be dropped: with books, what no worker has, as soon as it was told whom it belonged to."""
+        """Drop all jobs that can be dropped. With `discard`: unreserved jobs, each page after it is settled."""
         if self._discard is None:
             with self._browser() as browser:
                 return browser.clear(queue) + (self._keeps.clear(queue) if self._keeps else 0)
@@ -73,19 +73,19 @@ class BrokerInspection:
             raise error.reason from error.reason.__cause__
 
     def _drain(self, queue: str) -> int:
-        # What comes due meanwhile goes from the first place to the last.
-        dropped = self._keeps.clear(queue, lambda waiting: self._tell(_as_found(waiting))) if self._keeps else 0
+        # Jobs that become due meanwhile move from the first place to the last.
+        dropped = self._keeps.clear(queue, lambda waiting: self._notify(_as_found(waiting))) if self._keeps else 0
         with self._channel() as channel:
             driver = channel.connection.client.transport.driver_type
             browser = browser_of(channel, driver)
             if isinstance(browser, Draining):
-                return dropped + browser.drain(queue, self._tell)
-            # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+                return dropped + browser.drain(queue, self._notify)
+            # No more than there are now: notifications may lead to callbacks, which are added to the queue.
             ready = DeclaringBrowser(channel, driver).size(queue)
-        with self._channel() as channel:  # a refusal has closed the other
-            return dropped + drain(channel, queue, ready, self._tell)
+        with self._channel() as channel:  # a refusal has closed the previous one
+            return dropped + drain(channel, queue, ready, self._notify)
 
-    def _tell(self, found: Sequence[Found]) -> None:
+    def _notify(self, found: Sequence[Found]) -> None:
         assert self._discard is not None
         known = [job for one in found if (job := payload_of(one)) is not None]
         begun = frozenset(payload.id for payload, may_have_begun in known if may_have_begun)
@@ -95,8 +95,8 @@ class BrokerInspection:
             raise _UntoldError(error) from error
 
     def restore(self, queues: Sequence[str] = ()) -> Sequence[tuple[str, int, int]]:
-        """Put the jobs that a broker of ours keeps beside the lists of a stock one on those lists; (queue, delayed,
-        reserved) with how many, for each queue that had some."""
+        """Put the jobs that laraq's broker keeps beside the lists of a stock broker on those lists; return (queue,
+        number of delayed, number of reserved) for each queue that had some."""
         with self._channel() as channel:
             restore = getattr(channel, "restore", None)
             if restore is None:
@@ -109,7 +109,7 @@ class BrokerInspection:
 
     @property
     def _keeps(self) -> Delays | None:
-        """What waits in the store, if jobs of this broker do."""
+        """The delayed jobs in the store, if this broker keeps them there."""
         return self._delays if self._delays is not None and self._delays.store is not None else None
 
     @contextmanager
@@ -129,11 +129,11 @@ class BrokerInspection:
                 yield channel
         except _UntoldError:
             raise
-        except Exception as error:  # of whatever library is behind the transport
+        except Exception as error:  # from any library behind the transport
             if isinstance(error, LaraqError) and not (connection and isinstance(error, connection.connection_errors)):
                 raise
             if connection is None and isinstance(error, ValueError):
-                # Its text quotes what was taken for a port, which may be a part of the password.
+                # Its text quotes the supposed port, which may be a part of the password.
                 raise InspectionError("The broker cannot be asked about its queues: its URL cannot be read.") from None
             raise InspectionError(
                 f"{where} cannot be asked about its queues ({error}). Check that it runs and that the URL is right."
@@ -144,7 +144,7 @@ class BrokerInspection:
 
 
 class _UntoldError(Exception):
-    """The books could not be kept, which has nothing to do with the broker: its own errors are StoreErrors, too."""
+    """Settling failed, which is not an error of the broker, although the broker's errors may be StoreErrors, too."""
 
     def __init__(self, reason: LaraqError) -> None:
         self.reason = reason
@@ -156,7 +156,7 @@ def _as_found(waiting: Sequence[DelayedMessage]) -> list[Found]:
 
 
 def browser_of(channel: Any, driver: str) -> Browser:
-    """What looks into the queues of the broker behind a channel."""
+    """The browser for the broker behind a channel."""
     own = getattr(channel, "browser", None)
     if own is not None:
         browser: Browser = own()

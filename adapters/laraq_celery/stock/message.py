@@ -1,4 +1,4 @@
-"""From a message in a queue to what people are shown of it."""
+"""Converts a message in a queue to the form that is shown."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -26,7 +26,7 @@ JSON = "application/json"
 
 
 def inspected(queue: str, found: Found) -> InspectedJob:
-    """Read the message without trusting it: nobody knows who wrote it, and nothing but JSON is decoded."""
+    """Read the message without trusting it: its author is unknown, and only JSON is decoded."""
     message, taken, put_at = found
     headers = _mapping(message.get("headers"))
     laraq = _mapping(headers.get("laraq"))
@@ -44,7 +44,7 @@ def inspected(queue: str, found: Found) -> InspectedJob:
 
 
 def payload_of(found: Found) -> tuple[Payload, bool] | None:
-    """The job of a message and whether it may have been started before; None for what is none, or cannot be read."""
+    """The job of a message, and whether it may have been started; None if it is not a job or cannot be read."""
     message, taken, _ = found
     headers = _mapping(message.get("headers"))
     id, task = headers.get("id"), headers.get("task")
@@ -60,7 +60,7 @@ def payload_of(found: Found) -> tuple[Payload, bool] | None:
 
 
 def due_at(message: Mapping[str, Any]) -> float:
-    """Epoch seconds before which the message is not to be started; 0 for at once."""
+    """Epoch seconds before which the message must not be started; 0 for at once."""
     eta = _mapping(message.get("headers")).get("eta")
     with suppress(TypeError, ValueError):
         moment = datetime.fromisoformat(eta)  # type: ignore[arg-type]  # None is the usual TypeError
@@ -69,10 +69,10 @@ def due_at(message: Mapping[str, Any]) -> float:
 
 
 def _arguments(message: Mapping[str, Any], headers: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Celery's protocol 2: the body is [args, kwargs, embedded canvas]."""
+    """The arguments in a body of Celery's protocol 2: [args, kwargs, embedded canvas]."""
     if message.get("content-type") != JSON:
         return [], {}
-    with suppress(Exception):  # whatever a broken or foreign body makes of the decoders
+    with suppress(Exception):  # any error that a broken or foreign body causes in the decoders
         body = message["body"]
         if _mapping(message.get("properties")).get("body_encoding") == "base64":
             body = base64.b64decode(body)

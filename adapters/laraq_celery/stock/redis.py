@@ -1,8 +1,8 @@
 """RedisBrowser: the lists and hashes that kombu's Redis transport keeps.
 
-A queue is one list per priority step, written at the left and read at the right. What a worker has taken and not yet
-acknowledged is in one hash of all queues. Redis knows no delay: a message that is not due waits in a list like any
-other, then with a worker, so telling pending from delayed means reading the list.
+A queue is one list per priority step, written at the left and read at the right. Unacknowledged messages of workers are
+in one hash for all queues. Redis has no delays: a message that is not due waits in a list like any other, then in a
+worker, so distinguishing pending from delayed messages means reading the list.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -19,14 +19,14 @@ from typing import Any
 from kombu.utils.json import loads
 
 from laraq.messages.inspection import QueueState
-from laraq_celery.stock.browser import Found, Tell
+from laraq_celery.stock.browser import Found, Notify
 from laraq_celery.stock.message import due_at
 from laraq_celery.stock.redis_drain import drain
 
-#: Messages read at once: about a megabyte, and short for other clients of the server.
+#: Messages read at once: about a megabyte, a short time for other clients of the server.
 PAGE = 500
 
-#: How a message with an ETA looks: quotes inside of values are escaped, so only a key and its text can match.
+#: Matches a message with an ETA: quotes inside values are escaped, so only a key and its text can match.
 _HAS_ETA = (b'"eta": "', b'"eta":"')
 
 
@@ -38,11 +38,11 @@ class RedisBrowser:
         self._channel = channel
 
     def size(self, queue: str) -> int:
-        """Messages in the lists and in the hands of workers; reads only the latter."""
+        """The number of messages in the lists and in workers; reads only the latter."""
         return int(self._channel._size(queue)) + sum(1 for _ in self._unacknowledged(queue))
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Reads the whole queue, unless it asks for reserved jobs, but decodes only messages with an ETA."""
+        """Count messages. Reads the whole queue, except for reserved jobs, but decodes only messages with an ETA."""
         now = time.time()
         if state is QueueState.RESERVED:
             return sum(1 for _, message in self._unacknowledged(queue) if due_at(message) <= now)
@@ -56,12 +56,12 @@ class RedisBrowser:
         return delayed + sum(1 for _, message in self._unacknowledged(queue) if due_at(message) > now)
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
-        """Next one first; delayed ones in the order of the lists, then those workers hold."""
+        """The messages, next first; delayed ones in the order of the lists, then those in workers."""
         return islice(self._messages(queue, state), limit)
 
     def clear(self, queue: str) -> int:
-        """Lists first, so that a worker cannot take what was counted already; an acknowledgement of what is gone from
-        the hash is no error to kombu."""
+        """Drop all messages: lists first, so that a worker cannot take a counted one. kombu does not mind an
+        acknowledgement of a message that is gone from the hash."""
         dropped = int(self._channel._purge(queue))
         with self._channel.conn_or_acquire() as client:
             for tag in [tag for tag, _ in self._unacknowledged(queue)]:
@@ -69,15 +69,15 @@ class RedisBrowser:
                 client.zrem(self._channel.unacked_index_key, tag)
         return dropped
 
-    def drain(self, queue: str, tell: Tell) -> int:
-        """Drop what is in the lists after `tell` was told of it, and let workers keep what they have."""
+    def drain(self, queue: str, notify: Notify) -> int:
+        """Drop the messages in the lists after `notify` was called with them; workers keep their reserved messages."""
         channel, prefix = self._channel, str(self._channel.global_keyprefix or "")
         unacked = [prefix + channel.unacked_key, prefix + channel.unacked_index_key]
         lists = [prefix + channel._q_for_pri(queue, step) for step in channel.priority_steps]
-        # No more than there are: what is told may lead to callbacks, which come into the queue behind.
+        # No more than there are now: notifications may lead to callbacks, which are added to the queue.
         ready = int(channel._size(queue))
         with channel.conn_or_acquire() as client:
-            return drain(client, unacked, lists, queue, ready, lambda page: tell([_found(text) for text in page]))
+            return drain(client, unacked, lists, queue, ready, lambda page: notify([_found(text) for text in page]))
 
     def _messages(self, queue: str, state: QueueState) -> Iterator[Found]:
         now = time.time()
@@ -101,7 +101,7 @@ class RedisBrowser:
                     seen += len(page)
 
     def _unacknowledged(self, queue: str) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """(tag, message) of those that came from the queue; a scan may name one twice."""
+        """(tag, message) of the unacknowledged messages of a queue; a scan may return one twice."""
         queues: dict[tuple[str, str], Iterable[str]] = {}
         seen = set()
         with self._channel.conn_or_acquire() as client:
@@ -129,7 +129,7 @@ def _found(raw: bytes) -> Found:
 
 
 def _message(raw: bytes) -> dict[str, Any]:
-    """What was written by somebody else than kombu is shown as a message without a name."""
+    """A message; one that kombu did not write is shown without a name."""
     with suppress(ValueError):
         message = loads(raw)
         if isinstance(message, dict):

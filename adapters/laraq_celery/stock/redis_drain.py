@@ -1,6 +1,6 @@
-"""drain() for stock Redis: pages of messages, held meanwhile where kombu keeps what a worker has taken.
+"""drain() for stock Redis: takes pages of messages, held meanwhile where kombu keeps messages of workers.
 
-One by one, as any other broker is drained, a message costs kombu's client four round trips.
+Drained one by one, as on other brokers, each message would cost kombu's client four round trips.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from kombu.utils.json import dumps
 
-#: Messages told together.
+#: Messages passed to `notify` together.
 PAGE = 500
 
-#: KEYS: hash and index of what is taken, lists. ARGV: limit, epoch seconds, route, name of this page.
-#: Answers list, tag and text of each; the tag is empty for what is no message: nobody could give it back.
+#: KEYS: hash and index of taken messages, lists. ARGV: limit, epoch seconds, route, name of this page.
+#: Returns list, tag and text of each; the tag is empty for an item that is not a message and could not be requeued.
 _TAKE = """
 local found = {}
 for i = 3, #KEYS do
@@ -42,7 +42,7 @@ end
 return found
 """
 
-#: KEYS: the same. ARGV: tag, list and text of each, the list 0 for what is dropped; the last one goes back first.
+#: KEYS: the same. ARGV: tag, list and text of each, list 0 for a dropped one; the last one is requeued first.
 _LET_GO = """
 for i = #ARGV - 2, 1, -3 do
   local held = redis.call('HDEL', KEYS[1], ARGV[i])
@@ -55,12 +55,12 @@ end
 
 
 def drain(
-    client: Any, unacked: Sequence[str], lists: Sequence[str], queue: str, most: int, tell: Callable[[Any], object]
+    client: Any, unacked: Sequence[str], lists: Sequence[str], queue: str, most: int, notify: Callable[[Any], object]
 ) -> int:
-    """Drop up to `most` messages of the lists, each page when `tell` has returned; say how many.
+    """Drop up to `most` messages of the lists, each page when `notify` has returned; return how many.
 
-    `unacked`: kombu's hash and index of what was taken. When `tell` raises, its page goes back; killed in between, it
-    comes back after the visibility timeout.
+    `unacked`: kombu's hash and index of taken messages. When `notify` raises, its page is requeued; after a kill in
+    between, it is redelivered after the visibility timeout.
     """
     keys, dropped = [*unacked, *lists], 0
     route = f'"", {dumps(queue)}'
@@ -71,7 +71,7 @@ def drain(
         if not taken:
             break
         try:
-            tell([text for _, _, text in taken])
+            notify([text for _, _, text in taken])
         except BaseException:
             client.eval(_LET_GO, len(keys), *keys, *(part for each in taken for part in each))
             raise

@@ -1,1 +1,1 @@
-"""Celery's own tasks and canvas beside laraq's jobs."""
+"""Celery's own tasks and canvas, next to laraq's jobs."""

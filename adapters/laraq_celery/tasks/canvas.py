@@ -1,7 +1,7 @@
-"""Celery's canvas and laraq's chains and batches: signatures as links and members, and what becomes of them.
+"""Celery's canvas and laraq's chains and batches: signatures as links and members, and their outcomes.
 
-A signature of a job is that job. Any other one travels as the message Celery itself would send, with laraq's header for
-what follows it; Celery's signals say how it ended, in whatever process Celery notices that.
+A signature of a job is that job. Any other is sent as the message Celery itself would send, with laraq's header for
+what follows it; Celery's signals report how it ended, in the process in which Celery notices that.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("laraq.canvas")
 
-#: Options of a signature that its message carries as they are.
+#: Options of a signature that its message carries unchanged.
 _CARRIED = ("link", "link_error", "priority", "expires", "headers", "ignore_result", "shadow", "time_limit",
             "soft_time_limit", "serializer", "compression", "exchange", "routing_key", "delivery_mode")  # fmt: skip
 
 
 def as_link(laraq: Laraq, app: Any, thing: Any, id: str) -> Link | None:
-    """A signature, to be sent under that id; None for what is none.
+    """A signature as a link with that id; None for any other object.
 
-    Raises JobDefinitionError for a chain, group or chord, whose end nobody could tell the laraq chain about.
+    Raises JobDefinitionError for a chain, group or chord, whose end could not be reported to the laraq chain.
     """
     if not isinstance(thing, Signature):
         return None
@@ -69,7 +69,7 @@ def _delay(options: Mapping[str, Any]) -> float:
 
 
 def follow(laraq: Laraq, app: Any) -> None:
-    """Let chains and batches go on when their ordinary tasks end, and when any of their messages is dropped."""
+    """Continue chains and batches when their ordinary tasks end, and when any of their messages is dropped."""
 
     def on_start(sender: Any = None, **_: Any) -> None:
         if sender.app is app and not isinstance(sender, JobTask) and LARAQ in (sender.request.headers or {}):
@@ -80,14 +80,14 @@ def follow(laraq: Laraq, app: Any) -> None:
             request = sender.request
             payload = _payload(sender.name, request.id, request.headers)
             if payload is not None:
-                # What follows belongs to the family of the whole chain, not to one that begins here.
+                # The next link belongs to the root of the whole chain, not to one that begins here.
                 laraq.books.succeeded(payload.with_(carrier={"root_id": request.root_id}))
 
     def on_failure(sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
         if sender is None or sender.app is not app or isinstance(sender, JobTask) or exception is None:
             return
         headers = sender.request.headers
-        if sender.request.id != task_id:  # the worker's main process tells it of a child that is gone
+        if sender.request.id != task_id:  # the worker's main process reports a child that is gone
             headers = getattr(state.requests.get(task_id), "request_dict", None)
         payload = _payload(sender.name, task_id, headers)
         if payload is not None:
@@ -104,7 +104,7 @@ def follow(laraq: Laraq, app: Any) -> None:
             laraq.books.failed(payload, error)
 
     def on_end(sender: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
-        # Celery tells of a task that ended with Ignore or Reject nothing but that.
+        # For a task that ended with Ignore or Reject, Celery sends only this signal.
         if state not in (states.IGNORED, states.REJECTED) or sender.app is not app or isinstance(sender, JobTask):
             return
         request = sender.request
@@ -124,7 +124,7 @@ def follow(laraq: Laraq, app: Any) -> None:
 
 
 def _keep_header(task: Any) -> None:
-    """`self.retry(headers=...)` leaves out the headers that the message had; laraq's stays."""
+    """Keep laraq's header in `self.retry(headers=...)`, which drops the headers of the message."""
     if "signature_from_request" in vars(task):
         return
     of_celery = task.signature_from_request
@@ -140,7 +140,7 @@ def _keep_header(task: Any) -> None:
 
 
 def _payload(name: str, id: str, headers: Mapping[str, Any] | None) -> Payload | None:
-    """What a message says about the chain or batch it belongs to; None when it belongs to neither."""
+    """The part of a message about its chain or batch; None if it belongs to neither."""
     header = (headers or {}).get(LARAQ)
     if not isinstance(header, Mapping) or not ("chain" in header or "batch_id" in header or "unique" in header):
         return None

@@ -1,4 +1,4 @@
-"""Ordinary Celery tasks: those that opt in to laraq's options, and those whose failures are only recorded."""
+"""Ordinary Celery tasks: tasks that opt in to laraq's options, and tasks whose failures are only recorded."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from laraq.messages.failure import FailedJob, json_ready, traceback_of
 from laraq.messages.options import OPTIONS, nearest
 from laraq.messages.payload import Payload
 from laraq_celery.receivers import while_alive
-from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.expiry import expiring_by_header
 from laraq_celery.worker.task import JobTask, carrier_of, consumed_connection, is_sent_again
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
 
-#: Options that an ordinary task has from Celery already, under the same name.
+#: Options that Celery already gives an ordinary task under the same name.
 _CELERYS_OWN = frozenset({"queue", "connection", "priority", "expires", "ignore_result"})
 
 
 class LaraqTask(JobTask):
-    """`@app.task(base=LaraqTask, tries=3, backoff=[1, 5], middleware=[...])`: an ordinary task that lives like a job.
+    """`@app.task(base=LaraqTask, tries=3, backoff=[1, 5], middleware=[...])`: an ordinary task that runs like a job.
 
-    It keeps Celery's call verbs, its name, `bind=True`, and its own `self.retry()`.
+    It keeps Celery's calling methods, its name, `bind=True`, and its own `self.retry()`.
     """
 
     abstract = True
@@ -41,18 +41,18 @@ class LaraqTask(JobTask):
     laraq_counts = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """A delivery, when the worker calls; the plain function, when anybody else does."""
+        """Run a delivery when the worker calls this; else call the plain function."""
         if _is_plain_call(self):
             return Task.__call__(self, *args, **kwargs)
         return self._deliver(args, kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
-        """Celery's own; a task that is unique or debounced passes laraq's door first."""
+        """Celery's `apply_async`; a unique or debounced task passes laraq's dispatcher first."""
         cls: Any = self.job_class
         sent = is_sent_again(self.app, task_id, options)
         task_id = None if task_id is None else str(task_id)
         if sent:
-            options = told_to_workers(self.app, self, options)
+            options = expiring_by_header(self.app, self, options)
         if sent or not (cls.unique or cls.unique_until_processing or cls.debounce_for is not None):
             return Task.apply_async(self, args, kwargs, task_id=task_id, **options)
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
@@ -66,7 +66,7 @@ class LaraqTask(JobTask):
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
-        """Make the Job class under which the runner knows this task."""
+        """Create the Job class by which the runner runs this task."""
         if cls.run is not JobTask.run and "job_class" not in cls.__dict__:
             cls.job_class = _task_job(cls)
             cls._function = inspect.getattr_static(cls, "run")
@@ -74,8 +74,9 @@ class LaraqTask(JobTask):
 
 
 class _Run:
-    """`run` of such a task: a delivery, when a worker calls, also out of the `__call__` of somebody's base class; the
-    function inside of that, and for anybody else. Celery's `autoretry_for` puts another function into its place."""
+    """The `run` of such a task: runs a delivery when a worker calls it, also from the `__call__` of a user's base
+    class; inside of that, and for other callers, the function. Celery's `autoretry_for` replaces it by another
+    function."""
 
     def __get__(self, task: Any, owner: Any) -> Any:
         if task is None:
@@ -92,7 +93,7 @@ def _is_plain_call(task: Task) -> bool:
 
 
 class TaskJob(Job):
-    """An ordinary task as a job: its arguments are the fields, as they came."""
+    """An ordinary task as a job: its arguments are the fields, unchanged."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -112,7 +113,7 @@ class TaskJob(Job):
 
 
 class TaskFields:
-    """The codec of a TaskJob: its arguments travel as Celery's serializer carries them, and are not looked at."""
+    """The codec of a TaskJob: its arguments are sent as Celery's serializer writes them, without checks."""
 
     def __init__(self, cls: type[TaskJob]) -> None:
         self._cls = cls
@@ -122,21 +123,21 @@ class TaskFields:
         return dict(job.kwargs)
 
     def prove(self, job: TaskJob) -> None:
-        """What another serializer than JSON carries is not for JSON to judge."""
+        """No check: the serializer need not be JSON."""
 
     def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> TaskJob:
-        """An instance that holds the arguments."""
+        """Create an instance with the arguments."""
         load = self._cls._app().laraq.codec.untyped.load
         return self._cls(tuple(map(load, args)), {name: load(value) for name, value in fields.items()})
 
 
 def _task_job(task_class: type[Task]) -> type[TaskJob]:
-    said: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for base in reversed(task_class.__mro__[: task_class.__mro__.index(LaraqTask)]):
-        said |= vars(base)
+        attributes |= vars(base)
     where = _where(task_class)
     members: dict[str, Any] = {}
-    for name, value in said.items():
+    for name, value in attributes.items():
         if name in OPTIONS - _CELERYS_OWN:
             members[name] = value
         # Not `hasattr`: `LaraqTask.app` would bind the class itself.
@@ -147,11 +148,11 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
             f"{where}: encrypted is for jobs only, Celery itself writes the arguments of tasks."
             " Make it a Job or a @job function."
         )
-    members["middleware"] = middleware_method(said.get("middleware", ()), where)
+    members["middleware"] = middleware_method(attributes.get("middleware", ()), where)
     members["__module__"], members["__qualname__"] = task_class.__module__, task_class.__name__
     members["_fields_codec"] = classmethod(TaskFields)
-    # Weakly: the class stays in the registry, and the app need not. The instance in the app, not the class:
-    # `bind=True` functions take it as `self`.
+    # Weakly: the class stays in the registry, the app need not. The instance in the app, not the class: functions
+    # with `bind=True` get it as `self`.
     own_name = task_class.name
     app: Callable[[], Any] = weakref.ref(task_class.app)
     members["_call"] = staticmethod(lambda *args, **kwargs: app().tasks[own_name].run(*args, **kwargs))
@@ -167,14 +168,14 @@ def _task_job(task_class: type[Task]) -> type[TaskJob]:
 
 
 def _where(task_class: type[Task]) -> str:
-    """The task, and where it is written: Celery makes it when the app is first used."""
+    """The task, and where it is defined: Celery creates it when the app is first used."""
     function = vars(task_class).get("run")
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     return f"Task {task_class.name}" + (f" ({code.co_filename}:{code.co_firstlineno})" if code else "")
 
 
 def record_failures(laraq: Laraq, app: Any) -> None:
-    """Put ordinary tasks of the app that fail into the failed store, when `laraq_record_failed_tasks` says so."""
+    """Record failed ordinary tasks of the app in the failed store if `laraq_record_failed_tasks` is set."""
 
     def on_failure(
         sender: Any = None,

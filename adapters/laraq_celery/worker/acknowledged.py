@@ -1,10 +1,10 @@
-"""Acknowledged: which runs of a worker have had their messages acknowledged, so that no journal needs to know of them.
+"""Acknowledged: the runs of a worker whose messages are acknowledged, so that journals can forget them.
 
 The parent of a process pool acknowledges, its children keep the journals. A child begins one run after the other, and
-the parent hears of each begin in that order (`on_accepted`). So one number per child tells enough: when the newest run
-began of which, and of all before which, the acknowledgements are out. Parent and children share it in memory.
+the parent learns of each start in that order (`on_accepted`). So one number per child is enough: the start time of the
+newest run whose acknowledgement, and those of all earlier runs, are sent. Parent and children share it in memory.
 
-In a pool without processes both are one process, and each run is known by itself.
+In a pool without processes both are one process, and each run is recorded separately.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 #: A child's pid and its number, `time.monotonic()`, the same for all processes of a machine.
 _MARK = struct.Struct("=qd")
 
-#: Places for marks. Two children whose pids meet in one place do without.
+#: Places for marks. Two children whose pids share a place have none.
 _PLACES = 1024
 
-#: Seconds after which an acknowledgement counts as out that Celery could not send, because its connection was lost: the
-#: message has come again by then.
+#: Seconds after which an acknowledgement counts as sent that Celery could not send because its connection was lost: the
+#: message has been redelivered by then.
 GIVEN_UP = 3600.0
 
-#: Fewer processes or runs than this are not worth looking through.
+#: Fewest processes or runs that are worth a search.
 _FEW = 64
 
 
 class Acknowledged:
-    """Of one worker. Made by its parent before the pool forks."""
+    """The acknowledged runs of one worker. Created by its parent before the pool forks."""
 
     def __init__(self) -> None:
         self._parent = os.getpid()
         self._token = uuid.uuid4().hex[:12]
         self._marks = mmap.mmap(-1, _PLACES * _MARK.size)
-        #: Of each child, the time at which a run was accepted, and its request, in that order.
+        #: For each child, the time at which each run was accepted, and its request, in that order.
         self._runs: dict[int, deque[tuple[float, JobRequest]]] = {}
-        #: Of this process's own pool, by id.
+        #: The runs of this process's own pool, by id.
         self._own: dict[str, list[tuple[float, JobRequest]]] = {}
-        #: Whose records nobody has erased yet.
+        #: The processes whose records are not erased yet.
         self._writers: set[int] = set()
         self._lock = threading.Lock()
 
-    # -- in a child, or where the parent runs jobs itself ---------------------------------------------------------
+    # -- in a child, or in a parent that runs jobs itself ---------------------------------------------------------
 
     def writer(self) -> str:
         """The name of this process in the journal."""
@@ -71,7 +71,7 @@ class Acknowledged:
     # -- in the parent --------------------------------------------------------------------------------------------
 
     def accepted(self, request: JobRequest, pid: int, accepted_at: float) -> None:
-        """A process of the pool begins the run."""
+        """Record that a process of the pool begins the run."""
         with self._lock:
             self._writers.add(pid)
             if pid == self._parent:
@@ -84,8 +84,8 @@ class Acknowledged:
             runs.append((accepted_at, request))
 
     def erase_gone(self, journal: Journal, *, all_of_them: bool = False) -> None:
-        """Erase the records of processes that are gone and leave nothing open; at the end of the worker of every one
-        that leaves nothing open. Raises StoreError."""
+        """Erase the records of ended processes whose messages are all acknowledged; with `all_of_them`, at the end of
+        the worker, those of all such processes. Raises StoreError."""
         with self._lock:
             for pid, runs in list(self._runs.items()):
                 self._advance(pid, runs)
@@ -124,7 +124,7 @@ class Acknowledged:
 def _is_out(accepted_at: float, request: JobRequest) -> bool:
     message: Any = request.message
     if message.acknowledged:
-        ledger = getattr(message.channel, "ledger", None)  # of a broker of ours, which sends several at once
+        ledger = getattr(message.channel, "ledger", None)  # of laraq's brokers, which send several at once
         return ledger is None or not ledger.is_open(message.delivery_tag)
     return bool(request.acknowledged) and time.monotonic() - accepted_at > GIVEN_UP
 

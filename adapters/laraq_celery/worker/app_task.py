@@ -1,7 +1,7 @@
-"""A job's task is a task of its app as well: of `app.Task`, whatever class that is (`task_cls`, Flask's FlaskTask).
+"""The task of a job is also a task of its app: an `app.Task`, whatever class that is (`task_cls`, Flask's FlaskTask).
 
-What laraq defines stays laraq's, so its bookkeeping cannot be lost; everything else is the app's: its `__call__` goes
-around the whole delivery, its hooks (`before_start`, `on_failure`, ...) are called, its attributes and settings count.
+laraq's definitions take precedence, so its bookkeeping cannot be lost. Everything else is the app's: its `__call__`
+wraps the whole delivery, its hooks (`before_start`, `on_failure`, ...) are called, its attributes and settings apply.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 from celery import Task
 
-#: Hooks of Celery's after which laraq notes the end of a run, and the method of JobTask that does it.
+#: Celery's hooks after which laraq notes the end of a run, and the method of JobTask that does it.
 _ENDS = {"after_return": "_over", "on_retry": "_sent_again"}
 
 
 def made(base: type[Task], app: Any, name: str, members: dict[str, Any]) -> Task:
     """A new task of the app that is a `base` and an `app.Task`."""
-    if issubclass(app.Task, _root(base)):  # task_cls=LaraqTask: that is for ordinary tasks
+    if issubclass(app.Task, _root(base)):  # task_cls=LaraqTask, which is for ordinary tasks
         return type(name, (base,), members)()
     return type(name, (app.Task, base), {**_kept(base, app), **members})()
 
 
 def join(cls: type[Task], app: Any) -> None:
-    """Make a class that Celery has made with a `base` of ours an `app.Task`."""
+    """Make a class that Celery created with one of laraq's `base` classes an `app.Task`."""
     if issubclass(cls, app.Task) or issubclass(app.Task, _root(cls)):
         return
     for name, value in _kept(cls, app).items():
@@ -33,7 +33,7 @@ def join(cls: type[Task], app: Any) -> None:
 
 
 def watch(cls: type[Task]) -> None:
-    """Have laraq know how a delivery ends, whatever the app's class, the task's options or annotations define."""
+    """Let laraq see how a delivery ends, whatever the app's class, the task's options or annotations define."""
     for hook, ours in _ENDS.items():
         setattr(cls, hook, _first(getattr(cls, ours), getattr(cls, hook)))
     call = cls.__call__
@@ -42,14 +42,14 @@ def watch(cls: type[Task]) -> None:
 
 
 def _kept(cls: type[Task], app: Any) -> dict[str, Any]:
-    """What laraq's classes define and the app's would hide, as it is in `cls`."""
+    """The members of laraq's classes that the app's class would hide, as they are in `cls`."""
     ours = {name for one in _ours(cls) for name in vars(one) if not name.startswith("__")}
     theirs = {name for one in app.Task.__mro__ if one not in Task.__mro__ for name in vars(one)}
     return {name: inspect.getattr_static(cls, name) for name in ours & theirs}
 
 
 def _ours(cls: type[Task]) -> list[type]:
-    """Laraq's own classes among those the class is made of."""
+    """laraq's own classes among the bases of the class."""
     return [one for one in cls.__mro__ if one.__module__.startswith("laraq_celery.")]
 
 

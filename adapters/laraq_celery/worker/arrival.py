@@ -1,7 +1,7 @@
-"""Arrival: what a message must be before Celery and laraq look into it.
+"""Arrival: checks a message before Celery and laraq read it.
 
-Nobody knows who wrote it. What Celery's consumer or laraq's request would stumble over, and with them the worker's main
-process, is turned into a message that a pool child can put into the failed store.
+Its author is unknown. A message that would make Celery's consumer or laraq's request fail, and with them the worker's
+main process, is replaced by one that a pool child can put into the failed store.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from celery.app.task import Context
 
 from laraq.messages.payload import Payload, is_job_id, shown, too_deep
 
-#: Name of the task that takes what this worker cannot run: jobs of unknown classes, and messages that cannot be read.
+#: Name of the task for messages that this worker cannot run: jobs of unknown classes, and unreadable messages.
 UNKNOWN = "laraq.unknown"
 
-#: The header that holds everything about a job but its fields.
+#: The header that holds everything about a job except its fields.
 LARAQ = "laraq"
 
 #: Header by which the worker's parent process asks a pool child to settle a run that died.
@@ -29,23 +29,23 @@ CRASH = "laraq_crash"
 #: Header that holds the true task name of a message taken by `UNKNOWN`.
 ORIGINAL = "laraq_job"
 
-#: What laraq writes beside `LARAQ`.
+#: The headers that laraq writes besides `LARAQ`.
 MARKS = (CRASH, ORIGINAL)
 
-#: Opening brackets a body may have without being looked into for its depth.
+#: Opening brackets up to which the depth of a body is not checked.
 _BRACKETS = 200
 
 
 def settled_headers(headers: dict[str, Any]) -> dict[str, Any]:
-    """The headers of an arriving message, so that each reader finds laraq's, whatever other libraries added.
+    """The headers of an arriving message, in which every reader finds laraq's, whatever other libraries added.
 
     Tracing libraries put a dict named `headers` among the headers, and Celery's `Context.headers` is then that dict
-    alone (celery.app.task: Context.__init__), which Celery's own `retry()` sends on, too. It gets what stands beside
-    it. What both have is that of the library, which writes its own anew at each sending; but laraq's is laraq's.
+    alone (celery.app.task: Context.__init__), which Celery's own `retry()` sends on, too. The other headers are copied
+    into it. If both have a header, that of the library wins, which writes its own at each sending, except for laraq's.
     """
     name, original = headers.get("task"), headers.get(ORIGINAL)
     if ORIGINAL in headers:
-        # Given back by a worker that did not have the class, or forged: looked up anew either way.
+        # Released by a worker without the class, or forged: looked up again in either case.
         headers = {key: value for key, value in headers.items() if key != ORIGINAL}
         if name == UNKNOWN and isinstance(original, str) and original != UNKNOWN:
             headers["task"] = original
@@ -58,7 +58,7 @@ def settled_headers(headers: dict[str, Any]) -> dict[str, Any]:
 
 
 def marked(headers: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
-    """The headers with marks of laraq's, where Celery's `Context.headers` shows them."""
+    """The headers with laraq's marks, where Celery's `Context.headers` shows them."""
     found = {**headers, **marks}
     if isinstance(nested := headers.get("headers"), Mapping):
         found["headers"] = {**nested, **marks}
@@ -66,7 +66,7 @@ def marked(headers: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
 
 
 def fault(message: Any, headers: Mapping[str, Any]) -> str | None:
-    """What Celery or laraq would stumble over; None for a sound message."""
+    """The part of a message that would make Celery or laraq fail; None for a sound message."""
     for name, (fits, expected) in _EXPECTED.items():
         value = headers.get(name)
         if value is not None and not fits(value):
@@ -83,7 +83,7 @@ def fault(message: Any, headers: Mapping[str, Any]) -> str | None:
 
 
 def job_fault(payload: Any) -> str | None:
-    """The same for the decoded body of a job, whose fields nobody else checks: `[args, kwargs, canvas]`."""
+    """The fault in the decoded body of a job, `[args, kwargs, canvas]`, which is not checked elsewhere."""
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return f"its body is {type(payload).__name__}, expected [args, kwargs, canvas]"
     args, fields, canvas = payload
@@ -99,9 +99,9 @@ def job_fault(payload: Any) -> str | None:
 
 
 def notice(message: Any, headers: Mapping[str, Any], why: str) -> Any:
-    """A message in the place of one that cannot be read, which a pool child can put into the failed store.
+    """A replacement for an unreadable message, which a pool child can put into the failed store.
 
-    Its batch and its chain are told as far as they can be read. The message itself stays as it is, and is acknowledged
+    Its batch and chain are notified as far as they can be read. The message itself stays unchanged, and is acknowledged
     through this one.
     """
     id, header, name = headers.get("id"), headers.get(LARAQ), headers.get(ORIGINAL, headers.get("task"))
@@ -130,7 +130,7 @@ def notice(message: Any, headers: Mapping[str, Any], why: str) -> Any:
 
 
 def with_headers(message: Any, headers: dict[str, Any]) -> Any:
-    """The message with other headers; itself it stays as it is, for it may have to go back."""
+    """A copy of the message with other headers; the original stays unchanged, because it may have to be requeued."""
     other = copy.copy(message)
     other.headers = headers
     return other
@@ -141,7 +141,7 @@ def _bytes_of(body: Any) -> bytes:
 
 
 def _is_flat(body: Any) -> bool:
-    """Whether a body has too few brackets to be nested too deep."""
+    """Whether a body has too few brackets to be nested too deeply."""
     if isinstance(body, bytes):
         return body.count(b"[") + body.count(b"{") <= _BRACKETS
     return isinstance(body, str) and body.count("[") + body.count("{") <= _BRACKETS
@@ -191,7 +191,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _is_unsettled(mark: Any) -> bool:
-    """The only marks that travel: settling was put off (task.py: _settle_later)."""
+    """Whether it is the only mark that is sent: settling was postponed (task.py: _settle_later)."""
     return (
         isinstance(mark, Mapping)
         and mark.keys() == {"kind", "detail"}
@@ -200,7 +200,7 @@ def _is_unsettled(mark: Any) -> bool:
     )
 
 
-#: Headers that Celery and laraq rely on, what they may be, and how that is said.
+#: Headers that Celery and laraq rely on, their checks, and the description of valid values.
 _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "task": (_is_text, "the name of a task"),
     "id": (_is_id, "a text"),

@@ -1,4 +1,4 @@
-"""Expiry: when a job's message is not to be run any more is said to workers, not to the broker."""
+"""Expiry: the expiry of a job's message is set for workers, not for the broker."""
 
 # mypy: disable-error-code="no-untyped-call"
 # Celery's helpers have no annotations.
@@ -13,11 +13,11 @@ from celery import Celery
 from celery.utils.time import maybe_make_aware
 
 
-def told_to_workers(app: Celery, task: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a message with its `expires` in the header that Celery's workers read, and nowhere else.
+def expiring_by_header(app: Celery, task: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a message with its `expires` only in the header that Celery's workers read.
 
-    Of the option Celery makes a time to live as well. RabbitMQ drops such a message by itself: nobody would free the
-    job's locks, or tell its chain and batch.
+    Celery also turns the option into a time to live. RabbitMQ drops such a message by itself: the job's locks would
+    not be released, and its chain and batch not be notified.
     """
     expires = options["expires"] if "expires" in options else getattr(task, "expires", None)
     if expires is None:

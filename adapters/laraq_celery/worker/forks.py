@@ -1,4 +1,4 @@
-"""leave_pools(): a forked child takes connections of its own."""
+"""leave_pools(): lets a forked child use its own connections."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -15,13 +15,13 @@ from laraq.process.forks import after_fork
 
 _apps: WeakSet[Celery] = WeakSet()
 
-#: Never closed here: closing would shut down the sockets of the parent.
+#: The parent's pools, never closed here: that would shut down the parent's sockets.
 _of_parents: list[Any] = []
 
 
 def leave_pools(app: Celery) -> None:
-    """Have children of a fork leave kombu's pools to their parent, the mutexes of its threads included. Celery does it
-    for the children of its own pools only, not for `os.fork`, `multiprocessing` or a preloading web server."""
+    """Let forked children leave kombu's pools, and the mutexes of its threads, to their parent. Celery does this only
+    for the children of its own pools, not for `os.fork`, `multiprocessing` or a preloading web server."""
     _apps.add(app)
 
 

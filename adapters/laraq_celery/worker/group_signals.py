@@ -1,9 +1,9 @@
-"""GroupSignals: a signal to all processes of a worker is answered by its parent; no pool child dies of it.
+"""GroupSignals: only the parent answers a signal to all processes of a worker; no pool child dies of it.
 
 systemd (`KillMode=control-group`), Supervisor (`stopasgroup`), dumb-init, terminals and `kill -- -<group>` signal the
-children, too. billiard has them die at once, in the middle of jobs that their parent wants to let finish. Here a child
-dies of a signal when its parent has said so in memory that both share, and when in doubt: its parent is gone, or has
-not been told to stop.
+children, too. With billiard they die at once, in the middle of jobs that their parent wants to let finish. Here a child
+dies of a signal if its parent has set this in shared memory, and in case of doubt: if its parent is gone, or has not
+been asked to stop.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from billiard import pool as billiard_pool
 
 from laraq_celery.worker.interruption import Interruption
 
-#: What ends a worker; of SIGINT its children hear nothing anyway.
+#: The signals that end a worker; its children ignore SIGINT anyway.
 STOPPING = tuple(
     signal.Signals[name] for name in ("SIGTERM", "SIGQUIT", "SIGHUP", "SIGINT") if name in signal.Signals.__members__
 )
 
-#: Seconds that the parent may take to hear of a signal that its child has heard of.
+#: Seconds that the parent may take to receive a signal that its child has received.
 PATIENCE = 3.0
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 LOOK = 0.005
 
 
 class GroupSignals:
-    """Made by the worker's parent before the pool forks."""
+    """Answers group signals. Created by the worker's parent before the pool forks."""
 
     def __init__(self, interruption: Interruption) -> None:
         self._interruption = interruption
@@ -51,9 +51,9 @@ class GroupSignals:
     # -- in the parent ------------------------------------------------------------------------------------------
 
     def answer(self) -> None:
-        """Once Celery has its handlers: whatever they do, the children learn first that this worker was told to stop.
+        """Wrap Celery's signal handlers, so that the children first learn that this worker was asked to stop.
 
-        A cold shutdown waits in its handler for the jobs that run, with soft shutdown.
+        With soft shutdown, a cold shutdown waits in its handler for the running jobs.
         """
         if threading.current_thread() is not threading.main_thread():
             return  # an embedded worker, which gets no signals
@@ -63,11 +63,11 @@ class GroupSignals:
                 signal.signal(number, partial(self._answer, handler))
 
     def stop(self) -> None:
-        """The worker stops, whether a signal has asked for it, a remote command or somebody's own handler."""
-        self._interruption.tell(signal.SIGTERM)
+        """Note that the worker stops, by a signal, a remote command or a user's own handler."""
+        self._interruption.notify(signal.SIGTERM)
 
     def follow(self, pool: Any) -> None:
-        """Whenever this pool ends a child, say so before."""
+        """Note it before this pool ends a child."""
         pool.terminate_job = partial(self._terminate_job, pool.terminate_job)
         processes = pool._pool
         create = processes._create_worker_process
@@ -83,8 +83,8 @@ class GroupSignals:
 
     def _answer(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
         try:
-            if os.getpid() == self._parent:  # and not a child that is just being made
-                self._interruption.tell(number)
+            if os.getpid() == self._parent:  # not in a child that is just starting
+                self._interruption.notify(number)
         finally:
             handler(number, frame)
 
@@ -98,7 +98,7 @@ class GroupSignals:
         terminate()
 
     def _terminate_job(self, terminate_job: Callable[..., Any], pid: int, number: int | None = None) -> None:
-        """`revoke(terminate=True)`, and what Celery cancels at the end of a cold shutdown or with its connection."""
+        """Handle `revoke(terminate=True)`, and Celery's cancellation at a cold shutdown or a lost connection."""
         if number is None or number in STOPPING:
             self._ends[pid] = 1
         terminate_job(pid, number)
@@ -106,12 +106,12 @@ class GroupSignals:
     # -- in a child ---------------------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """In a new pool child, from `worker_process_init` on."""
+        """Take over the signals in a new pool child, from `worker_process_init` on."""
         if os.getpid() == self._parent:
             return
         self._child = os.getpid()
-        self._ends[self._child] = 0  # another process may have had that id
-        # billiard sets its handlers after the last hook that Celery offers.
+        self._ends[self._child] = 0  # another process may have had this id
+        # billiard sets its handlers after Celery's last hook.
         stock = billiard_pool.reset_signals
 
         def reset_signals(*args: Any, **options: Any) -> None:
@@ -124,13 +124,13 @@ class GroupSignals:
         billiard_pool.reset_signals = reset_signals
 
     def leave(self) -> None:
-        """In a child that ends: its parent signals it once more (`billiard.pool: on_death`)."""
+        """Called in a child that ends: its parent signals it once more (`billiard.pool: on_death`)."""
         if os.getpid() == self._child:
             for number, handler in self._deadly.items():
                 signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        # What a job has forked is no child of the pool.
+        # A process that a job has forked is not a child of the pool.
         if os.getpid() != self._child or not self._may_go_on():
             self._deadly[number](number, frame)
 
@@ -146,7 +146,7 @@ class GroupSignals:
 
 
 def _process_ids() -> int:
-    """How many process ids there are."""
+    """The number of possible process ids."""
     with suppress(OSError, ValueError):
         return int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
     return 2**22 if sys.maxsize > 2**32 else 2**15 + 1

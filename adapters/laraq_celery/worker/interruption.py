@@ -1,7 +1,8 @@
-"""Interruption: a running job hears that its worker was told to stop (`Job.interrupted`; Laravel's `Interruptible`).
+"""Interruption: notifies a running job that its worker was asked to stop (`Job.interrupted`; Laravel's
+`Interruptible`).
 
-The signal goes to the worker's parent, the job runs in a child. The parent leaves the number of the signal in memory
-that both share and sends the child another one.
+The signal goes to the worker's parent, the job runs in a child. The parent writes the number of the signal into shared
+memory and sends the child another signal.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ from laraq_celery.worker.request import JobRequest
 
 logger = logging.getLogger("laraq")
 
-#: What the child gets. Nobody hears of anything where it has another use, such as Celery's `CELERY_RDBSIG`.
+#: The signal to the child. It is not sent where it has another use, such as Celery's `CELERY_RDBSIG`.
 TO_CHILD = signal.SIGUSR2
 
 
 class Interruption:
-    """Made by the worker's parent before the pool forks."""
+    """Notifies running jobs. Created by the worker's parent before the pool forks."""
 
     def __init__(self) -> None:
         self._parent = os.getpid()
         self._number = mmap.mmap(-1, 1)
 
     def listen(self) -> None:
-        """In a new pool child."""
+        """Install the handler in a new pool child."""
         if os.getpid() != self._parent and signal.getsignal(TO_CHILD) is signal.SIG_DFL:
-            signal.signal(TO_CHILD, lambda signum, frame: _tell_running(self._number[0]))
+            signal.signal(TO_CHILD, lambda signum, frame: _interrupt_running(self._number[0]))
 
     @property
     def number(self) -> int:
-        """Of the signal that asked the worker to stop; 0 before."""
+        """The number of the signal that asked the worker to stop; 0 before."""
         return self._number[0]
 
-    def tell(self, number: int) -> None:
-        """In the parent, for the first signal that asks it to stop: every job that runs hears of it."""
+    def notify(self, number: int) -> None:
+        """Notify every running job; called in the parent at the first signal that asks it to stop."""
         if self.number:
             return
         self._number[0] = number
@@ -50,19 +51,19 @@ class Interruption:
             if not isinstance(request, JobRequest) or not _wants_to_know(request):
                 continue
             if request.worker_pid == self._parent:
-                _tell_running(number)  # a solo pool: this is the job's own thread
+                _interrupt_running(number)  # a solo pool: this is the job's own thread
             elif request.worker_pid and free:
                 with suppress(ProcessLookupError):
                     os.kill(request.worker_pid, TO_CHILD)
 
 
 def _wants_to_know(request: JobRequest) -> bool:
-    """No other job is disturbed by a signal."""
+    """Whether the job defines `interrupted`: no other job is disturbed by a signal."""
     cls = request.task.job_class
     return cls is not None and cls.interrupted is not Job.interrupted
 
 
-def _tell_running(number: int) -> None:
+def _interrupt_running(number: int) -> None:
     job = running()
     if job is None:
         return

@@ -1,8 +1,8 @@
-"""Outcomes: the jobs of batches that succeeded in a worker's children, told to their batches a group at a time.
+"""Outcomes: notifies batches, in groups, of their jobs that succeeded in a worker's children.
 
-A child that told the store itself would wait for it, and a database would commit, for every single job. The parent sees
-the end of each anyway. It tells the batches of all that ended in the last milliseconds, and acknowledges them then: the
-books first, as ever.
+A child that updated the store itself would wait for it, and a database would commit, for every single job. The parent
+sees the end of each job anyway. It notifies the batches of all jobs that ended in the last milliseconds, and then
+acknowledges these: settled first, as always.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("laraq.batches")
 
-#: Seconds between the end of one group and the beginning of the next, at least and at most. The first outcome after a
-#: pause is told at once.
+#: Fewest and most seconds between the end of one group and the beginning of the next. The first outcome after a pause
+#: is reported at once.
 LINGER, LONGEST_LINGER = 0.01, 0.02
 
-#: How many times as long as it took to tell the last group the next one is waited for.
+#: The wait for the next group, as a multiple of the time that the last notification took.
 SPARING = 4
 
 #: Most jobs that linger.
 PLENTY = 16
 
-#: Most jobs told in one step.
+#: Most jobs reported in one step.
 GROUP = 200
 
 
 class Outcomes:
-    """Those of one worker. It works in the parent; a child only asks whether there is one."""
+    """The outcomes of one worker. It works in the parent; a child only checks whether there is one."""
 
     def __init__(self, laraq: Laraq, prefetched: int) -> None:
-        """`prefetched`: jobs the worker holds at most, 0 for no limit."""
+        """`prefetched`: most jobs that the worker holds, 0 for no limit."""
         self._laraq = laraq
         self._parent = os.getpid()
-        #: That many do not linger: running jobs need their places.
+        #: So many jobs are reported without a wait: running jobs need their places.
         self._plenty = min(prefetched // 2 or PLENTY, PLENTY)
         self._waiting: deque[JobRequest] = deque()
-        self._told: deque[tuple[JobRequest, bool]] = deque()
+        self._notified: deque[tuple[JobRequest, bool]] = deque()
         #: Requests by id, from `add` to the acknowledgement.
         self._held: dict[str, JobRequest] = {}
         self._news, self._hurry = threading.Event(), threading.Event()
@@ -62,17 +62,17 @@ class Outcomes:
 
     @property
     def can_take(self) -> bool:
-        """In a child: its parent notifies the batches."""
+        """Whether this is a child, whose parent notifies the batches."""
         return os.getpid() != self._parent
 
     def of(self, id: str) -> JobRequest | None:
-        """The request of a job that is not acknowledged yet because its batch is being told."""
+        """The request of a job that is not acknowledged yet because its batch is being notified."""
         return self._held.get(id)
 
     def add(self, request: JobRequest) -> None:
-        """Tell the batch of a job that succeeded, then acknowledge it."""
+        """Notify the batch of a job that succeeded, then acknowledge the job."""
         if self._stopping:
-            self._finish(self._tell([request])[0])
+            self._finish(self._notify([request])[0])
             return
         self._held[request.id] = request
         self._waiting.append(request)
@@ -95,7 +95,7 @@ class Outcomes:
         self._registered = True
 
     def stop(self, patience: float | None = None) -> None:
-        """Tell what is left, for `patience` seconds at most; jobs that end from now on are told by who adds them."""
+        """Report the rest, for at most `patience` seconds; jobs that end later are reported directly by `add`."""
         self._stopping = True
         self._news.set()
         self._hurry.set()
@@ -119,43 +119,43 @@ class Outcomes:
                 self._news.set()
             if not group:
                 continue
-            self._told.extend(self._tell(group))
+            self._notified.extend(self._notify(group))
             now = time.monotonic()
             next_at = now + min(max((now - began) * SPARING, LINGER), LONGEST_LINGER)
             with suppress(BlockingIOError):  # full of signals
                 assert self._ends is not None
                 self._ends[1].send(b"\0")
 
-    def _tell(self, group: Sequence[JobRequest]) -> list[tuple[JobRequest, bool]]:
-        """The requests, and whether their batches know."""
+    def _notify(self, group: Sequence[JobRequest]) -> list[tuple[JobRequest, bool]]:
+        """The requests, and whether their batches were notified."""
         batches: dict[str, list[JobRequest]] = {}
         for request in group:
             batches.setdefault(request.batch_id, []).append(request)
-        told = []
+        notified = []
         for id, requests in batches.items():
             successes = [request.success for request in requests]
             try:
-                self._tell_batch(id, successes)
+                self._notify_batch(id, successes)
             except Exception:
                 logger.exception(
                     "Batch %s could not be notified of %d job(s), which go back to their queue", id, len(requests)
                 )
-                told += [(request, False) for request in requests]
+                notified += [(request, False) for request in requests]
             else:
-                told += [(request, True) for request in requests]
-        return told
+                notified += [(request, True) for request in requests]
+        return notified
 
-    def _tell_batch(self, id: str, successes: Sequence[Success]) -> None:
-        """Until the store knows: the jobs are not run again because it is away. A worker that stops waits half a
-        minute, as for any outcome."""
+    def _notify_batch(self, id: str, successes: Sequence[Success]) -> None:
+        """Repeat the notification until it succeeds, so that an outage does not run the jobs again. A worker that stops
+        waits half a minute, as for any outcome."""
 
-        def tell() -> None:
+        def notify() -> None:
             with busy:
                 self._laraq.batches.succeeded_together(id, successes)
 
         while True:
             try:
-                return persistently(tell, f"{len(successes)} job(s) of batch {id}")
+                return persistently(notify, f"{len(successes)} job(s) of batch {id}")
             except (StoreError, DispatchError):
                 if self._stopping:
                     raise
@@ -166,11 +166,11 @@ class Outcomes:
         if self._ends is not None:
             with suppress(BlockingIOError):
                 self._ends[0].recv(4096)
-        while self._told:
-            self._finish(self._told.popleft())
+        while self._notified:
+            self._finish(self._notified.popleft())
 
-    def _finish(self, told: tuple[JobRequest, bool]) -> None:
-        request, known = told
+    def _finish(self, notified: tuple[JobRequest, bool]) -> None:
+        request, known = notified
         self._held.pop(request.id, None)
         if known:
             request.acknowledge()

@@ -1,4 +1,4 @@
-"""Celery's signals of a worker's life, as laraq needs them."""
+"""Receivers of Celery's signals about a worker's life."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("laraq")
 
-#: Seconds for which it is known that an application's workers were here.
+#: Seconds for which the store remembers that an application's workers used it.
 SHARERS_KEPT = 7 * 24 * 3600.0
 
 
@@ -37,7 +37,7 @@ def connect(laraq: Laraq, app: Any) -> None:
     group_signals: GroupSignals | None = None
 
     def import_modules(**_: Any) -> None:
-        with cwd_in_path():  # as Celery imports its own
+        with cwd_in_path():  # as Celery imports its own modules
             laraq.discover()
 
     _find_jobs_too(app.loader)
@@ -52,14 +52,14 @@ def connect(laraq: Laraq, app: Any) -> None:
             _host(laraq).acknowledged = acknowledged = Acknowledged()
             laraq.follow_acknowledgements(acknowledged)
             app.laraq.host.is_stopping = False
-            _hand_over_retry_after(laraq, app.conf)
+            _set_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
-            _say_what_the_pool_cannot(app, sender.pool)
-            _say_that_there_are_no_jobs(app)
-            _say_who_shares(laraq)
+            _warn_of_pool(app, sender.pool)
+            _warn_without_jobs(app)
+            _warn_of_shared_store(laraq)
 
     def worker_process_init(**_: Any) -> None:
         if interruption is not None:
@@ -70,9 +70,9 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_shutting_down(sender: Any = None, sig: str = "", **_: Any) -> None:
         if interruption is None:
             return  # another app's worker
-        app.laraq.host.tell_stopping(str(sender or ""))
+        app.laraq.host.notify_stopping(str(sender or ""))
         if sig in signal.Signals.__members__:
-            interruption.tell(int(signal.Signals[sig]))
+            interruption.notify(int(signal.Signals[sig]))
 
     def worker_process_shutdown(**_: Any) -> None:
         aio.close()
@@ -95,7 +95,7 @@ def connect(laraq: Laraq, app: Any) -> None:
 
 
 def _find_jobs_too(loader: Any) -> None:
-    """`app.autodiscover_tasks(["shop"])` also imports `shop.jobs`, whether it was called before or is later."""
+    """Let `app.autodiscover_tasks(["shop"])` also import `shop.jobs`, called before or later."""
     find = loader.autodiscover_tasks
 
     def autodiscover_tasks(packages: Any, related_name: str | None = "tasks") -> None:
@@ -107,12 +107,12 @@ def _find_jobs_too(loader: Any) -> None:
     loader.autodiscover_tasks = autodiscover_tasks
 
 
-def _hand_over_retry_after(laraq: Laraq, conf: Any) -> None:
+def _set_retry_after(laraq: Laraq, conf: Any) -> None:
     own = laraq.settings.connections.get(laraq.settings.default)
-    # A default connection with a URL of its own is not the broker this worker consumes.
-    said = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
+    # A default connection with its own URL is not the broker this worker consumes.
+    seconds = lease_of(own) if isinstance(own, Mapping) and "url" not in own else None
     url, options = str(conf.broker_read_url or conf.broker_url or ""), conf.broker_transport_options
-    if (leased := lease_options(url, options, said, laraq.settings.retry_after)) != options:
+    if (leased := lease_options(url, options, seconds, laraq.settings.retry_after)) != options:
         conf.broker_transport_options = leased
 
 
@@ -121,7 +121,7 @@ def _host(laraq: Laraq) -> CeleryHost:
 
 
 def _erase_records(laraq: Laraq) -> None:
-    """Of the processes of this worker, which all have ended, and whose messages are acknowledged."""
+    """Erase the records of this worker's processes, which have all ended with their messages acknowledged."""
     try:
         if (acknowledged := _host(laraq).acknowledged) is not None:
             acknowledged.erase_gone(laraq.store.journal, all_of_them=True)
@@ -131,8 +131,8 @@ def _erase_records(laraq: Laraq) -> None:
         )
 
 
-def _say_who_shares(laraq: Laraq) -> None:
-    """Two applications without a prefix of their own share what they keep, which only one of them may know."""
+def _warn_of_shared_store(laraq: Laraq) -> None:
+    """Warn of other applications in the store: without their own prefixes they share all records."""
     store, own = laraq.store, laraq.host.label
     try:
         if getattr(store, "strays", bool)():
@@ -156,8 +156,9 @@ def _say_who_shares(laraq: Laraq) -> None:
         logger.warning("Other applications with records in %s could not be listed: %s", store.label, error)
 
 
-def _say_that_there_are_no_jobs(app: Any) -> None:
-    """Their module was not imported, as a rule. An app may want nothing of laraq but its limits and locks, though."""
+def _warn_without_jobs(app: Any) -> None:
+    """Warn that the worker has no jobs: usually their module was not imported. An app may also use only laraq's limits
+    and locks."""
     own = [task for name, task in app.tasks.items() if not name.startswith(("celery.", "laraq."))]
     if any(hasattr(task, "job_class") for task in own):
         return
@@ -169,7 +170,7 @@ def _say_that_there_are_no_jobs(app: Any) -> None:
     )
 
 
-def _say_what_the_pool_cannot(app: Any, pool: Any) -> None:
+def _warn_of_pool(app: Any, pool: Any) -> None:
     if (
         getattr(pool, "signal_safe", True)
         and hasattr(pool, "terminate_job")

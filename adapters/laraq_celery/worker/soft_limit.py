@@ -1,4 +1,4 @@
-"""The soft time limit inside a pool child: JobTimedOutError in a job, Celery's own exception in an ordinary task."""
+"""The soft time limit in a pool child: JobTimedOutError in a job, Celery's own exception in an ordinary task."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from laraq.errors import JobTimedOutError
 from laraq.jobs.job import running
 from laraq.process import aio
 
-#: How many deliveries of jobs are under way in this process's main thread: one, or more where jobs run in jobs.
+#: The number of deliveries in progress in this process's main thread: more than one if jobs run other jobs.
 _under_way = 0
 
 
 @contextmanager
 def for_jobs() -> Iterator[None]:
-    """Around a delivery of a job. Its limit strikes the job alone: the books that are kept before and after it are let
-    be, for a half-kept book is a lost job, and what hangs there meets the hard limit.
+    """Wraps a delivery of a job. Its limit interrupts only the job, not the bookkeeping before and after it: a job that
+    is half settled would be lost. Bookkeeping that hangs meets the hard limit.
 
-    The signal is taken over where billiard set it up, which is after every hook Celery offers to a new child.
+    The signal is taken over here because billiard sets it up after every hook that Celery offers in a new child.
     """
     global _under_way
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The strategy: what the consumer does with a message of a job before it becomes a request."""
+"""The strategy: handles a job's message in the consumer before it becomes a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("laraq.strategy")
 
 
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Celery's default strategy, made safe: no message of a job is dropped, none is run beside itself."""
+    """Celery's default strategy, made safe: no job's message is dropped, and no job runs twice at once."""
     task.Request = type("JobRequest", (JobRequest,), {"consumer": weakref.proxy(consumer)})
     receive = default(task, app, consumer, **options)
     # Celery 5.7 defers acknowledgements to the next turn of the loop, which the solo pool's next job blocks:
@@ -53,20 +53,20 @@ def _fault(message: Any) -> str | None:
     if not is_job_id(id):
         return f"its id is invalid: expected 1 to {LONGEST_ID} characters without NUL"
     if isinstance(payload, dict) and "args" in payload:
-        return None  # Celery reads this form, too (worker.strategy: hybrid_to_proto2)
+        return None  # Celery also reads this form (worker.strategy: hybrid_to_proto2)
     return job_fault(payload)
 
 
 def _with_text_id(message: Any) -> Any:
-    """Ids of jobs are text, whatever type their sender gave them."""
+    """Convert the id to text, whatever type its sender used."""
     id = message.headers["id"]
     return message if isinstance(id, str) else with_headers(message, {**message.headers, "id": str(id)})
 
 
 def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
-    """A connection was cut while the job runs here and the broker sends its message again: it belongs to that run.
+    """Attach a redelivered message to the job's run that is still in progress here after a lost connection.
 
-    The run acknowledges the new copy; the old delivery tag is void.
+    The run acknowledges the new copy; the old delivery tag is invalid.
     """
     id = str(message.headers.get("id"))
     under_way = (*state.active_requests, *awaited_requests())

@@ -33,7 +33,7 @@ from laraq.running.run import Run
 from laraq.running.settlement import Settlement
 from laraq_celery.worker import app_task, configured, soft_limit
 from laraq_celery.worker.arrival import CRASH, LARAQ, MARKS, ORIGINAL, UNKNOWN
-from laraq_celery.worker.expiry import told_to_workers
+from laraq_celery.worker.expiry import expiring_by_header
 
 logger = logging.getLogger("laraq.task")
 
@@ -80,13 +80,13 @@ class JobTask(Task):
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
         if is_sent_again(self.app, task_id, options):
-            return super().apply_async(args, kwargs, task_id=task_id, **told_to_workers(self.app, self, options))
+            return super().apply_async(args, kwargs, task_id=task_id, **expiring_by_header(self.app, self, options))
         return self._through_the_door(self.as_job(args, kwargs, options), task_id, options)
 
     def send(self, job: Any, task_id: str | None = None, **options: Any) -> Any:
         """`apply_async` of a job that is configured already; these options come on top."""
         job = copy(job)
-        self._say(job, options)
+        self._set_place(job, options)
         return self._through_the_door(job, task_id, options)
 
     def signature_of(self, job: Any) -> Any:
@@ -97,11 +97,11 @@ class JobTask(Task):
         """The job of a call; what of Celery's options is its own is taken out of them."""
         assert self.job_class is not None
         job = self._job(args or (), kwargs or {})
-        configured.say_again(job, options, self.laraq.keys)
-        self._say(job, options)
+        configured.restore(job, options, self.laraq.keys)
+        self._set_place(job, options)
         return job
 
-    def _say(self, job: Any, options: dict[str, Any]) -> None:
+    def _set_place(self, job: Any, options: dict[str, Any]) -> None:
         if queue := options.pop("queue", None):
             job.queue = getattr(queue, "name", queue)
         if (countdown := options.pop("countdown", None)) is not None:
@@ -370,7 +370,7 @@ class JobTask(Task):
             header = {**self.request.headers[LARAQ], **changes, "returns": run.payload.returns}
         signature = self._republish(release.delay, {LARAQ: header})
         if not self.request.is_eager:
-            _tell_of_release(run, release)
+            _log_release(run, release)
         error = None if release.error is None else _raisable(release.error)
         return Retry(message="released", when=release.delay, exc=error, is_eager=self.request.is_eager, sig=signature)
 
@@ -448,7 +448,7 @@ class JobTask(Task):
             add_to_parent=False,
             headers={**_custom_headers(request), **headers},
         )
-        signature.options = told_to_workers(self.app, None, signature.options)
+        signature.options = expiring_by_header(self.app, None, signature.options)
         if ORIGINAL in (request.headers or {}):
             signature = self.app.signature({**signature, "task": request.headers[ORIGINAL]})
         return signature
@@ -549,7 +549,7 @@ def _starts(run: Run) -> dict[str, int]:
     return {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
 
 
-def _tell_of_release(run: Run, release: Release) -> None:
+def _log_release(run: Run, release: Release) -> None:
     """Why the job starts again, when, and how often it still may. Of an encrypted job the error has no text, which may
     have the secret in it."""
     payload, error, encrypted = run.payload, release.error, CIPHER in run.payload.fields

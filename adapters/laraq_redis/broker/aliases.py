@@ -1,10 +1,10 @@
-"""register(): makes kombu know `laraq-redis://` URLs."""
+"""register(): registers `laraq-redis://` URLs with kombu."""
 
 from __future__ import annotations
 
 from kombu.transport import TRANSPORT_ALIASES
 
-#: Names and classes, as pyproject.toml says them too.
+#: Names and classes, the same as in pyproject.toml.
 ALIASES = {
     "laraq-redis": "laraq_redis.broker.transport:Transport",
     "laraq-rediss": "laraq_redis.broker.transport:TlsTransport",
@@ -13,5 +13,5 @@ ALIASES = {
 
 
 def register() -> None:
-    """Add the aliases to kombu's table; call it before the first Connection to such a URL, as often as you like."""
+    """Add the aliases to kombu's table, before the first Connection to such a URL; may be called repeatedly."""
     TRANSPORT_ALIASES.update(ALIASES)

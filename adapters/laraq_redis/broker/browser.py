@@ -1,4 +1,4 @@
-"""KeyBrowser: looks into the queues of the Redis broker."""
+"""KeyBrowser: reads the queues of the Redis broker."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from laraq_kombu.browser import Found, Kept, StoreBrowser
 from laraq_redis.broker.store import PAGE, RedisQueues
 from laraq_redis.client.connection import store_errors
 
-#: The key under which lua/attempts.lua keeps the starts of a job that went back to its list.
+#: The key under which lua/attempts.lua keeps the starts of a job that was released to its list.
 ATTEMPTS = "laraq-attempts"
 
 
 class KeyBrowser(StoreBrowser[RedisQueues, bytes]):
-    """When a job was put is not kept."""
+    """The browser of the Redis broker, which does not record when a job was put."""
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
         keys = self._store.keys.of(queue)
@@ -56,7 +56,7 @@ class KeyBrowser(StoreBrowser[RedisQueues, bytes]):
                 ]
                 if there:
                     return there
-                client.zrem(keys.delayed, *ids)  # somebody deleted a key of ours by hand
+                client.zrem(keys.delayed, *ids)  # one of laraq's keys was deleted manually
 
     def _drop(self, queue: str, ids: Sequence[bytes]) -> int:
         keys = self._store.keys.of(queue)

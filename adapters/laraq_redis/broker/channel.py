@@ -34,27 +34,27 @@ from laraq_redis.client.direct import direct
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks for what stock workers on this Redis left unacknowledged.
+#: Seconds between two checks for messages that stock workers on this Redis left unacknowledged.
 SWEEP_INTERVAL = 60.0
 
 
 class RedisDeliveries(Deliveries, kombu_redis.QoS):  # type: ignore[misc]  # kombu's restore_unacked takes a client
-    """Of kombu's only `restore_visible` is left: it puts back what stock workers on the same queues left unacked."""
+    """Uses only kombu's `restore_visible`, which requeues what stock workers on the same queues left unacknowledged."""
 
     def __init__(self, channel: Settling, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
         self._vrestore_count = 0
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Where Redis refuses, on a full server, the jobs of our own workers can still be drained."""
+        """Requeue such messages; if a full server refuses, laraq's own jobs can still be drained."""
         try:
             super().restore_visible(*args, **kwargs)
         except ResponseError as error:
-            logger.warning("What stock workers left unacknowledged is not looked for at the moment: %s", error)
+            logger.warning("Unacknowledged messages of stock workers cannot be requeued at the moment: %s", error)
 
 
 class Channel(LeasingChannel, kombu_redis.Channel):
-    """Publishing, fan-out, bindings, Sentinel and TLS are kombu's. Of consuming only fan-out is."""
+    """kombu's channel for publishing, bindings, Sentinel, TLS and fan-out; consuming of queues is laraq's."""
 
     QoS = RedisDeliveries
     qos: RedisDeliveries
@@ -63,8 +63,8 @@ class Channel(LeasingChannel, kombu_redis.Channel):
     usual_priority = MOST_URGENT
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        #: Leases of jobs that stock producers put into their list before they are due, with the seconds to wait and
-        #: what is to wait.
+        #: Leases of jobs that stock producers put into their list before they are due, with the seconds to wait and the
+        #: payload.
         self._early: list[tuple[Lease, float, str]] = []
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
         super().__init__(connection, **kwargs)
@@ -82,7 +82,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """kombu makes a client for each command, which costs more than the command."""
+        """Keep one client: kombu creates one for each command, which costs more than the command."""
         yield client or self._commands
 
     @cached_property
@@ -103,7 +103,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
         try:
             pool = self._get_pool()
         finally:
-            self._sentinel_manager = sentinels  # what this channel closes; the new pool goes on needing its own
+            self._sentinel_manager = sentinels  # closed with this channel; the new pool still needs its own
         return RedisQueues(_client(pool), self.keys, self.open_transport.retry_after)
 
     def _disconnect_pools(self) -> None:
@@ -117,18 +117,18 @@ class Channel(LeasingChannel, kombu_redis.Channel):
 
     @property
     def keeps_delayed(self) -> bool:
-        """Whether a message with an ETA waits in a place of its own; one that is due goes on the list of stock kombu,
-        which `laraq_celery.sending.redis_lists` does without asking."""
+        """Whether a message with an ETA waits in a separate place; `laraq_celery.sending.redis_lists` pushes a message
+        that is due to the list of stock kombu itself."""
         keeps: bool = self.open_transport.native_delay
         return keeps
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         delay = 0.0
         if self.open_transport.native_delay and message["headers"].get("eta"):
-            # Also what is due by now: from here on the server's clock counts, and no worker's.
+            # Also messages that are due by now: from here on only the server's clock counts.
             delay, message = seconds_to_wait(message), without_eta(message)
         if not delay and queue in getattr(self, "_expires", ()):
-            # Replies, whose time is to be set anew with each.
+            # Replies, each of which renews the expiry.
             super()._put(queue, message, **kwargs)
             return
         posting = Posting(queue, dumps(message), MOST_URGENT - self._get_message_priority(message), delay)
@@ -142,14 +142,14 @@ class Channel(LeasingChannel, kombu_redis.Channel):
         try:
             self.store.put([posting], put)
         except StoreError as error:
-            # A job that goes back takes the place of its own earlier message, which is about to be acknowledged.
+            # A released job replaces its own earlier message, which is about to be acknowledged.
             if not is_sent_again(message) or not isinstance(error.__cause__, OutOfMemoryError):
                 raise
             self.store.put([posting], put, even_when_full=True)
 
     def put_due(self, jobs: Mapping[tuple[str, int], Sequence[str | bytes]], tag: str | None = None) -> None:
-        """Put messages that are due, by queue and priority, all in one round trip; `tag` is that of a single one.
-        `laraq_celery.sending.redis_lists` would push them itself if this were not here."""
+        """Put due messages, by queue and priority, in one round trip; `tag` is the tag of a single message. Without
+        this method, `laraq_celery.sending.redis_lists` would push them itself."""
         if not isinstance(tag, DeliveryTag):
             self.store.push(
                 {(queue, self.keys.level(priority)): payloads for (queue, priority), payloads in jobs.items()}
@@ -158,16 +158,16 @@ class Channel(LeasingChannel, kombu_redis.Channel):
         for (queue, priority), payloads in jobs.items():
             self.store.put([Posting(queue, payload, MOST_URGENT - priority) for payload in payloads], tag.put(queue))
 
-    if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; whoever publishes looks for the method
+    if hasattr(kombu_redis, "PublishBatch"):  # since kombu 5.7; publishers check for the method
 
         def create_publish_batch(self, max_size: int) -> kombu_redis.PublishBatch:
-            """What `Producer.batch()` collects messages in."""
+            """The batch in which `Producer.batch()` collects messages."""
             from laraq_redis.broker.publishing import RedisPublishBatch
 
             return RedisPublishBatch(self, max_size)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """A server that takes no writes for now need not be told what it knows, or what fan-out does without."""
+        """Bind the queue; if a server accepts no writes now, ignore it for a known binding or a fan-out."""
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)
         except ResponseError:
@@ -183,7 +183,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
     # Queues
 
     def browser(self) -> KeyBrowser:
-        """Looks into the queues without taking anything."""
+        """A browser, which reads the queues without taking anything."""
         return KeyBrowser(self.store)
 
     def restore(self, queues: Sequence[str] = ()) -> list[Restored]:
@@ -201,7 +201,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
 
     @property
     def active_queues(self) -> list[str]:
-        """The queues on which kombu's poller is to wait with BRPOP."""
+        """The queues on which kombu's poller waits with BRPOP."""
         return []
 
     def _takes(self, queue: str) -> bool:
@@ -223,7 +223,7 @@ class Channel(LeasingChannel, kombu_redis.Channel):
         return message
 
     def sockets(self) -> list[socket.socket]:
-        """What becomes readable when there is something to do for `pump`."""
+        """The sockets that become readable when there is work for `pump`."""
         return [] if self.intake is None else self.intake.sockets()
 
     def pump(self) -> bool:
@@ -251,10 +251,10 @@ class Channel(LeasingChannel, kombu_redis.Channel):
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):
-    """The same through Redis Sentinel."""
+    """The channel through Redis Sentinel."""
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
-        """kombu takes the sentinels from those of the connection's URLs whose scheme is `sentinel`."""
+        """The pool; kombu reads the sentinels from the connection's URLs with the scheme `sentinel`."""
         client = self.connection.client
         urls, client.alt = client.alt, [url.removeprefix("laraq-") for url in client.alt]
         try:
@@ -264,7 +264,7 @@ class SentinelChannel(Channel, kombu_redis.SentinelChannel):
 
 
 def _client(pool: ConnectionPool) -> Redis:
-    """A client that leaves keys alone, where kombu's would put `global_keyprefix` before some."""
+    """A client that does not change keys, while kombu's puts `global_keyprefix` before some."""
     provider = pool.connection_kwargs.get("credential_provider")
-    # As kombu does: whoever is told of the provider renews the credentials of the pool's connections.
+    # As kombu does: with the provider, a client renews the credentials of the pool's connections.
     return Redis(connection_pool=pool, **({} if provider is None else {"credential_provider": provider}))

@@ -17,13 +17,13 @@ def connect(pool: ConnectionPool) -> Any:
 
 @cache
 def _names_commands(pool: type[ConnectionPool]) -> bool:
-    """redis-py before 5.3 asks what the connection is for, and later ones warn of being told."""
+    """Whether the pool requires the command's name: redis-py before 5.3 does, later versions warn about it."""
     parameter = inspect.signature(pool.get_connection).parameters.get("command_name")
     return parameter is not None and parameter.default is inspect.Parameter.empty
 
 
 def connect_resp3(pool: ConnectionPool) -> Any:
-    """A connection beside the pool that speaks RESP3, in which a server may push."""
+    """A connection outside of the pool in RESP3, in which a server may push."""
     settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
     connection = pool.connection_class(**{**settings, "protocol": 3})
     connection.connect()

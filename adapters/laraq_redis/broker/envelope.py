@@ -1,4 +1,4 @@
-"""Messages as they lie in Redis: the same JSON as stock kombu's, so that both kinds of worker can read it."""
+"""Messages as stored in Redis: the same JSON as stock kombu's, so that both kinds of worker can read them."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -13,18 +13,18 @@ from kombu.utils import json as kombu_json
 
 
 def without_eta(message: dict[str, Any]) -> dict[str, Any]:
-    """The message as it waits in Redis: due by the server's clock, which a worker must not question."""
+    """The message as it waits in Redis: due by the server's clock, so a worker must not check its ETA."""
     return {**message, "headers": {**message["headers"], "eta": None}}
 
 
 def undated(payload: str) -> str:
-    """The same, of a message as it lies in Redis."""
+    """A stored message without its ETA."""
     text: str = kombu_json.dumps(without_eta(kombu_json.loads(payload)))
     return text
 
 
 def is_sent_again(message: Mapping[str, Any]) -> bool:
-    """Whether a worker sends a job back to its queue."""
+    """Whether a worker releases a job to its queue."""
     retries = message["headers"].get("retries")
     return isinstance(retries, int) and retries > 0
 

@@ -1,4 +1,4 @@
-"""RedisIntake: how the jobs of a channel's queues come in, without ever waiting for an answer."""
+"""RedisIntake: takes in the jobs of a channel's queues without ever waiting for an answer."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from laraq_redis.broker.wakeup import ChangeTracking, UntrackableError
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at idle queues, although the server reports changes.
+#: Seconds between two checks of idle queues, although the server reports changes.
 POLL = 5.0
 
-#: The same where the server reports nothing: at first, and at most.
+#: First and longest seconds between two checks if the server does not report changes.
 BLIND_POLL = (0.05, 0.5)
 
-#: Seconds to wait while the server answers, but says no: READONLY, OOM, NOPERM and the like.
+#: Seconds to wait while the server refuses commands: READONLY, OOM, NOPERM and the like.
 REFUSED = Backoff(base=0.5, cap=15, jitter=0.1)
 
-#: How often in a row it may say no before everything connects anew: the address may lead to another server by now.
+#: Refusals in a row before everything reconnects: the address may lead to another server by now.
 REFUSALS = 8
 
-#: Seconds a closing channel waits for an answer that is under way: its jobs could start elsewhere at once.
+#: Seconds a closing channel waits for an outstanding answer, whose jobs could start elsewhere at once.
 LAST_ANSWER = 1.0
 
 
@@ -47,7 +47,7 @@ class _Asked(NamedTuple):
 
 
 class RedisIntake(Intake):
-    """Both feeds ask over one connection; another one wakes them."""
+    """Both feeds query over one connection; another one wakes them."""
 
     _store: RedisQueues
 
@@ -63,7 +63,7 @@ class RedisIntake(Intake):
     ) -> None:
         """`poll` and `patience` (see `ScriptLine`) are seconds.
 
-        Connects, to know whether the server reports changes; raises StoreError.
+        Connects, to find out whether the server reports changes; raises StoreError.
         """
         pool: ConnectionPool = queues.client.connection_pool
         self._line = ScriptLine(pool, queues.step_script, queues.label, patience)
@@ -72,7 +72,7 @@ class RedisIntake(Intake):
         self._asked: deque[_Asked] = deque()
         #: Queues whose next change will be reported.
         self._watched: set[str] = set()
-        #: How often in a row the server said no, and until when it is not asked again.
+        #: Refusals of the server in a row, and the time until which it is not queried again.
         self._refusals = 0
         self._quiet_until = 0.0
 
@@ -81,19 +81,19 @@ class RedisIntake(Intake):
         super().hint(queues)
 
     def sockets(self) -> list[socket.socket]:
-        """One becomes readable when there is something to do for `pump`."""
+        """The sockets that become readable when there is work for `pump`."""
         found = (self._line.socket, self._wakeup.socket if self._wakeup is not None else None)
         return [one for one in found if one is not None]
 
     def pump(self) -> bool:
-        """Listen, read, deliver, ask; whether anything was delivered. StoreError when the server is gone.
+        """Listen, read, deliver, query; return whether anything was delivered. StoreError when the server is gone.
 
-        One that says no is asked again later: jobs that run go on, and acknowledgements stay owed.
+        A server that refuses is queried again later: running jobs go on, and acknowledgements stay owed.
         """
         try:
             if self._wakeup is not None and self._wakeup.drain():
                 if self._asked:
-                    self._watched.clear()  # most likely our own doing; `_look` will see
+                    self._watched.clear()  # most likely caused by this process; `_look` checks
                 else:
                     self.hint()
             delivered = self._empty_inbox()
@@ -113,7 +113,7 @@ class RedisIntake(Intake):
         return delivered
 
     def _may_wait(self, error: StoreError) -> bool:
-        """Plan to ask again where the server said no; False when it is gone, or has said no for long."""
+        """Plan another query if the server refused; False if it is gone, or has refused for long."""
         if not isinstance(error.__cause__, ResponseError):
             return False
         self._refusals += 1
@@ -170,7 +170,7 @@ class RedisIntake(Intake):
             self._watched.difference_update(queues)
 
     def _look(self) -> bool:
-        """Have the server report changes of idle queues; whether there was one since they were asked."""
+        """Let the server report changes of idle queues; return whether there was one since the last query."""
         idle = [feed for feed in self._feeds if feed.queues and feed.appetite is Appetite.WAITING]
         names = [queue for feed in idle for queue in feed.queues]
         if self._wakeup is None or self._watched.issuperset(names) or self._asked:

@@ -1,4 +1,4 @@
-"""Keys: what the broker's data are called in Redis."""
+"""Keys: the names of the broker's data in Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueueKeys(NamedTuple):
     jobs: str
     #: Hash by id of `attempts:reserved_at:list`, reserved_at in microseconds, list an index of `lists`.
     state: str
-    #: What stock kombu has: a list for each priority step, written at the left and read at the right.
+    #: The lists of stock kombu, one for each priority step, written at the left and read at the right.
     lists: tuple[str, ...]
 
     @property
@@ -28,7 +28,7 @@ class QueueKeys(NamedTuple):
 
 
 class BrokerKeys:
-    """Names of keys, as the options of the transport say."""
+    """Names of keys, by the options of the transport."""
 
     def __init__(self, prefix: str = "", sep: str = "\x06\x16", steps: Sequence[int] = (0, 3, 6, 9)) -> None:
         """`prefix` is kombu's `global_keyprefix`, `sep` and `steps` (`priority_steps`) are kombu's too."""
@@ -44,7 +44,7 @@ class BrokerKeys:
         """The keys of a queue."""
         keys = self._known.get(queue)
         if keys is None:
-            if len(self._known) > 1000:  # reply queues have a name of their own each
+            if len(self._known) > 1000:  # each reply queue has its own name
                 self._known.clear()
             lists = tuple(f"{self._prefix}{queue}{f'{self._sep}{step}' if step else ''}" for step in self.steps)
             reserved, delayed, jobs, state = (
@@ -54,20 +54,20 @@ class BrokerKeys:
         return keys
 
     def puts_of(self, writer: int) -> str:
-        """The memory of what a process has put (`laraq_kombu.Put`)."""
+        """The key with the puts of a process (`laraq_kombu.Put`)."""
         return f"{self._own}puts:{writer}"
 
     def level(self, priority: int) -> int:
-        """The index of the list for a priority of kombu's on Redis, where 0 is the most urgent."""
+        """The index of the list for a priority in kombu's Redis transport, where 0 is the most urgent."""
         return bisect(self.steps, priority) - 1
 
     @property
     def pattern(self) -> str:
-        """What SCAN finds the sets of all queues with."""
+        """The pattern by which SCAN finds the sets of all queues."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._own)
         return f"{escaped}*"
 
     def queue_of(self, key: str) -> str | None:
-        """The queue whose reserved or delayed set that is; None for other keys."""
+        """The queue of a reserved or delayed set; None for other keys."""
         name, _, part = key.removeprefix(self._own).rpartition(":")
         return name if part in ("reserved", "delayed") else None

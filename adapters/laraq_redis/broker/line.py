@@ -1,4 +1,4 @@
-"""ScriptLine: a connection to Redis over which a script is asked without waiting for the answer."""
+"""ScriptLine: a connection to Redis over which a script is called without waiting for the reply."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from laraq_redis.client.connection import store_errors
 
 
 class ScriptLine:
-    """Answers come in the order of the questions. An error closes the connection; the next question opens another."""
+    """Replies arrive in the order of the calls. An error closes the connection; the next call opens another."""
 
     def __init__(self, pool: ConnectionPool, script: LuaFile, label: str, patience: float) -> None:
-        """`patience`: seconds of silence after a question after which the server counts as gone; 0 for never."""
+        """`patience`: seconds without a reply after which the server counts as gone; 0 for never."""
         self._pool = pool
         self._script = script
         self._label = label
@@ -33,26 +33,26 @@ class ScriptLine:
 
     @property
     def socket(self) -> socket.socket | None:
-        """Readable when an answer has come; None while there is no connection."""
+        """The socket, readable when a reply has arrived; None while there is no connection."""
         found: socket.socket | None = None if self._connection is None else self._connection._sock
         return found
 
     def ask(self, keys: Sequence[str], arguments: Sequence[Any]) -> None:
-        """Send a question; StoreError when it cannot be sent."""
+        """Call the script; StoreError if the call cannot be sent."""
         with self._errors():
             if self._connection is None:
                 self._connection = connect(self._pool)
                 self._connection.send_command("SCRIPT", "LOAD", self._script.text)
                 self._connection.read_response()
             if not self._asked_at and getattr(self._connection, "_re_auth_token", None) is not None:
-                # redis-py does so when a connection is given back to its pool, as this one never is.
+                # redis-py does this when a connection is returned to its pool, as this one never is.
                 self._connection.re_auth()
-            # No health check: it would read the answer to an earlier question as its own.
+            # No health check: it would read the reply to an earlier call as its own.
             self._connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *arguments, check_health=False)
             self._asked_at.append(time.monotonic())
 
     def has_answer(self) -> bool:
-        """Whether `answer` would not wait. StoreError when the connection is gone, or the server's time is up."""
+        """Whether `answer` would not block. StoreError when the connection is gone, or the server's time is up."""
         if not self._asked_at:
             return False
         with self._errors():
@@ -60,13 +60,13 @@ class ScriptLine:
                 return True
         if self._patience and time.monotonic() - self._asked_at[0] > self._patience:
             self.close()
-            raise StoreError(f"The store {self._label} has not answered for {self._patience:g} s; connecting anew.")
+            raise StoreError(f"The store {self._label} has not answered for {self._patience:g} s; reconnecting.")
         return False
 
     def answer(self) -> Any:
-        """The answer to the oldest question, waited for.
+        """Wait for the reply to the oldest call.
 
-        None when the server has forgotten the script: neither this question nor a later one was heard.
+        None when the server no longer has the script: neither this call nor a later one was executed.
         """
         try:
             with self._errors():
@@ -78,13 +78,13 @@ class ScriptLine:
         return reply
 
     def wait(self, now: float) -> float | None:
-        """Seconds until `has_answer` should be asked although nothing could be read."""
+        """Seconds until `has_answer` should be called although nothing could be read."""
         if not self._asked_at or not self._patience:
             return None
         return max(self._asked_at[0] + self._patience - now, 0.0)
 
     def close(self) -> None:
-        """Questions without an answer will get none."""
+        """Close the connection; outstanding calls get no reply."""
         self._asked_at.clear()
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -106,5 +106,5 @@ class ScriptLine:
             self.close()
             raise
         except BaseException:
-            self.close()  # a signal may have come in the middle of a command
+            self.close()  # a signal may have interrupted a command
             raise

@@ -1,4 +1,4 @@
-"""restore(): back to what stock kombu understands."""
+"""restore(): converts the queues back to the form of stock kombu."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def restore(queues: RedisQueues, names: Sequence[str] = ()) -> list[Restored]:
         found = []
         for name in names or sorted(set(_names(queues))):
             keys = queues.keys.of(name)
-            # The last one first: each is put before the others.
+            # In reverse order: each is put before the others.
             ids = sorted(cast("list[bytes]", queues.client.zrange(keys.reserved, 0, -1)), key=int, reverse=True)
             reserved = sum(
                 _move(queues, keys, keys.reserved, [(id, None) for id in ids[start : start + PAGE]])
@@ -62,11 +62,11 @@ def _move(queues: RedisQueues, keys: QueueKeys, ids_in: str, jobs: Iterable[tupl
     with queues.client.pipeline(transaction=False) as pipe:
         for (id, due), payload, state in zip(jobs, payloads, states, strict=True):
             if payload is None or state is None:
-                pipe.zrem(ids_in, id)  # somebody deleted a key of ours by hand
+                pipe.zrem(ids_in, id)  # one of laraq's keys was deleted manually
                 continue
             attempts, _, level = map(int, state.split(b":"))
             text: str | bytes = payload
-            with contextlib.suppress(ValueError, LookupError, TypeError):  # what is no message goes as it is
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # other items stay unchanged
                 text = as_stock(payload.decode(), attempts, due)
             script = load("restore").sha
             pipe.evalsha(script, 4, ids_in, keys.jobs, keys.state, keys.lists[level], id, text, end)

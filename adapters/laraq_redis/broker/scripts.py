@@ -1,4 +1,4 @@
-"""load(): a Lua file of the broker, with the functions it uses in front."""
+"""load(): a Lua file of the broker, preceded by the functions it uses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class LuaFile(NamedTuple):
     """A Lua script."""
 
     text: str
-    #: What EVALSHA takes.
+    #: The hash for EVALSHA.
     sha: str
 
 
 @cache
 def load(name: str, *functions: str) -> LuaFile:
-    """`lua/<name>.lua` behind `lua/<function>.lua` for each of `functions`."""
+    """`lua/<name>.lua`, preceded by `lua/<function>.lua` for each of `functions`."""
     folder = files("laraq_redis.broker").joinpath("lua")
     text = "".join(folder.joinpath(f"{file}.lua").read_text(encoding="utf-8") for file in (*functions, name))
     return LuaFile(text, sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,4 +1,4 @@
-"""RedisQueues: the jobs of a broker in Redis. Pending ones lie in stock kombu's lists, the rest in keys of our own."""
+"""RedisQueues: the jobs of a broker in Redis. Pending jobs are in stock kombu's lists, the rest in laraq's keys."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from laraq_redis.broker.scripts import LuaFile, load
 from laraq_redis.client.connection import label, store_errors
 from laraq_redis.client.direct import direct
 
-#: Jobs changed in one round trip where any number may be meant: bounds how long other clients wait.
+#: Jobs changed in one round trip if their number is unbounded: limits how long other clients wait.
 PAGE = 500
 
 #: The most urgent priority of `laraq_kombu`, which is 0 to kombu's Redis lists.
 MOST_URGENT = 9
 
-#: Bytes in which one put is remembered.
+#: Bytes in which one put is stored.
 _MARK = 4
 
 Reply: TypeAlias = Sequence[Any]
@@ -80,10 +80,10 @@ class RedisQueues:
 
     @staticmethod
     def answer(queues: Sequence[str], limit: int, reply: Reply) -> Taken:
-        """What the step script's reply says."""
-        micros, first, told, payloads = reply
+        """Parse the step script's reply."""
+        micros, first, heads, payloads = reply
         jobs, start = [], 0
-        for each in told.split():
+        for each in heads.split():
             index, id, attempts, length = map(int, each.split(b":"))
             end = start + length
             lease = Lease(id, queues[index], attempts, micros)
@@ -108,9 +108,9 @@ class RedisQueues:
         return self.postpone([(lease, delay, "") for lease in leases], counted=counted)
 
     def postpone(self, leases: Sequence[tuple[Lease, float, str]], *, counted: bool) -> Sequence[Lease]:
-        """`release` with a delay for each, and another payload unless it is empty."""
+        """`release` with a delay for each job, and another payload unless it is empty."""
         lost, changes = set(), {lease: (int(delay * 1000), payload) for lease, delay, payload in leases}
-        # Of unused jobs the last page goes first: each is put before the others.
+        # The last page of unused jobs comes first: each is put before the others.
         for queue, part in reversed(list(_pages(changes))):
             arguments: list[Any] = [int(counted)]
             for lease in part:
@@ -121,7 +121,7 @@ class RedisQueues:
     # Queues
 
     def put(self, postings: Sequence[Posting], put: Put | None = None, *, even_when_full: bool = False) -> None:
-        """See `Queues`; one transaction. What makes room soon may exceed the server's memory limit."""
+        """See `Queues`; one transaction. With `even_when_full` the server's memory limit may be exceeded."""
         queues: dict[str, list[Posting]] = {}
         for posting in postings:
             queues.setdefault(posting.queue, []).append(posting)
@@ -141,7 +141,7 @@ class RedisQueues:
             direct(self.client).ask(self._registered_put, keys, arguments)
 
     def putting(self, queue: str, postings: Sequence[Posting], put: Put) -> tuple[Any, ...]:
-        """Arguments of EVAL for a `put` into one queue, for pipelines, which cannot load a script in the middle."""
+        """Arguments of EVAL for a `put` into one queue, for pipelines, which cannot load a script."""
         groups: list[Any] = []
         at: tuple[int, int] | None = None
         for _, payload, priority, delay in postings:
@@ -166,8 +166,8 @@ class RedisQueues:
         )
 
     def push(self, lists: Mapping[tuple[str, int], Sequence[str | bytes]]) -> None:
-        """Push messages onto the lists of queues, in one round trip that nobody repeats: not even redis-py, which may
-        have been told to (kombu's `retry_on_timeout`). A script would have to copy them all."""
+        """Push messages to the lists of queues, in one round trip that is never repeated, not even by redis-py with
+        kombu's `retry_on_timeout`. A script would have to copy them all."""
         with store_errors(self.label), self.client.pipeline(transaction=False) as pipe:
             for (queue, level), payloads in lists.items():
                 pipe.lpush(self.keys.of(queue).lists[level], *payloads)
@@ -179,7 +179,7 @@ class RedisQueues:
                 connection.retry = retry
 
     def count(self, queue: str) -> QueueCount:
-        """See `Queues`. A job is pending once it is due, though nobody has moved it to its list yet."""
+        """See `Queues`. A job is pending once it is due, even if it is not yet moved to its list."""
         return QueueCount(*self._run(self._count, self.keys.of(queue).all, ()))
 
     def purge(self, queue: str) -> int:
@@ -193,7 +193,7 @@ class RedisQueues:
         return int(dropped + self._drop_all(keys.delayed, queue))
 
     def clear(self, queue: str) -> int:
-        """Drop every job of the queue, reserved ones too; say how many."""
+        """Drop every job of the queue, reserved ones too; return how many."""
         return self.purge(queue) + self._drop_all(self.keys.of(queue).reserved, queue)
 
     def _drop_all(self, jobs_in: str, queue: str) -> int:

@@ -26,30 +26,30 @@ from laraq_redis.broker.store import RedisQueues
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries of a worker to begin on a server that says no.
+#: Seconds between two tries of a worker to start on a server that refuses commands.
 HOLD_BACK = 3.0
 
 
 class Transport(LeasingTransport, kombu_redis.Transport):
-    """`cycle`, kombu's poller, is left with what it does for fan-out."""
+    """kombu's Redis transport; `cycle`, kombu's poller, is only used for fan-out."""
 
     Channel = _Channel
     client: Any
     cycle: Any
     driver_name = "laraq"
-    #: Also what the server says no with: a worker reconnects and tries again, as if it were away.
+    #: Also refusals of the server: a worker reconnects and tries again, as if the server were down.
     connection_errors = (*kombu_redis.Transport.connection_errors, StoreError, ResponseError)
     _consuming: set[_Channel]  # type: ignore[assignment]
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         options = client.transport_options
-        #: Seconds a reserved job may stay silent.
+        #: Seconds that a reserved job may stay without a renewal.
         self.retry_after = lease_seconds(options.get("retry_after", RETRY_AFTER))
         poll = options.get("poll")
-        #: Seconds between two looks at idle queues; None for what suits the server.
+        #: Seconds between two checks of idle queues; None for a default that suits the server.
         self.poll = None if poll is None else float(poll)
-        #: Those of every channel so far; another one only where a fail-over URL led elsewhere.
+        #: The presences of all channels so far; more than one only if a fail-over URL led elsewhere.
         self.presences: set[Presence[RedisQueues]] = set()
         self._ticks: set[Any] = set()
 
@@ -63,7 +63,7 @@ class Transport(LeasingTransport, kombu_redis.Transport):
             presence.settle_up()
 
     def hold_back(self) -> None:
-        """In a worker, which tries again at once: wait, for the server says no."""
+        """Wait because the server refuses commands; called in a worker, which would retry at once."""
         if self._loop is not None:
             time.sleep(HOLD_BACK)
 
@@ -72,7 +72,7 @@ class Transport(LeasingTransport, kombu_redis.Transport):
         super().register_with_event_loop(connection, loop)
         self._ticks = set(loop.on_tick) - before
 
-    # What is watched changes as channels connect anew.
+    # The watched sockets change when channels reconnect.
 
     def _sockets(self) -> list[socket.socket]:
         return [found for channel in self._consuming for found in channel.sockets()]
@@ -83,7 +83,7 @@ class Transport(LeasingTransport, kombu_redis.Transport):
         finally:
             self._watch()
 
-    # In a loop of the caller's, kombu's poller waits.
+    # In the caller's loop, kombu's poller waits.
 
     def _enter_poller(self, fd: int) -> None:
         self.cycle.poller.register(fd, READ | ERR)
@@ -107,7 +107,7 @@ class Transport(LeasingTransport, kombu_redis.Transport):
 
 
 class TlsTransport(Transport):
-    """`laraq-rediss://`: kombu turns TLS on for the scheme `rediss` alone."""
+    """`laraq-rediss://`: kombu enables TLS only for the scheme `rediss`."""
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         if not client.ssl:

@@ -1,4 +1,4 @@
-"""ChangeTracking: hears that something came into a queue, from whichever producer, by CLIENT TRACKING."""
+"""ChangeTracking: learns by CLIENT TRACKING that a job was put into a queue, by any producer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from laraq_redis.client.resp import ErrorReply, Push, Reader
 
 
 class Seen(NamedTuple):
-    """What lay in the queues when they were last looked at."""
+    """The state of the queues at the last check."""
 
     #: Whether one of the lists holds a job.
     pending: bool
@@ -38,13 +38,13 @@ class UntrackableError(Exception):
 
 
 class ChangeTracking:
-    """A connection of its own, in RESP3: the server pushes a line at the first change of a key that was looked at.
+    """A separate connection in RESP3: the server pushes a line at the first change of a key that was read.
 
-    Nothing is popped, so nothing can get lost, and one connection serves any number of queues.
+    Nothing is popped, so no job can be lost, and one connection serves any number of queues.
     """
 
     def __init__(self, pool: ConnectionPool, label: str) -> None:
-        """Connect. UntrackableError where the server cannot do it, StoreError when it does not answer."""
+        """Connect. UntrackableError if the server does not support it, StoreError if it does not answer."""
         self._label = label
         self._reader = Reader()
         self._heard = False
@@ -70,12 +70,12 @@ class ChangeTracking:
 
     @property
     def socket(self) -> Socket | None:
-        """Readable when there is something to hear; None once closed."""
+        """The socket, readable when a change was reported; None once closed."""
         found: Socket | None = None if self._connection is None else self._connection._sock
         return found
 
     def look(self, queues: tuple[QueueKeys, ...]) -> Seen:
-        """Look at the queues now, and hear of the next change."""
+        """Read the queues now, and let the server report the next change."""
         with self._errors():
             (seconds, micros), *replies = self._ask(self._questions(queues))
         if refused := [reply for reply in replies if isinstance(reply, ErrorReply)]:
@@ -87,7 +87,7 @@ class ChangeTracking:
         return Seen(any(lengths), None if first is None else max(first - now, 0) / 1000)
 
     def _questions(self, queues: tuple[QueueKeys, ...]) -> _Questions:
-        if queues != self._asked_about:  # which is rare, and packing costs more than asking
+        if queues != self._asked_about:  # this is rare, and packing costs more than the query
             commands: list[tuple[str, ...]] = [("TIME",)]
             for keys in queues:
                 commands += [("LLEN", name) for name in keys.lists]
@@ -102,7 +102,7 @@ class ChangeTracking:
         """Whether anything has changed; StoreError when the connection is gone."""
         with self._errors():
             sock = self._open_socket(0)
-            # TLS too keeps what it has decrypted from the poller: read until there is nothing.
+            # TLS also hides decrypted data from the poller: read until there is none.
             with contextlib.suppress(BlockingIOError, SSLWantReadError):
                 while True:
                     self._take(sock.recv(65536))
@@ -131,8 +131,8 @@ class ChangeTracking:
         return sock
 
     def _take(self, data: bytes, *, skip_to_reply: bool = False) -> list[Any]:
-        """The replies in `data`. With `skip_to_reply`, changes reported before the first of them are no news: they
-        happened before the server looked."""
+        """The replies in `data`. With `skip_to_reply`, changes reported before the first reply are ignored: they
+        happened before the server read the queues."""
         if not data:
             raise ConnectionResetError("Redis closed the connection")
         replies = []

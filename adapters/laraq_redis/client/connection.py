@@ -28,26 +28,26 @@ from laraq.process.forks import busy
 
 Client: TypeAlias = Redis | RedisCluster
 
-#: Seconds a Redis server may take to accept a connection, and to answer a command.
+#: Most seconds until a Redis server accepts a connection, and until it answers a command.
 PATIENCE = 5.0
 
-#: Bytes of the largest value Redis takes: at least, and where nothing else is configured.
+#: Bytes of the largest value that Redis accepts: the minimum, and the default.
 SMALLEST_LIMIT, USUAL_LIMIT = 1024**2, 512 * 1024**2
 
-#: How Celery's URLs spell what redis-py calls `none`, `optional` and `required`.
+#: The spellings in Celery's URLs of redis-py's `none`, `optional` and `required`.
 _CELERY_CERT_REQS = {"CERT_NONE": "none", "CERT_OPTIONAL": "optional", "CERT_REQUIRED": "required"}
 
 
 def open_client(url: str, **options: Any) -> Redis:
     """A client that connects when it is first used; `options` are redis-py's and beat the defaults here.
 
-    `redis://`, `rediss://` and `unix://` URLs as Celery takes them. Raises ConfigurationError for any other.
+    Accepts `redis://`, `rediss://` and `unix://` URLs as Celery does. Raises ConfigurationError for any other.
     """
     defaults: dict[str, Any] = {
         "socket_timeout": PATIENCE,
         "socket_connect_timeout": PATIENCE,
         "socket_keepalive": True,
-        # Every command and script of this adapter may be sent twice, so a lost reply needs no thought.
+        # Every command and script of this adapter may be sent twice, so a lost reply does no harm.
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
         "retry_on_error": [ConnectionError, TimeoutError],
         "decode_responses": False,
@@ -60,7 +60,7 @@ def open_client(url: str, **options: Any) -> Redis:
         # A connection that never connects: redis-py would complain of unknown options at the first command only.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, RedisError) as error:
-        # What was taken for a port may be a part of the password.
+        # The supposed port may be a part of the password.
         wrong = "its port is no number" if (unreadable := str(error).startswith("Port ")) else error
         raise ConfigurationError(
             f"The Redis URL of a store is wrong: {wrong}. It has the form"
@@ -77,7 +77,7 @@ def _as_redis_py_spells(url: str) -> str:
 
 
 def label(client: Client) -> str:
-    """How messages name the server; without user and password."""
+    """The name of the server in messages, without user and password."""
     if isinstance(client, RedisCluster):
         cluster: Any = client
         return f"redis cluster at {cluster.get_default_node().name}"
@@ -91,8 +91,8 @@ def label(client: Client) -> str:
     return f"{scheme}://{to.get('host', 'localhost')}:{to.get('port', 6379)}/{to.get('db') or 0}"
 
 
-#: What Redis says of a value. Errors about the state it is in begin with a word of their own (OOM, READONLY, LOADING),
-#: or are about commands and connections.
+#: Errors of Redis about a value. Errors about its state begin with a special word (OOM, READONLY, LOADING), or are
+#: about commands and connections.
 _OF_THE_DATA = re.compile(
     r"exceeds maximum|invalid bulk length|not an integer|not a valid float|out of range|would overflow"
     r"|would produce NaN|invalid expire time|too many results to unpack"
@@ -103,8 +103,8 @@ _OF_THE_DATA = re.compile(
 
 @contextmanager
 def store_errors(label: str) -> Iterator[None]:
-    """Turn every error of redis-py into a StoreError, what Redis will never take into a StoreRefusedError. No fork
-    happens in the middle."""
+    """Convert every error of redis-py to a StoreError, and errors about values that Redis will never accept to a
+    StoreRefusedError. Prevents forks meanwhile."""
     try:
         with busy:
             yield
@@ -118,7 +118,7 @@ def store_errors(label: str) -> Iterator[None]:
 
 
 def is_of_the_data(error: Exception) -> bool:
-    """Whether trying again cannot help. Whatever is not known to be about the data is an outage."""
+    """Whether a retry cannot help. Any error that is not known to be about the data is an outage."""
     if isinstance(error, ResponseError) and not isinstance(error, NoPermissionError):
         return bool(_OF_THE_DATA.search(str(error)))
     return isinstance(error, DataError | UnicodeError)
@@ -126,9 +126,9 @@ def is_of_the_data(error: Exception) -> bool:
 
 @contextmanager
 def sized(client: Client, values: Iterable[Any]) -> Iterator[None]:
-    """Tell a Redis that hung up because one of the values is larger than it takes from one that went away.
+    """Distinguish a Redis that closed the connection because of a value that is too large from one that is down.
 
-    Raises DataError for the former; it looks like any broken connection.
+    Raises DataError for the former, which looks like any broken connection.
     """
     try:
         yield
@@ -140,7 +140,7 @@ def sized(client: Client, values: Iterable[Any]) -> Iterator[None]:
 
 
 def _limit(client: Client) -> int:
-    """Bytes of the largest value that the server takes."""
+    """Bytes of the largest value that the server accepts."""
     with suppress(RedisError, RedisClusterException):
         found: Any = client.config_get("proto-max-bulk-len")
         return int(found["proto-max-bulk-len"])
@@ -149,7 +149,7 @@ def _limit(client: Client) -> int:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, AuthenticationError | NoPermissionError):
-        return f"lets nobody in: {error}. Check the user, the password and the ACL."
+        return f"denies access: {error}. Check the user, the password and the ACL."
     if isinstance(error, ResponseError):
         return f"refused: {error}. Check that it is the right server and database, a master, with free memory."
     return f"does not answer: {error}. Check that the server runs and that host and port are right."

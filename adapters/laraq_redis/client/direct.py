@@ -1,4 +1,4 @@
-"""DirectConnection: a connection over which scripts are asked without what redis-py does around each command."""
+"""DirectConnection: a connection over which scripts are called without redis-py's overhead for each command."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from laraq_redis.client.resp import ErrorReply, Reader
 class DirectConnection:
     """One connection of a client's server, for one caller at a time.
 
-    redis-py's bookkeeping around a command (pool, retries, observers, parsing) costs several times what the command
-    itself does. Whatever goes wrong here, or would have to wait, is left to redis-py, which reconnects, follows a
-    cluster, and says what the matter is: so a script may be asked twice.
+    redis-py's bookkeeping around a command (pool, retries, observers, parsing) costs several times as much as the
+    command itself. If anything fails here, or would have to wait, redis-py takes over: it reconnects, follows a
+    cluster, and reports the error. So a script may be called twice.
     """
 
     _lock: threading.Lock
@@ -37,34 +37,34 @@ class DirectConnection:
         after_fork(self._start)
 
     def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """What the script answers; text as bytes. Raises redis-py's errors."""
+        """Call the script and return its reply; text as bytes. Raises redis-py's errors."""
         if self._lock.acquire(blocking=False):
             try:
                 return self._ask(packed("EVALSHA", script.sha, len(keys), *keys, *arguments), keys[0])
             except (OSError, RedisError) as error:
-                if not isinstance(error, NoScriptError):  # of which redis-py sends the whole
+                if not isinstance(error, NoScriptError):  # redis-py then sends the whole script
                     self._hang_up()
             except BaseException:
-                self._hang_up()  # a signal may have come in the middle of the command
+                self._hang_up()  # a signal may have interrupted the command
                 raise
             finally:
                 self._lock.release()
         return script(keys, arguments)
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next call opens another."""
         with self._lock:
             self._hang_up()
 
     def _ask(self, command: bytes, key: str) -> Any:
         if self._connection is None:
             client = self._client()
-            assert client is not None, "who asks has it"
+            assert client is not None, "the caller holds it"
             self._connection = connection_for(client, key)
             self._connection.connect()
             self._reader = Reader()
-        # redis-py connects (TLS, ACL, database, Sentinel). `_sock` is no public name, but kombu's transport has relied
-        # on it for as long.
+        # redis-py connects (TLS, ACL, database, Sentinel). `_sock` is not a public name, but kombu's transport has
+        # always relied on it.
         sock: socket.socket = self._connection._sock
         sock.sendall(command)
         while True:
@@ -82,18 +82,18 @@ class DirectConnection:
             connection.disconnect()
 
     def _start(self) -> None:
-        """Also in a forked child: a thread of the parent may hold the lock, and the connection is the parent's."""
+        """Start anew, also in a forked child: the lock may be held there, and the connection is the parent's."""
         self._lock = threading.Lock()
         self._connection = None
         self._reader = Reader()
 
 
-#: A DirectConnection refers to its client weakly, or neither would ever go.
+#: A DirectConnection refers to its client weakly, otherwise neither would ever be freed.
 _directs: WeakKeyDictionary[Client, DirectConnection] = WeakKeyDictionary()
 
 
 def direct(client: Client) -> DirectConnection:
-    """The one of a client."""
+    """The direct connection of a client."""
     found = _directs.get(client)
     if found is None:
         found = _directs[client] = DirectConnection(client)
@@ -101,13 +101,13 @@ def direct(client: Client) -> DirectConnection:
 
 
 def packed(*command: Any) -> bytes:
-    """A command as it goes to the server."""
+    """A command as it is sent to the server."""
     values = [part if isinstance(part, bytes) else str(part).encode() for part in command]
     return b"*%d\r\n" % len(values) + b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
 
 
 def connection_for(client: Client, key: str) -> Any:
-    """A connection, not yet made, to the server that has the key."""
+    """A connection, not yet opened, to the server that has the key."""
     node: Any = client
     if isinstance(client, RedisCluster):
         cluster: Any = client

@@ -1,4 +1,4 @@
-"""Reader: what a Redis server says, in RESP2 or RESP3, in whatever pieces it comes."""
+"""Reader: parses the replies of a Redis server, in RESP2 or RESP3, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class Push(list[Any]):
-    """Something the server says without being asked."""
+    """A message that the server pushes without a request."""
 
 
 class _IncompleteError(Exception):
-    """The rest of a value has not come yet."""
+    """The rest of a value has not arrived yet."""
 
 
 class Reader:
-    """Errors are given as `ErrorReply` values."""
+    """Returns errors as `ErrorReply` values."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -35,27 +35,27 @@ class Reader:
         line_end = self._buffer.find(b"\r\n", at)
         if line_end < 0:
             raise _IncompleteError
-        kind, said, at = self._buffer[at : at + 1], self._buffer[at + 1 : line_end], line_end + 2
+        kind, value, at = self._buffer[at : at + 1], self._buffer[at + 1 : line_end], line_end + 2
         match kind:
             case b":" | b"(":
-                return int(said), at
+                return int(value), at
             case b",":
-                return float(said), at
+                return float(value), at
             case b"_":
                 return None, at
             case b"-":
-                return ErrorReply(said.decode(errors="replace")), at
+                return ErrorReply(value.decode(errors="replace")), at
             case b"$" | b"=" | b"!":
-                return self._text(int(said), at)
+                return self._text(int(value), at)
             case b"*" | b"~" | b">" | b"%":
-                count = int(said) * (2 if kind == b"%" else 1)
+                count = int(value) * (2 if kind == b"%" else 1)
                 values: list[Any] = Push() if kind == b">" else []
                 for _ in range(count):
                     value, at = self._value(at)
                     values.append(value)
                 return values, at
             case _:
-                return said, at
+                return value, at
 
     def _text(self, length: int, at: int) -> tuple[bytes | None, int]:
         if length < 0:
@@ -66,4 +66,4 @@ class Reader:
 
 
 class ErrorReply(str):
-    """What the server refused with."""
+    """The server's error message."""

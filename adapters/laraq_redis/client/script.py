@@ -1,4 +1,4 @@
-"""Lua scripts, kept as files beside what uses them."""
+"""Lua scripts, kept as files next to the code that uses them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from laraq_redis.client.direct import direct
 
 
 class Script:
-    """A Lua script on one server. It is sent by its hash, and as a whole to a server that does not have it yet."""
+    """A Lua script on one server. It is called by its hash, and sent whole to a server that does not have it yet."""
 
     def __init__(self, client: Client, text: str) -> None:
         self._client = client
         self._registered = client.register_script(text)
-        # Of a client that decodes, answers are text, which only redis-py knows how to make.
+        # With a client that decodes, replies are text, which only redis-py can create.
         self._direct = None if client.get_encoder().decode_responses else direct(client)
 
     def __call__(self, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
-        """What it answers. Raises redis-py's errors."""
+        """Call the script and return its reply. Raises redis-py's errors."""
         with sized(self._client, arguments):
             if self._direct is None:
                 return self._registered(keys, arguments)

@@ -1,4 +1,4 @@
-"""Wire: a connection that sends one HSET after the other and reads the answers when they are there."""
+"""Wire: a connection that sends one HSET after the other and reads the replies when they have arrived."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import time
 from laraq_redis.client.connection import Client
 from laraq_redis.client.direct import connection_for
 
-#: Seconds after which a silent connection is not trusted: the server, or a box on the way, may have dropped it and
-#: the next write would vanish unnoticed. Redis itself drops idle clients after one second at the earliest.
+#: Seconds after which an idle connection is not trusted: the server, or a device in between, may have dropped it, and
+#: the next write would be lost unnoticed. Redis itself drops idle clients after one second at the earliest.
 TRUSTED = 0.1
 
-#: What HSET answers: an overwritten field, a new one.
+#: The replies of HSET: an overwritten field, a new one.
 _STORED = frozenset({b":0", b":1"})
 
-#: Answers that may be outstanding when the next command is sent.
+#: Replies that may be outstanding when the next command is sent.
 DUE = 3
 
 
 class Wire:
-    """Sets fields of one hash over a connection of its own. Not thread-safe.
+    """Sets fields of one hash over its own connection. Not thread-safe.
 
-    `set` returns once the kernel has the command. It gets there although this process is killed a moment later:
-    closing a socket delivers what was sent. Answers left unread at that moment make the kernel reset the connection,
-    but the server reads what had come before the reset; so an answer that is late is not waited for, up to `DUE`.
+    `set` returns once the kernel has the command. The command arrives even if this process is killed a moment later:
+    closing a socket delivers what was sent. Replies left unread at that moment make the kernel reset the connection,
+    but the server reads what arrived before the reset; so up to `DUE` late replies are not waited for.
     """
 
     def __init__(self, client: Client, key: str) -> None:
@@ -35,14 +35,14 @@ class Wire:
         self._connection = connection_for(client, key)
         self._connection.connect()
         self._socket: socket.socket = self._connection._sock
-        #: Most answers that may be due after a `set`; TLS cannot look for one without waiting.
+        #: Most replies that may be due after a `set`; TLS cannot check for one without waiting.
         self._allowed = 0 if isinstance(self._socket, ssl.SSLSocket) else DUE
         self._due = 0
         self._rest = b""
         self._sent_at = 0.0
 
     def set(self, field: bytes, value: bytes) -> None:
-        """Send the command; wait for its answer only if the connection is new or was silent.
+        """Send the command; wait for its reply only if the connection is new or was idle.
 
         Raises OSError when this or a write before it may be lost, or was refused.
         """
@@ -54,11 +54,11 @@ class Wire:
             self.settle()
 
     def settle(self) -> None:
-        """Read every answer that is still due."""
+        """Read every reply that is still due."""
         self._collect(0)
 
     def _collect(self, allowed: int) -> None:
-        """Read answers, waiting only until no more than `allowed` are due."""
+        """Read replies, waiting only until no more than `allowed` are due."""
         while self._due > allowed:
             self._read(0)
         if self._due and allowed:

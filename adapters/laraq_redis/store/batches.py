@@ -16,18 +16,18 @@ from laraq_redis.client.connection import Client, store_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: How many batches are asked for, or dropped, in one round trip.
+#: Batches read or dropped in one round trip.
 _PAGE = 500
 
-#: How many members are asked for in one round trip.
+#: Members read in one round trip.
 _MEMBERS = 1000
 
-#: The states that an outcome ends, as `lua/batch.lua` looks for them.
+#: The states that an outcome ends, in the form of `lua/batch.lua`.
 _ENDS = {
     outcome: " ".join(state for state in MemberState if state.after(outcome) is not state) for outcome in MemberState
 }
 
-#: What `lua/batch.lua` answers, a line each, empty for none, in this order.
+#: The reply of `lua/batch.lua`: one line each, empty for none, in this order.
 _TALLY = (
     *("total", "done", "failed", "dropped", "loads", "allow_failures", "wants", "sent"),
     *("closed", "cancelled_at", "finished_at"),
@@ -37,8 +37,8 @@ _TALLY = (
 class RedisBatches:
     """Batches in Redis, every change of one in one round trip: as durable as its persistence (`appendonly`).
 
-    A query is answered by reading every batch that was created in time; a store of very many of them is an SQL one.
-    A `mark` that redis-py sends twice, because the first answer was lost, is told that it was there.
+    A query reads every batch that was created in its time; for very many batches use an SQL store. A `mark` that
+    redis-py sends twice, because the first reply was lost, returns False.
     """
 
     settles_at_once = True
@@ -54,7 +54,7 @@ class RedisBatches:
         self._due = script.load(client, "batch_due")
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
-        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""
+        """Keep a new batch with these first members, its FIRST_LOAD in progress; a batch whose id exists is kept."""
         row: list[str | int] = [
             *(batch.name, json.dumps(dict(batch.options)), int(batch.allow_failures)),
             *(_events(sorted(batch.wants)), _events(sorted(batch.sent))),
@@ -72,13 +72,13 @@ class RedisBatches:
         return _tally(id, answer)
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
-        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+        """End the load; without `keep`, its jobs that are still pending are no longer members."""
         with store_errors(self._label):
             answer: Any = self._change(self._keys(id), ["end_load", id, load, int(keep)])
         return _tally(id, answer)
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how jobs ended, and that pending `dropped` will never run."""
+        """Record how jobs ended, and that pending `dropped` will never run."""
         cancels = int(outcome is MemberState.FAILED)
         arguments = ["settle", id, outcome.value, _ENDS[outcome], cancels, len(jobs), *jobs, *dropped]
         with store_errors(self._label):
@@ -87,13 +87,13 @@ class RedisBatches:
         return None if tally is None else Settled(tally, bool(answer[1]))
 
     def cancel(self, id: str) -> Tally | None:
-        """Set `cancelled_at`, if it was not set."""
+        """Set `cancelled_at` unless it is set."""
         with store_errors(self._label):
             answer: Any = self._change_even_when_full(self._keys(id), ["cancel", id])
         return _tally(id, answer)
 
     def mark(self, id: str, event: str) -> bool:
-        """Add to `sent`; say whether it was not there."""
+        """Add an event to `sent`; return whether it was new."""
         arguments = ["mark", id, _events([event]), int(event == CLOSED)]
         with store_errors(self._label):
             return bool(self._change_even_when_full(self._keys(id), arguments))
@@ -113,31 +113,31 @@ class RedisBatches:
         """The ids of its jobs in that state, in the order they were added."""
         with store_errors(self._label):
             members = dict(self._client.hscan_iter(self._keys(id)[1], count=_MEMBERS))
-        told = ((_text(job), *_text(member).split()) for job, member in members.items())
-        places = {job: int(place) for job, told_state, place, _ in told if told_state == state}
+        rows = ((_text(job), *_text(member).split()) for job, member in members.items())
+        places = {job: int(place) for job, job_state, place, _ in rows if job_state == state}
         return sorted(places, key=places.__getitem__)
 
     def state(self, id: str, job: str) -> MemberState | None:
-        """How far one of its jobs is; None when it is none of them."""
+        """The state of one of its jobs; None when it has no such job."""
         with store_errors(self._label):
             member: Any = self._client.hget(self._keys(id)[1], job)
         return None if member is None else MemberState(_text(member).split()[0])
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too; say how many. One that changes meanwhile is spared."""
+        """Delete every batch that matches, with its members; return how many. One that changes meanwhile is spared."""
         seen = self.all(query)
         return sum(self._drop(seen[start : start + _PAGE]) for start in range(0, len(seen), _PAGE))
 
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids of batches that finished that long ago and are not marked CLOSED; the first to finish first."""
+        """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         with store_errors(self._label):
-            if not self._client.exists(self._finished, self._loads):  # what workers ask for all the time
+            if not self._client.exists(self._finished, self._loads):  # workers check this all the time
                 return []
             ids: Any = self._due([self._finished], [ceil(seconds * 1000), limit])
         return [_text(id) for id in ids]
 
     def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
-        """Batch id and load of loads that were neither continued nor ended in time; the first to lapse first."""
+        """Batch ids and names of loads that were neither continued nor ended in time; the first to lapse first."""
         with store_errors(self._label):
             if not self._client.exists(self._finished, self._loads):
                 return []
@@ -145,7 +145,7 @@ class RedisBatches:
         return [(id, name) for id, name in map(json.loads, loads)]
 
     def _keys(self, id: str) -> list[str]:
-        """Those of `lua/batch.lua`."""
+        """The keys of `lua/batch.lua`."""
         return [f"{self._prefix}batch:{id}", f"{self._prefix}batch-jobs:{id}", self._finished, self._loads]
 
     def _matching(self, query: BatchQuery) -> Iterator[BatchRecord]:
@@ -153,7 +153,7 @@ class RedisBatches:
             newest = "+inf" if query.created_before is None else _milliseconds(query.created_before)
             bare = query == BatchQuery(created_before=query.created_before, limit=query.limit)
             first = query.limit if bare else None
-            # All at once, so that batches that come or go meanwhile move nothing.
+            # All at once, so that batches added or removed meanwhile shift nothing.
             ids: Any = self._client.zrevrangebyscore(
                 self._created, newest, "-inf", start=None if first is None else 0, num=first
             )
@@ -164,7 +164,7 @@ class RedisBatches:
         return islice(filter(query.matches, records), query.limit)
 
     def _records(self, ids: Sequence[str]) -> Iterator[BatchRecord]:
-        """Those that are there, in that order, page by page."""
+        """The existing records, in that order, page by page."""
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             pipeline = self._client.pipeline(transaction=False)
@@ -182,7 +182,7 @@ class RedisBatches:
 
 
 def _events(names: Sequence[str]) -> str:
-    """A JSON list without brackets. Each name begins with its comma: what stands for one is no part of another."""
+    """A JSON list without brackets. Each name begins with a comma, so no entry is a part of another."""
     return "".join(f",{json.dumps(name)}" for name in names)
 
 
@@ -246,5 +246,5 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _field(moment: datetime | None) -> str:
-    """As it stands in the hash, empty when it does not."""
+    """The moment as stored in the hash, empty for None."""
     return "" if moment is None else str(_milliseconds(moment))

@@ -13,7 +13,7 @@ from laraq_redis.client.connection import Client, sized, store_errors
 class RedisCache:
     """A cache in Redis, one round trip each.
 
-    A call that redis-py sends twice, because the first answer was lost, may count twice, and `add` is then told False.
+    A call that redis-py sends twice, because the first reply was lost, may count twice, and `add` then returns False.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
@@ -34,24 +34,24 @@ class RedisCache:
         return Cached(value.decode() if isinstance(value, bytes) else value, left / 1000)
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
         with store_errors(self._label), sized(self._client, [value]):
             self._client.set(self._prefix + key, value, px=ceil(seconds * 1000))
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
         with store_errors(self._label), sized(self._client, [value]):
             return bool(self._client.set(self._prefix + key, value, px=ceil(seconds * 1000), nx=True))
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
         with store_errors(self._label):
             answer: Any = self._increment([self._prefix + key], [amount, ceil(seconds * 1000)])
         count, left = answer
         return Cached(str(count), left / 1000)
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""
         with store_errors(self._label):
             if value is None:
                 return bool(self._client.delete(self._prefix + key))

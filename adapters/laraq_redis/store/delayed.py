@@ -15,17 +15,17 @@ _PAGE = 500
 
 
 class RedisDelayed:
-    """Delayed messages in Redis: of each broker a sorted set by due time, a hash of messages, and counts by queue.
+    """Delayed messages in Redis: for each broker a sorted set by due time, a hash of messages, and counts by queue.
 
-    A waiting message costs its own length and some 200 bytes. Where the broker is in the same database, `move` hands
-    messages over atomically.
+    A waiting message costs its own length and some 200 bytes. If the broker is in the same database, `move` moves
+    messages atomically.
     """
 
     shared = True
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
         self._client = client
-        #: That of the store: names the server and its database.
+        #: The label of the store: names the server and its database.
         self.label = label
         self._brokers = f"{prefix}delayed"
         self._put = script.load(client, "delayed_put")
@@ -42,21 +42,21 @@ class RedisDelayed:
                 self._put([*self._keys(broker), self._brokers], arguments)
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, which nobody else is given for `seconds`; they stay until they are forgotten."""
+        """Return up to `limit` due messages and hide them from other callers for `seconds`; `forget` removes them."""
         with store_errors(self.label):
-            # Nearly always nothing waits, and one command says so; the script calls five.
+            # Nearly always nothing waits, which one command shows; the script calls five.
             if not self._client.exists(self._keys(broker)[0]):
                 return Due([], None)
             wait, found = self._take(self._keys(broker), [limit, round(seconds * 1000)])
         return Due([_message(*pair) for pair in _pairs(found)], None if wait < 0 else wait / 1000)
 
     def forget(self, broker: str, ids: Sequence[str]) -> int:
-        """Drop the messages; say how many were there."""
+        """Drop the messages; return how many existed."""
         return self.move(broker, [(id, ()) for id in ids])
 
     def move(self, broker: str, moves: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> int:
-        """Drop the messages and push texts onto the left of lists of this database: (id, [(list, text), ...]), each
-        atomically, and only while the message is here; say how many were."""
+        """Drop the messages and push texts to the left of lists of this database: (id, [(list, text), ...]), each
+        atomically, and only if the message exists; return how many existed."""
         moved = 0
         with store_errors(self.label):
             for start in range(0, len(moves), _PAGE):
@@ -70,7 +70,7 @@ class RedisDelayed:
         return moved
 
     def count(self, broker: str, queue: str) -> int:
-        """How many messages wait for that queue."""
+        """The number of messages that wait for that queue."""
         with store_errors(self.label):
             number: Any = self._client.hget(self._keys(broker)[2], queue)
         return int(number or 0)
@@ -81,7 +81,7 @@ class RedisDelayed:
             return list(islice((each for each in self._next_first(broker) if each.queue == queue), limit))
 
     def overdue(self, seconds: float) -> Sequence[str]:
-        """Brokers of which a message has been due for longer than `seconds`."""
+        """Brokers with a message that has been due for longer than `seconds`."""
         with store_errors(self.label):
             brokers: Any = self._client.smembers(self._brokers)
             return [broker for broker in map(_decoded, brokers) if self._first_due_for(broker) > seconds]
@@ -92,7 +92,7 @@ class RedisDelayed:
         return now[0] + now[1] / 1e6 - first[0][1] / 1000 if first else 0.0
 
     def _next_first(self, broker: str) -> Iterator[DelayedMessage]:
-        """Page by page; the ids all at once, so that messages that come or go meanwhile move nothing."""
+        """Yield messages page by page; the ids are read at once, so that changes meanwhile shift nothing."""
         due, messages, _ = self._keys(broker)
         ids: Any = self._client.zrange(due, 0, -1)
         for start in range(0, len(ids), _PAGE):
@@ -105,7 +105,7 @@ class RedisDelayed:
 
 
 def _text(message: DelayedMessage) -> bytes:
-    """`delayed_move.lua` reads the queue out of it."""
+    """The stored text, from which `delayed_move.lua` reads the queue."""
     queue = message.queue.encode()
     return b"%d:%s%s" % (len(queue), queue, message.body.encode())
 

@@ -14,7 +14,7 @@ from laraq_redis.client.connection import Client, store_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: How many records are asked for, or dropped, in one round trip.
+#: Records read or dropped in one round trip.
 _PAGE = 500
 
 
@@ -26,7 +26,7 @@ def _moment(failed_at: datetime) -> int:
 class RedisFailedJobs:
     """Failed jobs in Redis: as durable as its persistence (`appendonly`), lost if it evicts keys.
 
-    A query for anything but `before` and `limit` reads every record; a store with very many of them is an SQL one.
+    A query for anything but `before` and `limit` reads every record; for very many records use an SQL store.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
@@ -39,7 +39,7 @@ class RedisFailedJobs:
         self._forget = script.load(client, "forget")
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record; one with the same id is replaced."""
+        """Keep the record; a record with the same id is replaced."""
         with store_errors(self._label):
             self._record(self._keys, [failed.id, json.dumps(failed.to_dict()), _moment(failed.failed_at)])
 
@@ -55,12 +55,12 @@ class RedisFailedJobs:
             return list(self._matching(query or FailedJobQuery()))
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         with store_errors(self._label):
             return bool(self._forget(self._keys, [id, "" if failed_at is None else _moment(failed_at)]))
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many. A job that fails again meanwhile keeps its new record."""
+        """Drop every record that matches; return how many. A job that fails again meanwhile keeps its new record."""
         seen = [argument for failed in self.all(query) for argument in (failed.id, _moment(failed.failed_at))]
         with store_errors(self._label):
             return sum(
@@ -69,7 +69,7 @@ class RedisFailedJobs:
             )
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         if query is not None and query != FailedJobQuery(before=query.before):
             return len(self.all(query))
         newest = "+inf" if query is None or query.before is None else _moment(query.before)
@@ -81,7 +81,7 @@ class RedisFailedJobs:
         return islice(filter(query.matches, self._newest_first(query.before)), query.limit)
 
     def _newest_first(self, before: datetime | None) -> Iterator[FailedJob]:
-        """Page by page; the ids all at once, so that records that come or go meanwhile move nothing."""
+        """Yield records page by page; the ids are read at once, so that changes meanwhile shift nothing."""
         newest = "+inf" if before is None else _moment(before)
         ids: Any = self._client.zrevrangebyscore(self._moments, newest, "-inf")
         for start in range(0, len(ids), _PAGE):

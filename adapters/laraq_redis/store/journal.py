@@ -1,4 +1,4 @@
-"""RedisJournal: one field per writer in one hash, written without waiting for the answer."""
+"""RedisJournal: one field per writer in one hash, written without waiting for the reply."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 @lru_cache(maxsize=256)
 def _encoded(entry: JournalEntry) -> str:
-    """A writer repeats its last entries in every write: each is encoded once."""
+    """An encoded entry. A writer repeats its last entries in every write, so each is encoded once."""
     key, attempt, state = stored(entry.run_key), entry.attempt, entry.state
     quoted = f'"{key}"' if key.replace("-", "").isalnum() else _encode(key)
     return f'[{quoted},{attempt},"{state.value}"]'
@@ -34,15 +34,15 @@ def _encoded(entry: JournalEntry) -> str:
 #: Seconds a claimed start stays claimed.
 CLAIM_SECONDS = 24 * 3600
 
-#: How many writers are dropped in one round trip.
+#: Writers dropped in one round trip.
 _PAGE = 500
 
 
 class RedisJournal:
     """The journal in Redis. Children write it twice a job, so `write` costs two system calls and no waiting.
 
-    What a writer says is `[epoch seconds, entry, ...]` as JSON, an entry being `[run key, attempt, state]`.
-    The seconds are the writer's clock: `prune` compares them with the clock of its own machine.
+    The value of a writer is `[epoch seconds, entry, ...]` as JSON, an entry being `[run key, attempt, state]`. The
+    seconds are the writer's clock: `prune` compares them with the clock of its own machine.
     """
 
     _lock: threading.Lock
@@ -62,14 +62,14 @@ class RedisJournal:
         after_fork(self._start)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it.
+        """Replace the entries of `writer`; after the return, a kill -9 of this process does not undo it.
 
         The command is then in the kernel, not yet in Redis: a connection that breaks within `wire.TRUSTED` seconds
         of the last write is noticed, and the write repeated, at the next call. Raises StoreError when Redis cannot
         be reached or refuses.
         """
-        said = ",".join((repr(time.time()), *map(_encoded, entries)))
-        field, value = writer.encode(), f"[{said}]".encode()
+        entry = ",".join((repr(time.time()), *map(_encoded, entries)))
+        field, value = writer.encode(), f"[{entry}]".encode()
         with self._lock:
             if self._wire is None and self._unsettled:
                 self._unsettled[field] = value
@@ -83,7 +83,7 @@ class RedisJournal:
                 self._unsettled[field] = value
                 self._write_again()
             except BaseException:
-                self._hang_up()  # a signal may have come in the middle of the command
+                self._hang_up()  # a signal may have interrupted the command
                 raise
             else:
                 self._unsettled = {field: value}  # the wire has settled the write before this one
@@ -92,18 +92,18 @@ class RedisJournal:
         """The furthest entry of any writer about that job, or None."""
         self._settle()
         with store_errors(self._label):
-            said: Any = self._client.hvals(self._key)
+            texts: Any = self._client.hvals(self._key)
         names = run_key, stored(run_key)  # as releases before this one wrote it, and as this one does
         entries = (
             JournalEntry(run_key, attempt, RunState(state))
-            for text in said
+            for text in texts
             for key, attempt, state in json.loads(text)[1:]
             if key in names
         )
         return max(entries, key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, for `CLAIM_SECONDS`."""
+        """Return True to exactly one caller for that start of that job, for `CLAIM_SECONDS`."""
         # redis-py may send the command twice after a broken connection: then the token says that it was this caller.
         token = f"{os.getpid()}:{time.monotonic_ns()}"
         with store_errors(self._label):
@@ -117,12 +117,12 @@ class RedisJournal:
             self._client.hdel(self._key, writer)
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long; say how many."""
+        """Forget writers that have not written for that long; return how many."""
         self._settle()
         newest = time.time() - silent_for.total_seconds()
         with store_errors(self._label):
-            said: Any = self._client.hgetall(self._key)
-            silent = [part for pair in said.items() if json.loads(pair[1])[0] <= newest for part in pair]
+            texts: Any = self._client.hgetall(self._key)
+            silent = [part for pair in texts.items() if json.loads(pair[1])[0] <= newest for part in pair]
             return sum(
                 int(self._prune([self._key], silent[start : start + 2 * _PAGE]))
                 for start in range(0, len(silent), 2 * _PAGE)
@@ -135,7 +135,7 @@ class RedisJournal:
             self._hang_up()
 
     def _settle(self) -> None:
-        """See that Redis has what this process wrote."""
+        """Make sure that Redis has what this process wrote."""
         with self._lock:
             if self._wire is None:
                 return
@@ -147,10 +147,10 @@ class RedisJournal:
                 self._unsettled = {}
 
     def _write_again(self) -> None:
-        """Hand what may be lost, or was refused by a full server, to the client: it reconnects, follows a cluster, and
-        says what is wrong.
+        """Let the client write what may be lost, or was refused by a full server: it reconnects, follows a cluster, and
+        reports errors.
 
-        A value is all its writer has to say, so a repeat does no harm.
+        A value contains all entries of its writer, so a repetition does no harm.
         """
         self._hang_up()
         if self._unsettled:
@@ -164,7 +164,7 @@ class RedisJournal:
             self._wire = None
 
     def _start(self) -> None:
-        """Also in a forked child: a thread of the parent may hold the lock, and the connection is the parent's."""
+        """Start anew, also in a forked child: the lock may be held there, and the connection is the parent's."""
         self._lock = threading.Lock()
         self._wire = None
         self._unsettled = {}

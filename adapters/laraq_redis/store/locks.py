@@ -10,10 +10,10 @@ from laraq_redis.client.connection import Client, store_errors
 
 
 class RedisLocks:
-    """Locks in Redis, one round trip each. Not fencing: a holder whose lease is over is not stopped.
+    """Locks in Redis, one round trip each. No fencing: an owner whose lease is over is not stopped.
 
-    A failover to a replica that missed the last write frees what it missed (`WAIT` cannot rule that out either).
-    A call that redis-py sends twice, because the first answer was lost, does no harm; a release is then told False.
+    A failover to a replica that missed the last write releases the missed lock (`WAIT` cannot rule that out either). A
+    call that redis-py sends twice, because the first reply was lost, does no harm; a release then returns False.
     """
 
     def __init__(self, client: Client, label: str, prefix: str) -> None:
@@ -26,27 +26,27 @@ class RedisLocks:
         self._force_release = script.load(client, "force_release")
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
         with store_errors(self._label):
             return bool(self._acquire([self._prefix + key], [owner, ceil(seconds * 1000), slots]))
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
         with store_errors(self._label):
             return bool(self._release([self._prefix + key], [owner]))
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
         with store_errors(self._label):
             return bool(self._refresh([self._prefix + key], [owner, ceil(seconds * 1000)]))
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
         with store_errors(self._label):
             owner: Any = self._owner([self._prefix + key])
         return owner.decode() if isinstance(owner, bytes) else owner
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""
         with store_errors(self._label):
             return bool(self._force_release([self._prefix + key]))

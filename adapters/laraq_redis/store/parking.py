@@ -11,14 +11,14 @@ from laraq.ports import CALL_AGAIN, HAND_OVER, LOOK, Demand, Line, ParkedJob
 from laraq_redis.client import script
 from laraq_redis.client.connection import Client, store_errors
 
-#: Lines of one answer.
+#: Lines in one reply.
 _LINES = 100
 
 
 class RedisParking:
     """Parked jobs in Redis, one round trip each. Locks and limits are those of the same store.
 
-    A call that redis-py sends twice, because the first answer was lost, leaves those whom it called to the call after
+    If redis-py sends a call twice, because the first reply was lost, the jobs it has woken are woken again after
     CALL_AGAIN seconds.
     """
 
@@ -43,19 +43,19 @@ class RedisParking:
             return _jobs(job.line, self._park(self._keys(job.line), arguments))
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         with store_errors(self._label):
             return _jobs(line, self._call(self._keys(line), self._arguments(line)))
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
-        """End the owner's lease and its place in the line, and hand the lock over to the first in line."""
+        """End the owner's lease and its place in the line, and pass the lock to the first in line."""
         with store_errors(self._label):
             arguments = [*self._arguments(line), owner, _milliseconds(HAND_OVER)]
             held, *called = self._free(self._keys(line), arguments)
         return bool(held), _jobs(line, called)
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
         with store_errors(self._label):
             for line, called in groupby(jobs, key=lambda job: job.line):
                 self._sent(self._keys(line)[:4], [line.text, *(job.owner for job in called)])
@@ -69,7 +69,7 @@ class RedisParking:
         return [Line.from_text(_text(line)) for line in lines], None if left < 0 else left / 1000
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         with store_errors(self._label):
             count: Any = self._client.zcard(self._keys(line)[0])
         return int(count)

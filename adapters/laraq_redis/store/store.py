@@ -17,15 +17,15 @@ from laraq_redis.store.limits import RedisLimits
 from laraq_redis.store.locks import RedisLocks
 from laraq_redis.store.parking import RedisParking
 
-#: What keys begin with when nobody says otherwise. The braces keep all of them on one node of a cluster.
+#: The default prefix of keys. The braces keep all keys on one node of a cluster.
 PREFIX = "{laraq}:"
 
 
 class RedisStore:
     """A store on a Redis server or cluster (or Valkey), of which it uses the keys that start with `prefix`.
 
-    The client stays yours: `close` leaves it alone unless `from_url` made it. Redis must not evict the keys
-    (`maxmemory-policy noeviction`) and keeps them over a restart only with `appendonly yes`.
+    The client stays yours: `close` does not close it unless `from_url` created it. Redis must not evict the keys
+    (`maxmemory-policy noeviction`), and keeps them over a restart only with `appendonly yes`.
     """
 
     relational = False
@@ -49,7 +49,7 @@ class RedisStore:
     def from_url(cls, url: str, *, prefix: str = PREFIX, namespace: str = "", **options: Any) -> RedisStore:
         """A store that connects when it is first used; `options` are redis-py's, see `open_client`.
 
-        `namespace` stands before the prefix, and tells applications on one database apart.
+        `namespace` precedes the prefix, and separates applications on one database.
         """
         store = cls(open_client(url, **options), prefix=namespace + prefix)
         store._owns_client = True
@@ -57,42 +57,42 @@ class RedisStore:
 
     @property
     def failed(self) -> RedisFailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
         return self._failed
 
     @property
     def batches(self) -> RedisBatches:
-        """The batches counted here."""
+        """The batches in this store."""
         return self._batches
 
     @property
     def journal(self) -> RedisJournal:
-        """The journal kept here."""
+        """The journal in this store."""
         return self._journal
 
     @property
     def locks(self) -> RedisLocks:
-        """The locks held here."""
+        """The locks in this store."""
         return self._locks
 
     @property
     def limits(self) -> RedisLimits:
-        """The limits counted here."""
+        """The limits in this store."""
         return self._limits
 
     @property
     def cache(self) -> RedisCache:
-        """The cache kept here."""
+        """The cache in this store."""
         return self._cache
 
     @property
     def parking(self) -> RedisParking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
         return self._parking
 
     @property
     def delayed(self) -> RedisDelayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
         return self._delayed
 
     def migrate(self) -> Sequence[str]:
@@ -100,9 +100,9 @@ class RedisStore:
         return ()
 
     def adopt(self) -> int:
-        """Make the keys without a namespace those of this store, and merge what is on both sides; say how many.
+        """Move the keys without a namespace to this store, and merge keys that exist in both; return how many.
 
-        Of a record that is on both sides this store's own stays. It may be called again, and cut off.
+        Of a record that exists in both, this store's is kept. The call may be interrupted and repeated.
         """
         if self.prefix == PREFIX:
             return 0
@@ -115,14 +115,14 @@ class RedisStore:
         return moved
 
     def strays(self) -> bool:
-        """Whether jobs are kept without a namespace, where this store would not look for them."""
+        """Whether there are jobs without a namespace, which this store does not read."""
         if self.prefix == PREFIX:
             return False
         with store_errors(self.label):
             return bool(self.client.exists(*(f"{PREFIX}{name}" for name in ("failed", "batches", "delayed"))))
 
     def close(self) -> None:
-        """Let go of connections; the store may be used again and then reconnects."""
+        """Close the connections; the store may be used again and then reconnects."""
         self._journal.close()
         direct(self.client).close()
         if self._owns_client:

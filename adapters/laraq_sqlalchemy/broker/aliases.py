@@ -1,4 +1,4 @@
-"""register(): makes kombu know `laraq-db+...` URLs."""
+"""register(): registers `laraq-db+...` URLs with kombu."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ ALIAS = "laraq-db"
 
 
 def register() -> None:
-    """Add the alias to kombu's table; call it before the first Connection to such a URL, as often as you like."""
+    """Add the alias to kombu's table, before the first Connection to such a URL; may be called repeatedly."""
     TRANSPORT_ALIASES[ALIAS] = "laraq_sqlalchemy.broker.transport:Transport"

@@ -1,4 +1,4 @@
-"""TableBrowser: looks into the queues of the database broker."""
+"""TableBrowser: reads the queues of the database broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laraq_sqlalchemy.database.engine import label
 
 
 class TableBrowser(StoreBrowser[TableStore, int]):
-    """Counts on the store's own connection; lists and clears on one that is opened for it, which is rare."""
+    """Counts over the store's own connection; lists and clears over a new one, which is rare."""
 
     def messages(self, queue: str, state: QueueState, limit: int | None) -> Iterator[Found]:
         with self._connection() as connection:
@@ -46,7 +46,7 @@ class TableBrowser(StoreBrowser[TableStore, int]):
             return dropped
 
     def _withhold(self, queue: str) -> Sequence[Kept[int]]:
-        """With no transaction open afterwards: who is told may keep the books in the same SQLite file."""
+        """Leaves no transaction open: `notify` may settle jobs in the same SQLite file."""
         with self._connection() as connection:
             clock = now(connection.dialect.name)
             lease = int(self._store.retry_after * 1000)

@@ -1,4 +1,4 @@
-"""DriverConnections: one long-lived driver connection per role, kept apart from a parent's after a fork."""
+"""DriverConnections: one long-lived driver connection per role, separate from a parent's after a fork."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from laraq.errors import StoreError
 from laraq.process.forks import busy
 from laraq_sqlalchemy.database.engine import label
 
-#: DriverConnections inherited over a fork. Never closed here: closing would end the parent's session, or touch its
-#: locks; dropping the reference would close.
+#: DriverConnections inherited over a fork. Never closed here, nor dereferenced, which would close them: that would end
+#: the parent's session, or touch its locks.
 _inherited: list[Any] = []
 
 
 class DriverConnections:
-    """Opens driver connections through the application's engine, so its URL, events and arguments apply."""
+    """Opens driver connections through the application's engine, so that its URL, events and arguments apply."""
 
     def __init__(self, engine: Engine, prepare: Callable[[Any, str], None], advice: str) -> None:
         """`prepare` sets up a fresh driver connection for its role; `advice` ends the message of an error."""
@@ -40,11 +40,11 @@ class DriverConnections:
         if self._pid != os.getpid():
             _inherited.extend(self._open.values())
             self._open, self._pid = {}, os.getpid()
-            self.engine.dispose(close=False)  # nothing is in its pool but the parent's locks
+            self.engine.dispose(close=False)  # its pool contains only the parent's locks
         fairy = self._open.get(role)
         if fairy is None:
             fairy = self.engine.raw_connection()
-            fairy.detach()  # closed means closed, not back in a pool that a fork would share
+            fairy.detach()  # so that close() closes it, instead of returning it to a pool that a fork would share
             connection = fairy.dbapi_connection
             try:
                 self._prepare(connection, role)
@@ -56,8 +56,8 @@ class DriverConnections:
 
     @contextmanager
     def errors(self, role: str) -> Iterator[None]:
-        """Turn driver errors into StoreError; the role's connection is then replaced at its next use. No fork happens
-        in the middle."""
+        """Convert driver errors to StoreError; the role's connection is then replaced at its next use. Prevents forks
+        meanwhile."""
         try:
             with busy:
                 yield
@@ -66,7 +66,7 @@ class DriverConnections:
             reason = getattr(error, "orig", None) or error  # SQLAlchemy adds the SQL and a link
             raise StoreError(f"The database broker at {self.label} failed: {reason}. {self._advice}") from error
         except BaseException:
-            self._discard(role)  # a signal may have come in the middle of a transaction or an answer
+            self._discard(role)  # a signal may have interrupted a transaction or a reply
             raise
 
     def _discard(self, role: str) -> None:
@@ -77,7 +77,7 @@ class DriverConnections:
                 self.engine.dialect.do_close(fairy.dbapi_connection)
 
     def close(self) -> None:
-        """Close what this process opened; usable again afterwards."""
+        """Close the connections that this process opened; usable again afterwards."""
         if self._pid == os.getpid():
             for role in list(self._open):
                 self._discard(role)

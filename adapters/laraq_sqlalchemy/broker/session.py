@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from celery import Celery
     from sqlalchemy.ext.asyncio import AsyncSession
 
-#: Where a session keeps which queues to wake once it commits.
+#: Key under which a session keeps the queues to wake once it commits.
 _WAKE = "laraq_wake"
 
 
 class TableCarrier(Carrier, Protocol):
-    """What is needed of the broker's transport."""
+    """The part of the broker's transport that is needed."""
 
     store: TableStore
 
@@ -57,8 +57,8 @@ registry().map_imperatively(JobRow, jobs, eager_defaults=False)
 
 
 class SessionChannel(RoutingChannel):
-    """A channel that publishes into a session and does nothing else: it opens no connection to the broker, since
-    with SQLite that connection would wait for the very transaction it is used in."""
+    """A channel that only publishes into a session: it opens no connection to the broker, because with SQLite that
+    connection would wait for the same transaction in which it is used."""
 
     supports_batch_publish = False  # a batch is written over the broker's own connection; the session has its own
 
@@ -69,7 +69,7 @@ class SessionChannel(RoutingChannel):
         self._now = now(bind.dialect.name)
 
     def _get_free_channel_id(self) -> int:
-        return 0  # never opened, so never closed: it must not use up the numbers of the connection
+        return 0  # never opened, so never closed: it must not use up the connection's channel numbers
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         self._session.add(JobRow(self.posting(queue, message), self._now))
@@ -87,21 +87,20 @@ class SessionChannel(RoutingChannel):
         return queue_declare_ok_t(queue or "", 0, 0)
 
     def exchange_declare(self, *args: Any, **kwargs: Any) -> None:
-        """Whoever consumes declares."""
+        """Nothing to do: consumers declare."""
 
     def queue_bind(self, *args: Any, **kwargs: Any) -> None:
-        """Whoever consumes binds."""
+        """Nothing to do: consumers bind."""
 
     def typeof(self, exchange: str, default: str = "direct") -> Any:
         return super().typeof("", default)
 
 
 def session_producer(app: Celery, session: Session | AsyncSession | Any) -> Producer:
-    """A producer for `task.apply_async(..., producer=...)` whose messages are part of the session's transaction:
-    committed with it or gone with it, savepoints included. Workers hear of them after the commit.
+    """A producer for `task.apply_async(..., producer=...)` whose messages are part of the session's transaction: they
+    commit or roll back with it, including savepoints. Workers are notified after the commit.
 
-    Takes a Session, an AsyncSession or a scoped one; raises ConfigurationError when it works on another database
-    than the broker.
+    Accepts a Session, an AsyncSession or a scoped one; raises ConfigurationError if its database is not the broker's.
     """
     scope = getattr(session, "registry", None)
     inner: Any = scope() if callable(scope) else session
@@ -112,7 +111,7 @@ def session_producer(app: Celery, session: Session | AsyncSession | Any) -> Prod
     return producer
 
 
-#: One for each app: waking workers may take a connection to the database, which is worth keeping.
+#: One for each app: waking workers may need a connection to the database, which is worth keeping.
 _transports: weakref.WeakKeyDictionary[Celery, tuple[Connection, TableCarrier]] = weakref.WeakKeyDictionary()
 
 

@@ -1,4 +1,4 @@
-"""open_store(): from the URL after `laraq-db+` to a store; and what the transport needs of it."""
+"""open_store(): the store for the URL after `laraq-db+`, and its interface to the transport."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from laraq_sqlalchemy.database.engine import open_engine
 
 
 class TableStore(RoutingStore, Protocol):
-    """Everything a transport asks of a database."""
+    """Everything a transport needs from a database."""
 
     url: URL
 
     def hint(self, queues: Sequence[str]) -> None:
-        """Tell idle workers that jobs of these queues were committed."""
+        """Notify idle workers that jobs of these queues were committed."""
 
 
 def open_store(url: str, options: Mapping[str, Any]) -> TableStore:
-    """The store for a SQLAlchemy URL. Of the transport options it knows `retry_after`, `poll` and `create_tables`;
-    kombu puts its own keys there too, so nothing else is looked at."""
+    """The store for a SQLAlchemy URL. It reads the transport options `retry_after`, `poll` and `create_tables`; other
+    keys are ignored, because kombu adds its own."""
     retry_after = lease_seconds(options.get("retry_after", RETRY_AFTER))
     poll = options.get("poll")
     create = bool(options.get("create_tables"))

@@ -1,4 +1,4 @@
-"""The broker's tables, and how they come to be."""
+"""The broker's tables, and their creation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ jobs = Table(
 )
 
 # A queue table is mostly dead rows: the default of vacuuming at 20 % would let the index bloat. Before 2.1 SQLAlchemy
-# cannot say it in the table.
+# has no table option for it.
 _VACUUM = DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's
     "ALTER TABLE %(fullname)s SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02,"
     " autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.02)"
@@ -68,7 +68,7 @@ bindings = Table(
     mysql_engine="InnoDB",
 )
 
-#: The last puts of each writer (`laraq_kombu.Put`), until it has put nothing for a while.
+#: The last puts of each writer (`laraq_kombu.Put`), until it has been inactive for a while.
 puts = Table(
     "laraq_puts",
     metadata,
@@ -80,15 +80,15 @@ puts = Table(
     sqlite_with_rowid=False,
 )
 
-#: Any number: processes that create the tables at the same moment take turns on it.
+#: Any number: processes that create the tables at the same time take turns on it.
 _LOCK = 7_246_912_003
 
-#: Seconds to wait for one's turn.
+#: Seconds to wait for the turn.
 _PATIENCE = 30
 
 
 def create_tables(engine: Engine) -> None:
-    """Create what is missing; idempotent, and safe when several processes do it at once."""
+    """Create missing tables; idempotent, and safe when several processes do it at once."""
     with engine.connect() as connection:
         connection.detach()
         _serialize(connection)
@@ -114,14 +114,14 @@ def _serialize(connection: Connection) -> None:
 
 
 def missing_tables(engine: Engine) -> set[str]:
-    """Names of the tables that are not there; it proves that the database answers."""
+    """Names of the missing tables; also checks that the database answers."""
     with engine.connect() as connection:
         connection.detach()
         return metadata.tables.keys() - inspect(connection).get_table_names()
 
 
 def ensure_tables(engine: Engine, *, create: bool) -> None:
-    """Raise ConfigurationError when the tables are missing, or create them when allowed to."""
+    """Raise ConfigurationError if tables are missing, or create them if `create` is set."""
     if create:
         create_tables(engine)
         return

@@ -21,10 +21,10 @@ from laraq_sqlalchemy.database.engine import label, open_engine
 
 
 class TableChannel(RoutingChannel):
-    """AMQP's verbs on the tables of the broker."""
+    """AMQP's methods on the tables of the broker."""
 
     def browser(self) -> TableBrowser:
-        """Looks into the queues without taking anything."""
+        """A browser, which reads the queues without taking anything."""
         store: Any = self.store  # a TableStore, as its transport's
         return TableBrowser(store)
 
@@ -47,9 +47,9 @@ class Transport(RoutingTransport):
         if not client.hostname:
             raise ConfigurationError("The database broker needs a database: laraq-db+sqlite:////path/laraq.db")
         if make_url(client.hostname).password is not None:
-            # Told to everybody who asks a worker for `stats`, Flower among them; kombu takes the whole URL for a host.
-            shown, told = self.as_uri(client.hostname), client.info
-            client.info = lambda: {**told(), "hostname": shown}
+            # A worker's `stats` shows it, for example to Flower; kombu treats the whole URL as a host.
+            shown, info = self.as_uri(client.hostname), client.info
+            client.info = lambda: {**info(), "hostname": shown}
         super().__init__(client, **kwargs)
 
     def open_store(self) -> TableStore:
@@ -59,7 +59,7 @@ class Transport(RoutingTransport):
 
     @classmethod
     def migrate(cls, url: str) -> list[str]:
-        """Create the broker's tables where they are missing; name them. For `laraq migrate`."""
+        """Create missing tables of the broker; return their names. For `laraq migrate`."""
         engine = open_engine(url.removeprefix(f"{ALIAS}+"))
         try:
             known = set(inspect(engine).get_table_names())

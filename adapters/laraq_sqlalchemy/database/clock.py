@@ -16,11 +16,11 @@ NOW = {
     "postgresql": "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)",
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
-    # To the millisecond, too; SQLite has had `unixepoch('subsec')` since 3.42 only.
+    # Also to the millisecond; SQLite has `unixepoch('subsec')` only since 3.42.
     "sqlite": "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
 }
 
-#: The same at the beginning of the statement or transaction: only what is constant can end a range of an index.
+#: The time at the beginning of the statement or transaction: only a constant can end a range of an index.
 STABLE_NOW = {
     "postgresql": "(extract(epoch from now())*1000)::bigint",
     "mysql": "CAST(UNIX_TIMESTAMP(NOW(3))*1000 AS SIGNED)",

@@ -19,26 +19,26 @@ LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), *_MYSQL)
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware datetime, UTC when it comes back, to the microsecond; the two that know no zones keep UTC."""
+    """An aware datetime, read as UTC, to the microsecond; the two databases without zones store UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
-        """MySQL drops the microseconds unless told otherwise."""
+        """The column type; MySQL drops the microseconds by default."""
         if dialect.name in _MYSQL:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC, and without the zone where columns have none."""
+        """Convert to UTC, and remove the zone if columns have none."""
         if value is None:
             return None
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """PostgreSQL answers in the zone of the session."""
+        """Convert to UTC; PostgreSQL returns the zone of the session."""
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

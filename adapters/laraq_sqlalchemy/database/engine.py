@@ -12,10 +12,10 @@ from laraq.config import EMBEDDED_URL
 from laraq.errors import ConfigurationError, MissingExtraError
 from laraq_sqlalchemy.database import sqlite
 
-#: Seconds a database server may take to accept a connection.
+#: Most seconds until a database server accepts a connection.
 CONNECT_TIMEOUT = 5
 
-#: Driver and extra for URLs that name only the database; SQLAlchemy would look for older drivers.
+#: Driver and extra for URLs that name only the database; SQLAlchemy would choose older drivers.
 _DRIVERS = {
     "postgresql": ("psycopg", "postgres"),
     "mysql": ("pymysql", "mysql"),
@@ -31,7 +31,7 @@ def open_engine(url: str) -> Engine:
     """
     parsed = _with_driver(_parse(url))
     try:
-        # Parameters are the jobs' data: they do not belong in errors and logs.
+        # Parameters are the jobs' data, which must not appear in errors and logs.
         engine = create_engine(parsed, hide_parameters=True, connect_args=_connect_args(parsed))
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"The database URL {label(parsed)} cannot be used: {error.args[0]}") from error
@@ -47,7 +47,7 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", sqlite.prepare)
         if parsed.database == make_url(EMBEDDED_URL).database:
-            # The file that nobody asked for holds every job; who names a file sees to its mode himself.
+            # The default file contains every job, so its mode is set; users set the mode of a file that they name.
             event.listen(engine, "do_connect", sqlite.make_private)
     return engine
 
@@ -56,9 +56,9 @@ def _parse(url: str) -> URL:
     try:
         return make_url(url)
     except ArgumentError:
-        # Not chained: the message of SQLAlchemy repeats the URL with its password.
+        # Not chained: SQLAlchemy's message contains the URL with its password.
         raise ConfigurationError(
-            "The URL of a database store is none: it has the form dialect+driver://user:password@host:port/database."
+            "The URL of a database store is invalid: expected dialect+driver://user:password@host:port/database."
         ) from None
 
 
@@ -85,5 +85,5 @@ def _connect_args(url: URL) -> dict[str, Any]:
 
 
 def label(url: URL) -> str:
-    """How messages name the database: without the password, and without the query, which may hold one too."""
+    """The name of the database in messages: without the password, and without the query, which may contain one, too."""
     return url.set(query={}).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Engines that were made before a fork."""
+"""Engines that were created before a fork."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy.orm import Mapper, Session
 
 
 class InheritedPools:
-    """Starts the pool of an engine over in a forked child.
+    """Restarts the pool of an engine in a forked child.
 
-    Connections that the parent had opened (a query at import time is enough) are sockets both processes write to.
-    The child forgets them unclosed: they are still the parent's.
+    Connections that the parent opened (a query at import time is enough) are sockets to which both processes write.
+    The child drops them without closing: they still belong to the parent.
     Source: SQLAlchemy, "Using Connection Pools with Multiprocessing or os.fork()".
     """
 
@@ -25,9 +25,9 @@ class InheritedPools:
         self._pid_of: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
     def leave(self, session: Session, mapper: Mapper[Any] | None = None) -> None:
-        """Call before `session` connects (for `mapper`'s table); it does something once an engine and child."""
+        """Call before `session` connects (for `mapper`'s table); acts once for each engine and child."""
         pid = os.getpid()
-        with suppress(UnboundExecutionError):  # the engine depends on the mapper, or the query will say it lacks one
+        with suppress(UnboundExecutionError):  # the engine depends on the mapper, or the query will raise this
             engine = session.get_bind(mapper).engine
             if self._pid_of.get(engine, self._born_in) != pid:
                 engine.dispose(close=False)

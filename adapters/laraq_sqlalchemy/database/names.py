@@ -9,9 +9,9 @@ _LONGEST = 255
 
 
 def stored_name(key: str) -> str:
-    """The key, with most of it replaced by a hash where some database would not keep it or not tell it from another.
+    """The key, mostly replaced by a hash if a database could not store it or would confuse it with another.
 
-    MySQL's columns end at 255 characters and compare without regard to spaces at the end; PostgreSQL has no NUL.
+    MySQL's columns hold at most 255 characters and ignore spaces at the end in comparisons; PostgreSQL has no NUL.
     """
     if len(key) <= _LONGEST and not key.endswith(" ") and "\0" not in key:
         return key

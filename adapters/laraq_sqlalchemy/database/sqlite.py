@@ -1,4 +1,4 @@
-"""What SQLite needs so that many processes can share one file."""
+"""Settings with which many processes can share one SQLite file."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ BUSY_TIMEOUT = 10
 
 
 def make_private(dialect: object, record: object, arguments: Sequence[Any], options: object) -> None:
-    """For the `do_connect` event: a file that is not there yet is made for its owner only.
+    """For the `do_connect` event: create a new file readable by its owner only.
 
-    SQLite gives the files beside it (-wal, -shm) the same mode.
+    SQLite gives the files next to it (-wal, -shm) the same mode.
     """
-    with suppress(OSError):  # it is there; or SQLite itself will say why it cannot be made
+    with suppress(OSError):  # it exists, or SQLite will report why it cannot be created
         os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def prepare(connection: sqlite3.Connection, record: object) -> None:
     """For the `connect` event: let readers read while one process writes.
 
-    A commit survives the death of the process; of a power failure it is said only that nothing is broken and nothing
-    older is lost than what is newer.
+    A commit survives the death of the process. After a power failure the file is intact, but the latest commits may be
+    lost.
     """
     connection.execute("PRAGMA journal_mode = wal")
     connection.execute("PRAGMA synchronous = normal")
 
 
 def begin_writing(connection: Connection) -> None:
-    """Begin a transaction that has the right to write from its start.
+    """Begin a transaction that may write from its start.
 
-    A transaction that reads first and then wants to write is refused at once, without waiting, when another process
-    wrote in between.
+    A transaction that reads first and then writes is refused at once, without waiting, if another process wrote in
+    between.
     """
     connection.begin()
     raw: Any = connection.connection.dbapi_connection
-    # An engine of the user may have a `begin` event that has begun already.
+    # A user's engine may have a `begin` event that has already begun one.
     if not raw.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

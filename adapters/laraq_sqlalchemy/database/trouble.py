@@ -1,4 +1,4 @@
-"""Trouble: what an error of a database says about trying again."""
+"""Trouble: whether an error of a database allows a retry."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-#: What drivers raise of their own about a value they cannot send: a number beyond 64 bits, half a surrogate pair.
+#: Errors that drivers raise themselves for a value they cannot send: a number beyond 64 bits, half a surrogate pair.
 UNSENDABLE = (ValueError, TypeError, OverflowError)
 
 
 class Trouble(Enum):
-    """What is not known to be one of the others is an outage: it waits, and nothing is given up by mistake."""
+    """Any error not known to be one of the others is an outage: it waits, and no job is given up by mistake."""
 
-    #: A deadlock, or a connection that was dead already: trying again at once may help.
+    #: A deadlock, or a connection that was already dead: an immediate retry may help.
     PASSING = auto()
-    #: A table or column is not there.
+    #: A table or column is missing.
     SCHEMA = auto()
-    #: The database is up, and will never take this value.
+    #: The database is up, and will never accept this value.
     REFUSED = auto()
-    #: Down, full, read-only, starting, stopping, crowded, locked: trying again later may help.
+    #: Down, full, read-only, starting, stopping, overloaded, locked: a later retry may help.
     OUTAGE = auto()
 
     @classmethod
     def of(cls, error: SQLAlchemyError) -> Trouble:
-        """That of an error of SQLAlchemy or, wrapped by it, of a driver."""
+        """The kind of an error of SQLAlchemy, or of a driver error wrapped by it."""
         if not isinstance(error, DBAPIError):
             return cls.REFUSED if isinstance(getattr(error, "orig", None), UNSENDABLE) else cls.OUTAGE
         codes = _codes(error.orig)
@@ -40,14 +40,14 @@ class Trouble(Enum):
 
 
 def lost_race(error: IntegrityError) -> bool:
-    """Whether another row stands in the way, or a rule of the table, rather than a value that is missing or odd."""
+    """Whether the error is a conflict with another row or a rule of the table, not a missing or invalid value."""
     return not _codes(error.orig) & _NEVER_NULL
 
 
 def exceeds_packet(error: SQLAlchemyError, engine: Engine) -> bool:
-    """Whether MySQL has hung up because a statement was larger than it accepts, which looks like any broken connection.
+    """Whether MySQL closed the connection because a statement was too large, which looks like any broken connection.
 
-    Asks the server over another connection; while nobody answers, it is an outage.
+    Queries the server over another connection; if that does not answer, it is an outage.
     """
     if engine.dialect.name not in ("mysql", "mariadb") or not isinstance(error, StatementError):
         return False
@@ -61,7 +61,7 @@ def exceeds_packet(error: SQLAlchemyError, engine: Engine) -> bool:
         return False
 
 
-#: Bytes that MySQL accepts by whatever configuration somebody may reasonably have.
+#: Bytes that MySQL accepts in any reasonable configuration.
 _SMALLEST_PACKET = 16_384
 
 
@@ -77,7 +77,7 @@ def _flat(parameters: Any) -> Iterator[Any]:
 
 
 def _size(value: Any) -> int:
-    """Bytes of a value in a statement, in which drivers put a backslash before some characters."""
+    """Bytes of a value in a statement; drivers escape some characters with a backslash."""
     if isinstance(value, str):
         return len(value.encode(errors="replace")) + sum(map(value.count, "\\'\"\n\r\0\x1a"))
     return len(value) if isinstance(value, bytes) else 8
@@ -87,7 +87,7 @@ def _size(value: Any) -> int:
 _DEADLOCKS = frozenset({"40001", "40P01", 1213, 1020})
 _MISSING = frozenset({"42P01", "42703", 1146, 1054})
 
-#: A column that must have a value was given none.
+#: A required column has no value.
 _NEVER_NULL = frozenset({"23502", 1048, 1364, "SQLITE_CONSTRAINT_NOTNULL"})
 
 #: About the data, of which drivers report some as errors of another kind. Of PostgreSQL, beside the class 22 ("data
@@ -103,7 +103,7 @@ _OF_THE_DATA = _NEVER_NULL | {
 #: SQLite has one code for all of them.
 _SQLITE_MISSING = re.compile(r"^no such (table|column)|^table \S+ has no column named")
 
-#: A driver has no idea how to send a value.
+#: A driver cannot send a value.
 _UNADAPTABLE = re.compile(r"cannot adapt|can't adapt|[Ee]rror binding parameter|cannot dump")
 
 
@@ -112,6 +112,6 @@ def _is_of_the_data(error: DBAPIError, codes: set[object]) -> bool:
 
 
 def _codes(original: BaseException | None) -> set[object]:
-    """What the driver calls the error: SQLSTATEs of PostgreSQL, numbers of MySQL, names of SQLite."""
+    """The driver's codes of the error: SQLSTATEs of PostgreSQL, numbers of MySQL, names of SQLite."""
     named = ("sqlstate", "pgcode", "sqlite_errorname")
     return {*(getattr(original, name, None) for name in named), *(getattr(original, "args", ())[:1])}

@@ -1,4 +1,4 @@
-"""upsert: an INSERT that replaces the row with the same key, in the words of each database."""
+"""upsert: an INSERT that replaces the row with the same key, in the SQL of each database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 
 def upsert(dialect: str, table: Table, rows: Select[Any] | None = None) -> Insert:
-    """Insert the values it is executed with, or what `rows` selects for all columns in their order."""
+    """Insert the values it is executed with, or the result of `rows` for all columns in their order."""
     names = [column.name for column in table.columns]
     replaced = [column.name for column in table.columns if not column.primary_key]
     if dialect in ("mysql", "mariadb"):
@@ -23,7 +23,7 @@ def upsert(dialect: str, table: Table, rows: Select[Any] | None = None) -> Inser
 
 
 def insert_new(dialect: str, table: Table) -> Insert:
-    """Insert the values it is executed with, unless there is a row with the same key: the row count tells."""
+    """Insert the values it is executed with unless a row with the same key exists; the row count shows which."""
     if dialect in ("mysql", "mariadb"):
         new: Insert = mysql.insert(table).prefix_with("IGNORE")
     else:

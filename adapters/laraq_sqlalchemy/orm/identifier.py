@@ -1,4 +1,4 @@
-"""Identifier: what travels in place of a mapped instance."""
+"""Identifier: what is sent in place of a mapped instance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laraq_sqlalchemy.orm import primary_key, relationships
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """On the wire: `{"model": "shop.models:Order", "id": 7, "with": ["customer", "lines.product"]}`."""
+    """In a message: `{"model": "shop.models:Order", "id": 7, "with": ["customer", "lines.product"]}`."""
 
     #: The class of the row; never wider than the class of the instance.
     entity: Mapper[Any]
@@ -26,7 +26,7 @@ class Identifier:
 
     @classmethod
     def of(cls, instance: Any, relations: bool = True) -> Identifier:
-        """Read it off an instance; sends no SQL. Raises ModelNotIdentifiableError when it was never flushed."""
+        """The identifier of an instance; sends no SQL. Raises ModelNotIdentifiableError if it was never flushed."""
         state: InstanceState[Any] = inspect(instance)
         if state.identity is None:
             raise ModelNotIdentifiableError(
@@ -44,9 +44,9 @@ class Identifier:
 
     @classmethod
     def from_json(cls, expected: Mapper[Any], raw: Mapping[str, Any]) -> Identifier:
-        """Read one that should be of `expected`, which is also meant when "model" is missing.
+        """Read an identifier of the class `expected`, which is also the default when "model" is missing.
 
-        A class is looked for among the mapped subclasses of `expected` only: no message makes this process import
+        A class is looked up only among the mapped subclasses of `expected`: a message cannot make this process import
         anything. Raises PayloadError.
         """
         path, relations = raw.get("model"), raw.get("with", [])

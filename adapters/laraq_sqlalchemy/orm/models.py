@@ -1,4 +1,4 @@
-"""SqlAlchemyModels: mapped instances travel as identifiers and are loaded again where the job runs."""
+"""SqlAlchemyModels: mapped instances are sent as identifiers and loaded again where the job runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from laraq_sqlalchemy.orm.identifier import Identifier
 from laraq_sqlalchemy.orm.relationships import loaders
 from laraq_sqlalchemy.orm.unit_of_work import SYNCHRONOUS, SessionFactory, UnitOfWork, is_async
 
-#: Key values in one statement. SQLite before 3.32 takes 999 parameters.
+#: Key values in one statement. SQLite before 3.32 accepts 999 parameters.
 KEY_VALUES_PER_QUERY = 500
 
 _work: ContextVar[UnitOfWork | None] = ContextVar("laraq_sqlalchemy_work", default=None)
 
 
 def current_session() -> Session:
-    """The session of the job that runs here: the one its models were loaded with.
+    """The session of the running job, with which its models were loaded.
 
-    What the job changes is kept only by its own `commit()`. Raises NotInQueueError outside of a job.
+    Changes are kept only if the job calls `commit()`. Raises NotInQueueError outside of a job.
     """
     work = _work.get()
     if work is None:
@@ -38,8 +38,8 @@ def current_session() -> Session:
 class SqlAlchemyModels:
     """The `Models` port for classes mapped by SQLAlchemy, in any of its styles.
 
-    Of the application's own factories the first synchronous one counts. Give the one that writes: on a replica that
-    lags, a row committed just before the dispatch looks deleted. A process that only dispatches needs none.
+    The first synchronous one of the application's factories is used. It should be the one that writes: on a lagging
+    replica, a row committed just before the dispatch looks deleted. A process that only dispatches needs none.
     """
 
     def __init__(self, *factories: SessionFactory) -> None:
@@ -47,7 +47,7 @@ class SqlAlchemyModels:
         self._pools = InheritedPools()
 
     def handles(self, type_: Any) -> bool:
-        """Whether `type_` is a mapped class; it looks at the class alone and configures no mapper."""
+        """Whether `type_` is a mapped class; checks only the class and configures no mapper."""
         return isinstance(type_, type) and isinstance(inspect(type_, raiseerr=False), Mapper)
 
     def identify(self, instance: Any, relations: bool = True) -> Mapping[str, Any]:
@@ -60,18 +60,18 @@ class SqlAlchemyModels:
     def open(self) -> None:
         """Begin the unit of work of one job; nothing connects before its first use.
 
-        Inside another one (`dispatch_sync` in a job) it has a session of its own, and closing it leaves the outer
-        job's alone. Contexts copied from this one, such as asyncio tasks, share it.
+        Nested in another one (`dispatch_sync` in a job) it has its own session, and closing it does not affect the
+        outer job's. Contexts copied from this one, such as asyncio tasks, share it.
         """
         if self._sessions is None:
             return
         _work.set(UnitOfWork(self._sessions, self._pools, outer=_work.get()))
 
     def fetch(self, type_: Any, identifiers: Sequence[Mapping[str, Any]]) -> Sequence[Any | None]:
-        """The rows in the order asked for, None where one is gone, with those relationships loaded.
+        """The rows in the order of the identifiers, None for missing rows, with the named relationships loaded.
 
-        One query for each class the identifiers name (and 500 key values), one for each relationship. Raises
-        PayloadError for an identifier that cannot be of `type_`, StoreError when the database does not answer.
+        One query for each class in the identifiers (and 500 key values), and one for each relationship. Raises
+        PayloadError for an identifier that cannot be of `type_`, StoreError if the database does not answer.
         """
         expected: Mapper[Any] = inspect(type_)
         asked = [Identifier.from_json(expected, identifier) for identifier in identifiers]
@@ -85,7 +85,7 @@ class SqlAlchemyModels:
         return [found.get((one.entity, one.key)) for one in asked]
 
     def session(self) -> Session:
-        """The session of the current unit of work; begins one when nobody did."""
+        """The session of the current unit of work, which is begun if necessary."""
         return self._current().session()
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class SqlAlchemyModels:
             work.close()
 
     def bind(self, container: Any) -> None:
-        """Handlers may ask for `sqlalchemy.orm.Session`: the one their models were loaded with."""
+        """Let handlers have `sqlalchemy.orm.Session` injected: the session with which their models were loaded."""
         container.bind(Session, self.session, enter=False)
 
     def _current(self) -> UnitOfWork:
@@ -113,7 +113,7 @@ class SqlAlchemyModels:
 
     @contextmanager
     def _reading(self, mapper: Mapper[Any]) -> Iterator[Session]:
-        """The session, for queries about `mapper`; errors of the database leave as errors of laraq."""
+        """The session for queries of `mapper`; errors of the database are raised as errors of laraq."""
         model = mapper.class_.__qualname__
         work = self._current()
         try:
@@ -134,7 +134,7 @@ class SqlAlchemyModels:
 
 
 def _load(session: Session, entity: Mapper[Any], asked: Sequence[Identifier]) -> dict[tuple[Any, ...], Any]:
-    """The rows by key, each with every relationship that one of the identifiers names."""
+    """The rows by key, each with all relationships named in any of the identifiers."""
     keys = list(dict.fromkeys(one.key for one in asked))
     options = loaders(entity, {name for one in asked for name in one.relations})
     columns = [getattr(entity.class_, entity.get_property_by_column(column).key) for column in entity.primary_key]
@@ -147,8 +147,8 @@ def _load(session: Session, entity: Mapper[Any], asked: Sequence[Identifier]) ->
         # unique(): a class may load collections with JOIN by default.
         rows.update((inspect(row).identity, row) for row in session.scalars(query).unique())
     if rows.keys() - keys:
-        # The database found rows under other spellings of a key: CHAR padding, case, time zones. It alone knows
-        # which, so ask again one by one.
+        # The database found rows under other spellings of a key: CHAR padding, case, time zones. Only it knows which,
+        # so query one by one.
         for key in keys:
             if key not in rows and (row := session.get(entity.class_, key, options=options)) is not None:
                 rows[key] = row
@@ -156,6 +156,6 @@ def _load(session: Session, entity: Mapper[Any], asked: Sequence[Identifier]) ->
 
 
 def _place(session: Session, mapper: Mapper[Any]) -> str:
-    """The database as an operator knows it, without user or password."""
+    """The name of the database for operators, without user or password."""
     url = session.get_bind(mapper).engine.url
     return str(URL.create(url.drivername, host=url.host, port=url.port, database=url.database))

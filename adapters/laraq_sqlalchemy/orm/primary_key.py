@@ -1,4 +1,4 @@
-"""The primary key of a mapped row, as it travels in JSON and as Python compares it."""
+"""The primary key of a mapped row, as it is sent in JSON and as Python compares it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from laraq.errors import ModelNotIdentifiableError, PayloadError
 
-#: A TypeDecorator may write differently per database. Keys travel in its neutral form, so that a worker with
-#: another driver than the sender's reads the same key.
+#: A TypeDecorator may write differently per database. Keys are sent in its neutral form, so that a worker with a
+#: different driver reads the same key.
 _NEUTRAL = DefaultDialect()
 
-#: What JSON cannot say, as text. A datetime is a date too: look values up by their exact class.
+#: Types that JSON does not have, as text. A datetime is also a date: look values up by their exact class.
 _TO_TEXT: dict[type, Callable[[Any], str]] = {
     UUID: str,
     Decimal: str,
@@ -46,19 +46,19 @@ _FROM_TEXT: dict[type, Callable[[str], Any]] = {
 def to_json(mapper: Mapper[Any], identity: Sequence[Any]) -> Any:
     """One value, or a list for a composite key, in the order of `mapper.primary_key`.
 
-    Raises ModelNotIdentifiableError for a value JSON has no form for; a TypeDecorator gives it one.
+    Raises ModelNotIdentifiableError for a value that JSON cannot represent; a TypeDecorator can convert it.
     """
     parts = [_dump(mapper, value, column.type) for value, column in zip(identity, mapper.primary_key, strict=True)]
     return parts[0] if len(parts) == 1 else parts
 
 
 def from_json(mapper: Mapper[Any], key: Any) -> tuple[Any, ...]:
-    """The identity tuple SQLAlchemy knows the row by; raises PayloadError when `key` cannot be one."""
+    """SQLAlchemy's identity tuple of the row; raises PayloadError if `key` cannot be one."""
     try:
         parts = [key] if len(mapper.primary_key) == 1 else _parts(key)
         identity = tuple(_load(part, column.type) for part, column in zip(parts, mapper.primary_key, strict=True))
         hash(identity)
-    except Exception as error:  # a TypeDecorator of the user may raise anything on a made-up value
+    except Exception as error:  # a user's TypeDecorator may raise anything for an invalid value
         raise PayloadError(f"{key!r} cannot be a primary key of {mapper.class_.__qualname__}.") from error
     return identity
 
@@ -99,7 +99,7 @@ def _load(value: Any, type_: TypeEngine[Any]) -> Any:
 
 
 def _layers(type_: TypeEngine[Any]) -> tuple[list[TypeDecorator[Any]], TypeEngine[Any]]:
-    """The decorators from the outermost in, and the type they decorate."""
+    """The decorators, outermost first, and the type they decorate."""
     decorators: list[TypeDecorator[Any]] = []
     while isinstance(type_, TypeDecorator):
         decorators.append(type_)
@@ -110,7 +110,7 @@ def _layers(type_: TypeEngine[Any]) -> tuple[list[TypeDecorator[Any]], TypeEngin
 def _read(value: Any, type_: TypeEngine[Any]) -> Any:
     try:
         python_type = type_.python_type
-    except NotImplementedError:  # a type that does not say takes what JSON gives
+    except NotImplementedError:  # a type without it accepts the value from JSON
         return value
     if isinstance(value, python_type):
         return value

@@ -1,4 +1,4 @@
-"""Which relationships of a mapped instance are loaded, and how to load them again."""
+"""The loaded relationships of a mapped instance, and how to load them again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.orm import InstanceState, Mapper, selectinload
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ORMOption
 
-#: Longest recorded path, in relationships. What lies deeper loads when it is touched; without an end, a linked
-#: list of a thousand rows would be a thousand queries in the worker.
+#: Longest recorded path, in relationships. Deeper rows are loaded on access; without a limit, a linked list of a
+#: thousand rows would cause a thousand queries in the worker.
 DEPTH = 3
 
-#: Collections that are queries: SQLAlchemy cannot load them ahead.
+#: Collections that are queries, which SQLAlchemy cannot load in advance.
 _QUERIES = frozenset({"dynamic", "write_only"})
 
 
@@ -50,7 +50,7 @@ def loaded(instance: Any) -> list[str]:
 def loaders(mapper: Mapper[Any], names: Iterable[str]) -> list[ORMOption]:
     """Loader options that fetch the named relationships in full, one query for each.
 
-    A name the class no longer has is passed over: it was an optimisation of the program that sent the job.
+    A name that the class no longer has is skipped: it was an optimisation of the program that sent the job.
     """
     options: list[ORMOption] = []
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""SqlAlchemyTransactions: jobs wait for the commit of a Session."""
+"""SqlAlchemyTransactions: lets jobs wait for the commit of a Session."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from laraq.sending.after_commit import Held
 
 logger = logging.getLogger("laraq.transactions")
 
-#: Where a session keeps its `_Watch`.
+#: Key under which a session keeps its `_Watch`.
 _INFO = "laraq_after_commit"
 
-#: Textual SQL has no type that says what it does; it counts as a change when one of these words is in it.
+#: Textual SQL has no type that shows what it does; it counts as a change if it contains one of these words.
 _CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|CREATE|ALTER|DROP|CALL)\b", re.IGNORECASE)
 
-#: Sessions in a transaction, the one begun last at the end. Weak: a session that nobody closes must not live for this.
-#: Copied with the context, so `asyncio.to_thread` and tasks started inside of a transaction see it, too.
+#: Sessions in a transaction, the one begun last at the end. Weak: this must not keep an unclosed session alive.
+#: Copied with the context, so `asyncio.to_thread` and tasks started inside a transaction see it, too.
 _begun: ContextVar[tuple[weakref.ref[Session], ...]] = ContextVar("laraq_sqlalchemy_begun", default=())
 
-#: Classes whose sessions are watched. They are not unwatched: an application has its factories for life.
+#: Classes whose sessions are watched, for ever: an application keeps its factories.
 _watched: weakref.WeakSet[type[Session]] = weakref.WeakSet()
 
 
@@ -51,7 +51,7 @@ class SqlAlchemyTransactions:
         self._classes = tuple(_watch_class(_class_of(factory)) for factory in factories)
 
     def handles(self, session: Any) -> bool:
-        """Whether it is a Session, an AsyncSession, or a scoped one that stands for either."""
+        """Whether it is a Session, an AsyncSession, or a scoped one of either."""
         return isinstance(_inner(session), Session)
 
     def defer(self, send: Callable[[], None], on_rollback: Callable[[], None], session: Any = None) -> bool:
@@ -61,7 +61,7 @@ class SqlAlchemyTransactions:
             return False
         watch = _watch_of(inner)
         if not watch.heard:
-            # A session of a factory nobody registered.
+            # A session of a factory that is not registered.
             _listen(inner)
             watch.heard = True
         watch.hold(_scope(_innermost(inner)), send, on_rollback, inner)
@@ -83,10 +83,10 @@ class SqlAlchemyTransactions:
 
 
 class _Watch:
-    """What is known of one session."""
+    """The state of one session."""
 
     def __init__(self, heard: bool) -> None:
-        #: Whether its events reach us.
+        #: Whether its events are received.
         self.heard = heard
         self.held = Held()
         #: Whether the transaction has changed something.
@@ -98,11 +98,11 @@ class _Watch:
     def hold(
         self, scope: Hashable, send: Callable[[], None], on_rollback: Callable[[], None], session: Session
     ) -> None:
-        """Hold one send; a session that is collected with jobs waiting is reported."""
+        """Hold one send; a session that is garbage-collected while jobs wait is reported."""
         self.held.add(scope, send, on_rollback)
         if not self._guarded:
             self._guarded = True
-            # Locks are not freed there: the collector may run in the middle of a call to the very store.
+            # Locks are not released there: the collector may run in the middle of a call to the same store.
             weakref.finalize(session, _report_lost, self.held).atexit = False
 
 
@@ -132,7 +132,7 @@ def _class_of(factory: Any) -> type[Session]:
 
 
 def _inner(session: Any) -> Any:
-    """The Session behind an AsyncSession or a scoped one."""
+    """The Session of an AsyncSession or a scoped one."""
     scope = getattr(session, "registry", None)
     session = scope() if callable(scope) else session
     return getattr(session, "sync_session", session)
@@ -146,7 +146,7 @@ def _watch_of(session: Session) -> _Watch:
 
 
 def _counts(session: Session) -> bool:
-    """Whether a job that names no session waits for this one."""
+    """Whether a job that names no session waits for this session."""
     transaction = session.get_transaction()
     return transaction is not None and (
         transaction.origin is SessionTransactionOrigin.BEGIN
@@ -157,16 +157,16 @@ def _counts(session: Session) -> bool:
 
 
 def _innermost(session: Session) -> SessionTransaction | None:
-    """The savepoint, else the outermost transaction; nothing waits for those that a flush opens for itself."""
+    """The savepoint, else the outermost transaction; jobs do not wait for transactions that a flush opens itself."""
     return session.get_nested_transaction() or session.get_transaction()
 
 
 def _scope(transaction: SessionTransaction | None) -> Hashable:
-    """What it is known by while it is open; the transaction itself would keep its session alive."""
+    """The key of an open transaction; the transaction itself would keep its session alive."""
     return id(transaction)
 
 
-# What sessions tell
+# Events of sessions
 
 
 def _watch_class(cls: type[Session]) -> type[Session]:
@@ -188,7 +188,7 @@ def _on_begin(session: Session, transaction: SessionTransaction) -> None:
         open_ = [known for known in _begun.get() if (other := known()) is not None and other.in_transaction()]
         _begun.set((*(known for known in open_ if known() is not session), weakref.ref(session)))
     elif not transaction.nested:
-        # Flushes and the bulk methods, and nothing else, open a transaction for themselves.
+        # Only flushes and the bulk methods open a transaction for themselves.
         _watch_of(session).changed = True
 
 
@@ -222,7 +222,7 @@ def _on_end(session: Session, transaction: SessionTransaction) -> None:
 
 
 def _send_outside(held: Held) -> None:
-    """Send with no transaction of another session open here: its rollback must not take the committed jobs along."""
+    """Send outside of other sessions' open transactions: their rollback must not undo the committed jobs."""
     token = _begun.set(())
     try:
         held.send()

@@ -1,4 +1,4 @@
-"""The session of the job that runs now."""
+"""The session of the running job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from laraq_sqlalchemy.database.inherited_pools import InheritedPools
 
 logger = logging.getLogger(__name__)
 
-#: `sessionmaker`, `scoped_session`, or anything else that gives a Session when called.
+#: `sessionmaker`, `scoped_session`, or any other callable that returns a Session.
 SessionFactory = Callable[[], Session]
 
-#: Why an async factory alone does not do.
+#: The reason why an async factory alone is not enough.
 SYNCHRONOUS = (
     "laraq loads models through a synchronous Session, and an async engine cannot lend one: its connections belong"
     " to an event loop. Register a synchronous factory for the same database, beside the async one if there is one:"
@@ -30,7 +30,7 @@ SYNCHRONOUS = (
 
 def is_async(factory: SessionFactory) -> bool:
     """Whether it is an `async_sessionmaker` or `async_scoped_session`."""
-    # Whoever has one has imported this module; importing it here would fail for those without greenlet.
+    # An application with such a factory has imported this module; importing it here would fail without greenlet.
     asyncio_orm: Any = sys.modules.get("sqlalchemy.ext.asyncio")
     return asyncio_orm is not None and isinstance(
         factory, asyncio_orm.async_sessionmaker | asyncio_orm.async_scoped_session
@@ -43,7 +43,7 @@ class UnitOfWork:
     def __init__(self, factory: SessionFactory, pools: InheritedPools, outer: UnitOfWork | None = None) -> None:
         self.factory = factory
         self._pools = pools
-        #: The unit of work of the job that runs this one inside itself (`dispatch_sync`).
+        #: The unit of work of the job that runs this one with `dispatch_sync`.
         self.outer = outer
         self._session: Session | None = None
         #: A `scoped_session` may already have one here, say of the web request that runs a job at once
@@ -78,9 +78,9 @@ class UnitOfWork:
             self._commit_without_expiring(session)
 
     def close(self) -> None:
-        """Roll back what the job did not commit and give the connection back; the rows become detached.
+        """Roll back what the job did not commit, and return the connection to the pool; the rows become detached.
 
-        Never raises for a database that went away: the job is over, and what it committed is committed.
+        Never raises for a lost database: the job is over, and its commits are kept.
         """
         with self._lock:
             session, self._session = self._session, None
@@ -104,6 +104,6 @@ class UnitOfWork:
 
     @staticmethod
     def _unregister(scope: scoped_session[Session], session: Session) -> None:
-        """Leave the scope empty, unless another thread closes and its scope has a session of its own."""
+        """Empty the scope, unless another thread calls this and its scope has its own session."""
         if scope.registry.has() and scope.registry() is session:
             scope.remove()

@@ -1,4 +1,4 @@
-"""The schema of a database: which migrations it lacks, how they are run, what they are in SQL."""
+"""The schema of a database: its missing migrations, how they are run, and their SQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laraq_sqlalchemy.schema import migrations, tables
 #: Seconds to wait for another process that migrates the same database.
 PATIENCE = 60
 
-#: Names the advisory lock of PostgreSQL, which wants a number: `laraq` in ASCII.
+#: The number of PostgreSQL's advisory lock: `laraq` in ASCII.
 _LOCK = 0x6C61726171
 
 
@@ -36,9 +36,9 @@ def steps() -> list[Step]:
 
 
 def migrate(engine: Engine) -> tuple[str, ...]:
-    """Run the migrations that the database lacks and name them; a second process waits and then finds none.
+    """Run the missing migrations and return their names; a second process waits and then finds none.
 
-    MySQL cannot take DDL back: there a step that was cut off is run again, and what it had made stays.
+    MySQL cannot roll DDL back: there an interrupted step is run again, and what it created stays.
     """
     with engine.connect() as connection:
         if not _missing(connection):
@@ -51,7 +51,7 @@ def migrate(engine: Engine) -> tuple[str, ...]:
 
 
 def upgrade(connection: Connection) -> tuple[str, ...]:
-    """Run what is missing as a part of the connection's transaction, which nobody else may do meanwhile."""
+    """Run the missing migrations in the connection's transaction; the caller must exclude other processes."""
     missing = _missing(connection)
     connection.execute(CreateTable(tables.migrations, if_not_exists=True))
     for step in missing:
@@ -63,7 +63,7 @@ def upgrade(connection: Connection) -> tuple[str, ...]:
 
 
 def sql(dialect: Dialect, after: str | None = None) -> str:
-    """What `migrate` would run on a database whose last migration was `after`, for people who run SQL themselves."""
+    """The SQL of `migrate` for a database whose last migration was `after`, for people who run SQL themselves."""
     parts = [] if after else [_text(CreateTable(tables.migrations), dialect)]
     for step in steps():
         if after is None or step.version > after:
@@ -87,7 +87,7 @@ def _missing(connection: Connection) -> list[Step]:
 
 
 def _exists(connection: Connection, element: ExecutableDDLElement) -> bool:
-    """Whether a table or index is there already: made by Alembic, or by a migration that was cut off."""
+    """Whether a table or index exists: created by Alembic, or by an interrupted migration."""
     if isinstance(element, CreateTable):
         return inspect(connection).has_table(element.element.name)
     if isinstance(element, CreateIndex) and element.element.table is not None:
@@ -98,7 +98,7 @@ def _exists(connection: Connection, element: ExecutableDDLElement) -> bool:
 
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
-    """Keep other processes that migrate this database waiting."""
+    """Make other processes that migrate this database wait."""
     if connection.dialect.name == "sqlite":
         sqlite.begin_writing(connection)
         yield

@@ -23,7 +23,7 @@ _PAGE = 1000
 
 
 class SqlBatchRecords:
-    """The half of SqlBatches that looks at many."""
+    """The half of SqlBatches that reads many batches."""
 
     def __init__(self, database: Database, direct: Direct) -> None:
         self._database = database
@@ -50,16 +50,16 @@ class SqlBatchRecords:
         return self._database.read(lambda connection: connection.scalars(wanted).all())
 
     def state(self, id: str, job: str) -> MemberState | None:
-        """How far one of its jobs is; None when it is none of them."""
+        """The state of one of its jobs; None when it has no such job."""
         there = select(_columns.id).where(*is_there(id)).exists()
         wanted = select(_members.state).where(_members.batch_id == id, _members.job == job, there)
         found = self._direct.run(wanted, {}, lambda result: result.scalar_one_or_none())
         return None if found is None else STATES[found]
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too, a thousand at a time; say how many.
+        """Delete every batch that matches, with its members, a thousand at a time; return how many.
 
-        Who is killed in between leaves batches that nobody sees any more, and their members to the next call.
+        If the process is killed in between, the batches are already hidden, and the next call deletes their members.
         """
         deleted, left = 0, query.limit
         while ids := self._ids(replace(query, limit=_PAGE if left is None else min(left, _PAGE))):
@@ -72,14 +72,14 @@ class SqlBatchRecords:
         return deleted
 
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids of batches that finished that long ago and are not marked CLOSED; the first to finish first."""
+        """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         long_ago = _columns.finished_at <= self._now - ceil(seconds * 1000)
         wanted = select(_columns.id).where(_columns.phase == Phase.OPEN, long_ago)
         wanted = wanted.order_by(_columns.finished_at).limit(limit)
         return self._database.read(lambda connection: connection.scalars(wanted).all())
 
     def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
-        """Batch id and load of loads that were neither continued nor ended in time; the first to lapse first."""
+        """Batch ids and names of loads that were neither continued nor ended in time; the first to lapse first."""
         wanted = select(_loads.batch_id, _loads.name).where(_loads.ends_at <= self._now)
         wanted = wanted.order_by(_loads.ends_at).limit(limit)
         rows = self._database.read(lambda connection: connection.execute(wanted).all())
@@ -90,19 +90,19 @@ class SqlBatchRecords:
         return self._database.read(lambda connection: connection.scalars(newest.limit(query.limit)).all())
 
     def _hidden(self) -> list[tuple[str, int]]:
-        """Some of those that were deleted, with the number of their members."""
+        """Some of the deleted batches, with the number of their members."""
         some = select(_columns.id, _columns.total).where(_columns.phase == Phase.DELETED).limit(_PAGE)
         rows = self._database.read(lambda connection: connection.execute(some).all())
         return [(row.id, row.total) for row in rows]
 
 
 def _hide(connection: Connection, ids: Sequence[str], query: BatchQuery) -> int:
-    """Take those that still match out of everybody's sight; say how many."""
+    """Hide the batches that still match; return how many."""
     count = connection.execute(
         update(batches).where(_columns.id.in_(ids), *matching(query)).values(phase=Phase.DELETED)
     ).rowcount
     hidden = connection.scalars(select(_columns.id).where(_columns.id.in_(ids), _columns.phase == Phase.DELETED)).all()
-    # Looked for before they are deleted: MySQL would lock the gaps where there are none, and everybody's next load.
+    # Read before they are deleted: MySQL would lock gaps where there are none, and block the next loads of all.
     loading = connection.scalars(select(_loads.batch_id).where(_loads.batch_id.in_(hidden))).all()
     if loading:
         connection.execute(delete(batch_loads).where(_loads.batch_id.in_(loading)))
@@ -110,7 +110,7 @@ def _hide(connection: Connection, ids: Sequence[str], query: BatchQuery) -> int:
 
 
 def _together(hidden: list[tuple[str, int]]) -> list[list[str]]:
-    """The batches in groups of a page of members at most, those with more alone."""
+    """The batches in groups of at most a page of members; larger batches separately."""
     groups: list[list[str]] = []
     size = 0
     for id, total in hidden:
@@ -123,7 +123,7 @@ def _together(hidden: list[tuple[str, int]]) -> list[list[str]]:
 
 
 def _clear(connection: Connection, ids: list[str]) -> bool:
-    """Delete those that are still hidden, of one with many members a page of these; say whether some are left."""
+    """Delete batches that are still hidden, or a page of members of a large one; return whether any are left."""
     hidden = select(_columns.id).where(_columns.id.in_(ids), _columns.phase == Phase.DELETED).with_for_update()
     ids = list(connection.scalars(hidden))
     if len(ids) == 1:

@@ -1,4 +1,4 @@
-"""Rows of the table `laraq_job_batches`, and what they mean."""
+"""Rows of the table `laraq_job_batches`, and their meaning."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ STATES = (MemberState.PENDING, MemberState.DONE, MemberState.FAILED, MemberState
 
 
 class Phase(IntEnum):
-    """What is left to do for a batch."""
+    """The remaining work for a batch."""
 
     OPEN = 0
     #: Marked CLOSED.
     CLOSED = 1
-    #: Gone for everybody, but its members are still being deleted.
+    #: Hidden, while its members are still being deleted.
     DELETED = 2
 
 
-#: The columns of a Tally. Without the options, which may be long.
+#: The columns of a Tally, without the options, which may be long.
 TALLY: tuple[Column[Any], ...] = (
     *(_columns.id, _columns.total, _columns.done, _columns.failed, _columns.dropped, _columns.loads),
     *(_columns.allow_failures, _columns.wants, _columns.sent, _columns.phase),
@@ -44,7 +44,7 @@ def is_there(id: str | BindParameter[str]) -> tuple[ColumnElement[bool], ColumnE
 
 
 def matching(query: BatchQuery) -> list[ColumnElement[bool]]:
-    """What the query asks for."""
+    """The conditions of the query."""
     conditions = [_columns.phase < Phase.DELETED]
     if query.ids is not None:
         conditions.append(_columns.id.in_(query.ids))
@@ -58,7 +58,7 @@ def matching(query: BatchQuery) -> list[ColumnElement[bool]]:
 
 
 def new_row(batch: BatchRecord, members: int) -> dict[str, Any]:
-    """The row of a new batch in its first load, all but `created_at`."""
+    """The row of a new batch in its first load, without `created_at`."""
     return {
         "id": batch.id,
         "name": batch.name,
@@ -75,9 +75,9 @@ def new_row(batch: BatchRecord, members: int) -> dict[str, Any]:
 
 
 def events(names: Iterable[str]) -> str:
-    """Names of events as one text: a JSON list whose brackets are missing, so that SQL can add to it and look into it.
+    """Names of events as one text: a JSON list without brackets, so that SQL can extend and search it.
 
-    Each begins with its comma: what stands for one event is no part of what stands for another.
+    Each begins with a comma, so no entry is a part of another.
     """
     return "".join(f",{json.dumps(name)}" for name in names)
 
@@ -88,7 +88,7 @@ def tally(row: Row[Any]) -> Tally:
 
 
 def changes(after: Tally) -> dict[str, Any]:
-    """The columns that a change may have changed."""
+    """The columns that a change may have modified."""
     return {
         **{name: getattr(after, name) for name in ("total", "done", "failed", "dropped", "loads")},
         "phase": Phase.OPEN,
@@ -98,7 +98,7 @@ def changes(after: Tally) -> dict[str, Any]:
 
 
 def record(row: Row[Any]) -> BatchRecord:
-    """All of a row."""
+    """The record of a whole row."""
     options = json.loads(row.options)
     return BatchRecord(**_counts(row), name=row.name, options=options, created_at=moment(row.created_at))
 

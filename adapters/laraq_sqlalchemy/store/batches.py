@@ -20,16 +20,16 @@ from laraq_sqlalchemy.store.direct import Direct, statement
 
 _columns, _members, _loads = batches.c, batch_jobs.c, batch_loads.c
 
-#: Races over one job that may be lost in a row: nobody loses two of them as a rule.
+#: Races over one job that may be lost in a row; usually at most one is.
 _RACES = 100
 
-#: The states that an outcome ends, as PostgreSQL writes an array.
+#: The states that an outcome ends, as a PostgreSQL array.
 _ENDS = {
     outcome: f"{{{','.join(str(place) for place, state in enumerate(STATES) if state.after(outcome) is not state)}}}"
     for outcome in MemberState
 }
 
-# Statements are made once: that takes SQLAlchemy longer than to run one on SQLite.
+# Statements are built once: for SQLAlchemy that takes longer than running one on SQLite.
 _ID = bindparam("of_batch", type_=_columns.id.type)
 _COUNT = update(batches).where(_columns.id == _ID)
 _STATES = select(_members.job, _members.state).where(
@@ -42,11 +42,11 @@ _JOIN = insert(batch_jobs)
 class SqlBatches(SqlBatchRecords):
     """Batches in the tables `laraq_job_batches`, `laraq_batch_jobs` and `laraq_batch_loads`.
 
-    A change is one short transaction, and to settle jobs one statement on PostgreSQL. Every change locks the row of its
-    batch before anything else, so that no two of one batch deadlock.
+    A change is one short transaction; settling jobs is one statement on PostgreSQL. Every change first locks the row of
+    its batch, so that two changes of one batch cannot deadlock.
     """
 
-    #: The row of the batch is locked, and many workers may want it.
+    #: The row of the batch is locked, and many workers may need it.
     settles_at_once = False
 
     def __init__(self, database: Database, direct: Direct) -> None:
@@ -57,7 +57,7 @@ class SqlBatches(SqlBatchRecords):
         )
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
-        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""
+        """Keep a new batch with these first members, its FIRST_LOAD in progress; a batch whose id exists is kept."""
         members = _rows(batch.id, FIRST_LOAD, jobs, 0)
         new = insert_new(self._database.dialect, batches).values(created_at=self._now, **new_row(batch, len(members)))
 
@@ -76,7 +76,7 @@ class SqlBatches(SqlBatchRecords):
             batch = self._lock(connection, id)
             if batch is None:
                 return None
-            # Looked for before it is locked: MySQL would lock the gap where it is not, and everybody's next load.
+            # Read before it is locked: MySQL would lock the gap of a missing row, and block the next loads of all.
             under_way = _first_place(connection, id, load) is not None
             if under_way:
                 longer = update(batch_loads).where(_loads.batch_id == id, _loads.name == load)
@@ -93,7 +93,7 @@ class SqlBatches(SqlBatchRecords):
         return self._database.write(work)
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
-        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+        """End the load; without `keep`, its jobs that are still pending are no longer members."""
 
         def work(connection: Connection) -> Tally | None:
             batch = self._lock(connection, id)
@@ -114,25 +114,25 @@ class SqlBatches(SqlBatchRecords):
         return self._database.write(work)
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how jobs ended, and that pending `dropped` will never run."""
-        told, never = [*dict.fromkeys(jobs)], [*set(dropped).difference(jobs)]
+        """Record how jobs ended, and that pending `dropped` will never run."""
+        settled, never = [*dict.fromkeys(jobs)], [*set(dropped).difference(jobs)]
         if self._database.dialect == "postgresql":
-            return self._settle_in_one(id, outcome, told, never)
-        return self._database.write(lambda connection: self._settle(connection, id, outcome, told, never))
+            return self._settle_in_one(id, outcome, settled, never)
+        return self._database.write(lambda connection: self._settle(connection, id, outcome, settled, never))
 
     def cancel(self, id: str) -> Tally | None:
-        """Set `cancelled_at`, if it was not set."""
+        """Set `cancelled_at` unless it is set."""
         mine = update(batches).where(*is_there(id), _columns.cancelled_at.is_(None))
         self._direct.run(mine.values(cancelled_at=self._now, phase=Phase.OPEN), {}, lambda result: None)
         found = self._direct.run(select(*TALLY).where(*is_there(id)), {}, lambda result: result.one_or_none())
         return None if found is None else tally(found)
 
     def mark(self, id: str, event: str) -> bool:
-        """Add to `sent`; say whether it was not there."""
+        """Add an event to `sent`; return whether it was new."""
         return self._direct.run(self._marking(id, event), {}, lambda result: result.rowcount > 0)
 
     def _lock(self, connection: Connection, id: str) -> Row[Any] | None:
-        """The batch, which nobody else changes from here to the end of the transaction."""
+        """The row of the batch, locked until the end of the transaction."""
         return connection.execute(self._locked, {"of_batch": id}).one_or_none()
 
     def _begin_load(self, connection: Connection, id: str, load: str, place: int, seconds: float) -> None:
@@ -160,7 +160,7 @@ class SqlBatches(SqlBatchRecords):
         return Settled(_write(connection, after, batch.places + len(joined)), any(job in news for job in jobs))
 
     def _settle_in_one(self, id: str, outcome: MemberState, jobs: list[str], dropped: list[str]) -> Settled | None:
-        """The same as one statement: half as long, at a third of the CPU."""
+        """`settle` as one statement, in half the time, with a third of the CPU."""
         settle = statement("settle", "postgresql", tally=", ".join(column.name for column in TALLY))
         parameters = {"id": id, "outcome": STATES.index(outcome), "ends": _ENDS[outcome]}
         parameters.update(jobs=json.dumps(jobs), dropped=json.dumps(dropped))
@@ -184,12 +184,12 @@ class SqlBatches(SqlBatchRecords):
 
 
 def _first_place(connection: Connection, id: str, load: str) -> int | None:
-    """Where the members of a load begin; None when it is not under way."""
+    """The first place of the members of a load; None if it is not in progress."""
     return connection.scalar(select(_loads.first_place).where(_loads.batch_id == id, _loads.name == load))
 
 
 def _write(connection: Connection, after: Tally, places: int) -> Tally:
-    """Write what a locked batch counts after a change."""
+    """Write the counts of a locked batch after a change."""
     connection.execute(_COUNT, {"of_batch": after.id, "places": places, **changes(after)})
     return after
 

@@ -31,9 +31,9 @@ _columns = cache.c
 
 
 class SqlCache:
-    """A cache in the table `laraq_cache`, in statements that stand for themselves.
+    """A cache in the table `laraq_cache`, with one statement per call.
 
-    A call that is repeated, because its connection broke before the answer, may count twice, and `add` is then told
+    A call that is repeated, because its connection broke before the reply, may count twice, and `add` then returns
     False.
     """
 
@@ -51,13 +51,13 @@ class SqlCache:
         return None if found is None else _cached(found)
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
         self._expired.sweep()
         row = {"name": stored_name(key), "value": value, "ends_at": self._ends_at(seconds)}
         self._direct.run(upsert(self._database.dialect, cache).values(row), {}, lambda result: None)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
         self._expired.sweep()
         row = {"name": stored_name(key), "value": value, "ends_at": self._ends_at(seconds)}
         new = insert_new(self._database.dialect, cache).values(row)
@@ -65,17 +65,17 @@ class SqlCache:
         return any(self._direct.run(statement, {}, lambda result: result.rowcount > 0) for statement in (new, dead))
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
         while (counted := self._add_to_live(key, amount)) is None:
             if self.add(key, str(amount), seconds):
                 return Cached(str(amount), seconds)
         return _cached(counted)
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""
         ours = delete(cache).where(_columns.name == stored_name(key), self._alive)
         if value is not None:
-            # With something behind it, for MySQL compares without regard to spaces at the end.
+            # With an appended character, because MySQL ignores spaces at the end in comparisons.
             ours = ours.where(_columns.value.concat("|") == f"{value}|")
         return self._direct.run(ours, {}, lambda result: result.rowcount > 0)
 
@@ -90,7 +90,7 @@ class SqlCache:
             return self._direct.run(returning, {}, lambda result: result.one_or_none())
 
         def work(connection: Connection) -> Row[Any] | None:
-            # The row stays ours until the commit, so nobody counts between the two.
+            # The row stays locked until the commit, so no other count comes between the two.
             return connection.execute(self._live(key)).one() if connection.execute(more).rowcount else None
 
         return self._database.write(work)

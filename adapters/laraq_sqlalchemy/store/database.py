@@ -1,4 +1,4 @@
-"""Database: an engine, and how laraq uses it."""
+"""Database: runs laraq's work on an engine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 _DIALECTS = frozenset({"sqlite", "postgresql", "mysql", "mariadb"})
 
-#: How often work is tried before its error counts. Many times for deadlocks: each lets somebody through.
+#: Tries before an error of the work is raised. Many for deadlocks: each lets one transaction through.
 _TRIES = 10
 
 
 class Database:
-    """Runs pieces of work on an engine and turns the errors of its driver into StoreErrors.
+    """Runs pieces of work on an engine and converts errors of its driver to StoreErrors.
 
-    Work is tried again after a deadlock and when its connection turns out to be dead, so it has to be written such that
-    doing it twice is as good as once. A SQLite file without the tables gets them at once, for nobody installs an
-    embedded database; other databases wait for `laraq migrate`.
+    Work is retried after a deadlock, and if its connection turns out to be dead, so it must be safe to run twice. A
+    SQLite file without the tables gets them at once, because an embedded database needs no installation; other
+    databases wait for `laraq migrate`.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -44,7 +44,7 @@ class Database:
         after_fork(self._leave_parent)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns; it fetches all it needs and writes nothing."""
+        """Return the result of `work`, which must fetch all it needs and write nothing."""
 
         def attempt() -> T:
             with self.engine.connect() as connection:
@@ -53,7 +53,7 @@ class Database:
         return self.attempt(attempt)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, once its transaction is committed."""
+        """Return the result of `work` once its transaction is committed."""
 
         def attempt() -> T:
             with self.engine.connect() as connection:
@@ -66,7 +66,7 @@ class Database:
         return self.attempt(attempt)
 
     def execute(self, statement: Executable, parameters: Mapping[str, Any]) -> None:
-        """Run one statement as a transaction of its own, in as few round trips as the driver allows."""
+        """Run one statement as a separate transaction, in as few round trips as the driver allows."""
 
         def attempt() -> None:
             with self.engine.connect() as connection:
@@ -78,11 +78,11 @@ class Database:
         self.attempt(attempt)
 
     def migrate(self) -> Sequence[str]:
-        """Run the migrations that the database lacks and name them."""
+        """Run the missing migrations and return their names."""
         return self.attempt(partial(versions.migrate, self.engine), may_migrate=False)
 
     def attempt(self, attempt: Callable[[], T], *, may_migrate: bool = True) -> T:
-        """What `attempt` returns, called until it works or trying again does not help."""
+        """Return the result of `attempt`, called until it succeeds or a retry does not help."""
         may_migrate = may_migrate and self.dialect == "sqlite"
         tries = _TRIES
         while True:
@@ -90,14 +90,14 @@ class Database:
             try:
                 with busy:
                     return attempt()
-            except UNSENDABLE as error:  # of the driver, before it asked the server
+            except UNSENDABLE as error:  # from the driver, before it called the server
                 raise self._refused(error) from error
             except SQLAlchemyError as error:
                 trouble = Trouble.of(error)
                 if trouble is Trouble.PASSING and exceeds_packet(error, self.engine):
                     trouble = Trouble.REFUSED
                 if not tries or not (trouble is Trouble.PASSING or (trouble is Trouble.SCHEMA and may_migrate)):
-                    # Not from `error`: its text has the statement.
+                    # Not from `error`: its text contains the statement.
                     raise self._store_error(error, trouble) from getattr(error, "orig", None)
             if trouble is Trouble.SCHEMA:
                 self.migrate()
@@ -129,13 +129,13 @@ class Database:
     def _leave_parent(self) -> None:
         """In a forked child: leave the connections to the parent.
 
-        The old pool is kept, for connections that nobody refers to are closed, and some drivers say goodbye to the
-        server when they close: on the parent's line.
+        The old pool is kept, because unreferenced connections are closed, and some drivers send a message to the server
+        when they close: over the parent's connection.
         """
         self._pools_of_parents.append(self.engine.pool)
         self.engine.dispose(close=False)
 
 
 def _reason(error: BaseException) -> str:
-    """On one line and not all of it: drivers quote the value that was too long."""
+    """The reason on one line, shortened: drivers quote the value that was too long."""
     return " ".join(str(error.args[0] if isinstance(error, SQLAlchemyError) else error).split())[:500]

@@ -16,12 +16,12 @@ from laraq_sqlalchemy.store.database import Database
 
 _columns = delayed.c
 
-#: Rows that one statement names: some databases end at about a thousand parameters.
+#: Rows in one statement: some databases allow only about a thousand parameters.
 _PAGE = 500
 
 
 class SqlDelayed:
-    """Delayed messages in the table `laraq_delayed`. Takers of a server pass over rows that another is taking."""
+    """Delayed messages in the table `laraq_delayed`. On a server, `take` skips rows that another process is taking."""
 
     shared = True
 
@@ -31,7 +31,7 @@ class SqlDelayed:
 
     def put(self, broker: str, messages: Sequence[tuple[DelayedMessage, float]]) -> None:
         """Keep all of the messages, each due in so many seconds, in one transaction."""
-        # A repetition after a lost connection finds its rows there, and leaves them.
+        # A repetition after a lost connection finds its rows, and keeps them.
         new = insert_new(self._database.dialect, delayed).values(due_at=self._now + bindparam("milliseconds"))
         rows = [
             {
@@ -47,7 +47,7 @@ class SqlDelayed:
             self._database.write(lambda connection: connection.execute(new, rows))
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, which nobody else is given for `seconds`; they stay until they are forgotten."""
+        """Return up to `limit` due messages and hide them from other callers for `seconds`; `forget` removes them."""
         of_broker = _columns.broker == stored_name(broker)
         until_next = select(func.min(_columns.due_at) - self._now).where(of_broker)
         columns = _columns.id, _columns.queue, _columns.body
@@ -60,12 +60,12 @@ class SqlDelayed:
                 connection.execute(later.where(_columns.id.in_([row.id for row in rows[start : start + _PAGE]])))
             return Due([_message(row) for row in rows], _seconds(connection.scalar(until_next)))
 
-        # Usually nothing is due, and to know it takes no lock.
+        # Usually no message is due, which this checks without a lock.
         wait = _seconds(self._database.read(lambda connection: connection.scalar(until_next)))
         return self._database.write(work) if wait == 0 else Due((), wait)
 
     def forget(self, broker: str, ids: Sequence[str]) -> int:
-        """Drop the messages; say how many were there. A repetition after a lost connection counts less."""
+        """Drop the messages; return how many existed. A repetition after a lost connection counts less."""
 
         def work(connection: Connection) -> int:
             ours = delete(delayed).where(_columns.broker == stored_name(broker))
@@ -75,18 +75,18 @@ class SqlDelayed:
         return self._database.write(work) if ids else 0
 
     def count(self, broker: str, queue: str) -> int:
-        """How many messages wait for that queue."""
+        """The number of messages that wait for that queue."""
         number = select(func.count()).where(*_of_queue(broker, queue))
         return self._database.read(lambda connection: connection.scalar(number)) or 0
 
     def waiting(self, broker: str, queue: str, limit: int | None = None) -> Sequence[DelayedMessage]:
-        """The messages that wait for that queue, next one first."""
+        """The messages that wait for that queue, next first."""
         columns = _columns.id, _columns.queue, _columns.body
         ordered = select(*columns).where(*_of_queue(broker, queue)).order_by(_columns.due_at).limit(limit)
         return [_message(row) for row in self._database.read(lambda connection: connection.execute(ordered).all())]
 
     def overdue(self, seconds: float) -> Sequence[str]:
-        """Brokers of which a message has been due for longer than `seconds`."""
+        """Brokers with a message that has been due for longer than `seconds`."""
         late = select(_columns.broker).group_by(_columns.broker)
         late = late.having(func.min(_columns.due_at) < self._now - round(seconds * 1000))
         return self._database.read(lambda connection: connection.scalars(late).all())

@@ -20,11 +20,11 @@ from laraq_sqlalchemy.store.database import Database
 
 T = TypeVar("T")
 
-#: Databases whose SQL says in one statement what others need steps for: on MariaDB these take a lock with 2.7 times the
-#: CPU, and from a limit with 5 times as much.
+#: Databases whose SQL needs one statement where others need several steps: on MariaDB the steps need 2.7 times the CPU
+#: for a lock, and 5 times for a limit.
 ONE_TRIP = frozenset({"postgresql", "mariadb"})
 
-#: Connections at most that stay open when nobody uses them.
+#: Most idle connections that stay open.
 KEPT = 5
 
 #: The first MariaDB with JSON_TABLE; blocks of statements are older.
@@ -32,16 +32,16 @@ _MARIADB = (10, 6)
 
 
 class LostRaceError(Exception):
-    """A constraint of the table did not let the statement happen; it may be tried again."""
+    """A constraint of the table refused the statement, which may be retried."""
 
 
 class Direct:
-    """Keeps connections of a database in autocommit mode, as many as threads needed at once.
+    """Keeps connections of a database in autocommit mode, as many as threads have used at once.
 
-    A pooled one would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with which it
-    goes back to the pool. An engine of its own in autocommit mode with SQLAlchemy's `skip_autocommit_rollback` saves
-    these as well, but its pool costs 11 to 21 % more CPU a statement. They end with `close`, or with those of the pool
-    when its engine is disposed.
+    A pooled connection would cost up to three more round trips each time: to begin, to commit, and the ROLLBACK with
+    which it returns to the pool. A separate engine in autocommit mode with SQLAlchemy's `skip_autocommit_rollback` also
+    saves these, but its pool costs 11 to 21 % more CPU per statement. The connections are closed by `close`, or with
+    the pool when its engine is disposed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -54,7 +54,7 @@ class Direct:
         after_fork(self._leave_parent)
 
     def run(self, statement: Executable, parameters: Mapping[str, Any], read: Callable[[CursorResult[Any]], T]) -> T:
-        """What `read` makes of the result; committed by itself. Raises LostRaceError."""
+        """Run one committed statement and return `read(result)`. Raises LostRaceError."""
 
         def attempt() -> T:
             connection = self._take()
@@ -72,7 +72,7 @@ class Direct:
                 self._end(connection.rollback)
                 raise
             except BaseException:
-                connection.invalidate()  # a signal may have cut the driver off in the middle of an answer
+                connection.invalidate()  # a signal may have interrupted the driver in the middle of a reply
                 raise
             finally:
                 self._put_back(connection)
@@ -82,14 +82,14 @@ class Direct:
     def close(self) -> None:
         """Close the connections; the next statement opens another."""
         while self._idle:
-            with suppress(DBAPIError):  # the server may have hung up
+            with suppress(DBAPIError):  # the server may have closed the connection
                 self._idle.pop().close()
 
     @property
     def flavour(self) -> str:
-        """The dialect; `mariadb` is one that can run the files in `sql/`, whatever the URL calls it, `mysql` any other.
+        """The dialect; `mariadb` if it can run the files in `sql/`, whatever the URL calls it, else `mysql`.
 
-        Connects when nothing has, since only the server tells.
+        Connects if necessary, because only the server knows.
         """
         dialect = self._database.engine.dialect
         if dialect.name not in ("mysql", "mariadb"):
@@ -109,8 +109,8 @@ class Direct:
         return connection
 
     def _end(self, end: Callable[[], None]) -> None:
-        """SQLite has no trips to save, but users whose engines begin its transactions by an event, as SQLAlchemy's
-        documentation shows; these ignore the autocommit mode."""
+        """End the transaction on SQLite: it has no round trips to save, but users' engines may begin its transactions
+        by an event, as SQLAlchemy's documentation shows, and ignore the autocommit mode."""
         if self._database.dialect == "sqlite":
             end()
 
@@ -119,7 +119,7 @@ class Direct:
             connection.close()
             return
         if not connection.connection.is_detached:
-            # No longer the pool's, which would send a ROLLBACK when a forked child that inherits it ends.
+            # Detached from the pool, which would send a ROLLBACK when a forked child that inherits it ends.
             connection.detach()
         self._idle.append(connection)
 

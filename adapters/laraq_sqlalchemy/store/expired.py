@@ -1,4 +1,4 @@
-"""Expired: rows that ended by themselves, and who clears them away."""
+"""Expired: deletes rows that have expired."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from laraq_sqlalchemy.store.database import Database
 #: Seconds between two sweeps of one process, and before its first, so that short-lived ones never sweep.
 INTERVAL = 60.0
 
-#: Rows of one sweep, so that none takes long; far more than a process adds in an interval and nobody renews.
+#: Rows of one sweep, so that none takes long; far more than expire from one process in an interval.
 BATCH = 1000
 
 
 class Expired:
-    """Sweeps one table now and then, on the way of other work. Rows that ended mean nothing: they only take space."""
+    """Sweeps one table now and then, during other work. Expired rows have no meaning, they only take space."""
 
     def __init__(self, database: Database, table: Table, ends_at: ColumnElement[int]) -> None:
         self._database = database
@@ -26,13 +26,13 @@ class Expired:
         self._next = time.monotonic() + INTERVAL
 
     def sweep(self) -> None:
-        """Delete rows that ended, if it is time to."""
+        """Delete expired rows if it is time to."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + INTERVAL
             self._database.write(self._delete)
 
     def _delete(self, connection: Connection) -> None:
-        # MySQL cannot limit what a subquery deletes. The second look at the end spares rows renewed meanwhile.
+        # MySQL cannot limit a DELETE with a subquery. The second check at the end spares rows renewed meanwhile.
         name = self._table.c.name
         names = connection.scalars(select(name).where(self._over).limit(BATCH)).all()
         connection.execute(delete(self._table).where(name.in_(names), self._over))

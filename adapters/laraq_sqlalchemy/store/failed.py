@@ -29,7 +29,7 @@ class SqlFailedJobs:
         self._record = upsert(database.dialect, failed_jobs)
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record durably; one with the same id is replaced."""
+        """Keep the record durably; a record with the same id is replaced."""
         self._database.execute(self._record, _row(failed))
 
     def find(self, id: str) -> FailedJob | None:
@@ -45,14 +45,14 @@ class SqlFailedJobs:
         return [_failed_job(row) for row in rows]
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         statement = delete(failed_jobs).where(_columns.id == id)
         if failed_at is not None:
             statement = statement.where(_columns.failed_at == failed_at)
         return self._delete(statement) > 0
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many. A job that fails again meanwhile keeps its new record."""
+        """Drop every record that matches; return how many. A job that fails again meanwhile keeps its new record."""
         query = query or FailedJobQuery()
         if query.tag is None and query.limit is None:
             return self._delete(delete(failed_jobs).where(*_conditions(query)))
@@ -68,7 +68,7 @@ class SqlFailedJobs:
         )
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         query = query or FailedJobQuery()
         if query.tag is None and query.limit is None:
             statement = select(func.count()).select_from(failed_jobs).where(*_conditions(query))
@@ -76,7 +76,7 @@ class SqlFailedJobs:
         return len(self._matching(query, _columns.id, _columns.tags))
 
     def _matching(self, query: FailedJobQuery, *columns: ColumnElement[Any]) -> list[Row[Any]]:
-        """Those columns, `tags` among them, of the records that match; newest first."""
+        """The columns, which include `tags`, of the records that match; newest first."""
         statement = select(*columns).where(*_conditions(query))
         statement = statement.order_by(_columns.failed_at.desc(), _columns.id.desc())
         if query.tag is None:
@@ -91,7 +91,7 @@ class SqlFailedJobs:
 
 
 def _conditions(query: FailedJobQuery) -> list[ColumnElement[bool]]:
-    """What SQL can say of the query: for a tag it finds too many, such as `a"b` when `b` is wanted."""
+    """The SQL conditions of the query; for a tag they match too much, such as `a"b` for `b`."""
     wanted = {
         _columns.queue: query.queue,
         _columns.connection: query.connection,

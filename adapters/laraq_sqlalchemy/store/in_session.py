@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class StoreInSession:
-    """What is claimed for a job whose fate is that of the session's transaction: it is committed with the job, or gone.
+    """Claims for a job that depends on the session's transaction: they commit or roll back with the job.
 
-    A SQLite file has one writer. A lock taken over a connection of our own would wait for the session's transaction,
-    which waits for the lock. Other processes do not see the lock before the commit, but cannot take it either.
+    A SQLite file has one writer. A lock acquired over a separate connection would wait for the session's transaction,
+    which waits for the lock. Other processes do not see the lock before the commit, but cannot acquire it either.
     """
 
     def __init__(self, database: Database, session: Session) -> None:
@@ -35,12 +35,12 @@ class StoreInSession:
 
 
 def shares_file(database: Database, session: Any) -> bool:
-    """Whether the store is in the SQLite file that the (synchronous) session works on."""
+    """Whether the store is in the SQLite file that the (synchronous) session uses."""
     if database.dialect != "sqlite" or not isinstance(session, Session):
         return False
     try:
         engine = session.get_bind().engine
-    except UnboundExecutionError:  # one engine for each class: which one it is in is not known
+    except UnboundExecutionError:  # one engine for each class: the right one is unknown
         return False
     theirs, ours = engine.url.database, database.engine.url.database
     if engine.dialect.name != "sqlite" or engine.dialect.is_async or not theirs or not ours:
@@ -49,10 +49,10 @@ def shares_file(database: Database, session: Any) -> bool:
 
 
 class _SessionDatabase(Database):
-    """Works over the session's connection, and leaves the end of its transaction to the session."""
+    """Uses the session's connection, and leaves the end of the transaction to the session."""
 
     def __init__(self, database: Database, session: Session) -> None:
-        # Not the inherited one, which waits for forks: this lives as long as one dispatch.
+        # Not the inherited constructor, which handles forks: this lives only for one dispatch.
         self.dialect, self.engine, self.label = database.dialect, database.engine, database.label
         self._session = session
 
@@ -69,7 +69,7 @@ class _SessionDirect(Direct):
     """Single statements over the session's connection."""
 
     def __init__(self, database: _SessionDatabase) -> None:
-        # Not the inherited one, which keeps connections of its own.
+        # Not the inherited constructor, which keeps its own connections.
         self._database = database
 
     def run(self, statement: Executable, parameters: Mapping[str, Any], read: Callable[[CursorResult[Any]], T]) -> T:
@@ -77,7 +77,7 @@ class _SessionDirect(Direct):
             try:
                 with connection.execute(statement, parameters) as result:
                     return read(result)
-            except IntegrityError as error:  # SQLite takes back the statement, not the transaction
+            except IntegrityError as error:  # SQLite rolls back the statement, not the transaction
                 if not lost_race(error):
                     raise
                 raise LostRaceError from error

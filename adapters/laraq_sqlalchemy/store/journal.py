@@ -15,7 +15,7 @@ from laraq_sqlalchemy.schema.tables import claims, journal
 from laraq_sqlalchemy.store.database import Database
 from laraq_sqlalchemy.store.direct import Direct
 
-#: How long a claimed start stays claimed at least.
+#: Shortest time that a claimed start stays claimed.
 CLAIMED_FOR = timedelta(days=1)
 
 #: Claims dropped in one transaction.
@@ -35,33 +35,33 @@ class SqlJournal:
         self._direct = direct
         rows = None
         if database.dialect == "postgresql":
-            # Asynchronous commit: the death of the writer undoes nothing, only a crash of the server does. Said within
-            # the statement because it holds for one transaction, and a transaction of four round trips is four times
-            # as slow (and `SET` for the session would leak through a pooler such as PgBouncer).
+            # Asynchronous commit: only a crash of the server undoes it, not the death of the writer. Set within the
+            # statement because it applies to one transaction, and a transaction of four round trips is four times as
+            # slow (and `SET` for the session would leak through a pooler such as PgBouncer).
             values = [bindparam(column.name, type_=column.type) for column in journal.columns]
             rows = select(*values).where(func.set_config("synchronous_commit", "off", True) == "off")
         self._write = upsert(database.dialect, journal, rows)
         self._claim = insert_new(database.dialect, claims)
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says; once it returns, a kill -9 of this process does not undo it."""
+        """Replace the entries of `writer`; after the return, a kill -9 of this process does not undo it."""
         values = {"writer": writer, "entries": _encode(entries), "written_at": datetime.now(UTC)}
         self._direct.run(self._write, values, lambda result: None)
 
     def find(self, run_key: str) -> JournalEntry | None:
         """The furthest entry of any writer about that job (highest attempt, then ended over running), or None."""
-        said = self._database.read(lambda connection: connection.scalars(select(_columns.entries)).all())
+        texts = self._database.read(lambda connection: connection.scalars(select(_columns.entries)).all())
         names = run_key, stored(run_key)  # as releases before this one wrote it, and as this one does
         entries = (
             JournalEntry(run_key, attempt, RunState(state))
-            for text in said
+            for text in texts
             for key, attempt, state in json.loads(text)
             if key in names
         )
         return max(entries, key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, until `prune` drops it."""
+        """Return True to exactly one caller for that start of that job, until `prune` drops it."""
         row = {"run_key": stored(run_key), "attempt": attempt, "claimed_at": datetime.now(UTC)}
         return self._database.write(lambda connection: connection.execute(self._claim, row).rowcount > 0)
 
@@ -71,7 +71,7 @@ class SqlJournal:
         self._database.write(lambda connection: connection.execute(statement))
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long, and old claims; say how many writers.
+        """Forget writers that have not written for that long, and old claims; return how many writers.
 
         A page at a time, so that no statement takes long: the first worker of a fleet may find the claims of months.
         """

@@ -22,10 +22,10 @@ from laraq_sqlalchemy.store.expired import Expired
 
 _columns = limits.c
 
-#: Races for the last of a limit that may be lost in a row: one is, as a rule.
+#: Races for the rest of a limit that may be lost in a row; usually at most one is.
 _RACES = 100
 
-#: Makes and locks the rows of limits, in the order given; for MySQL.
+#: Creates and locks the rows of limits, in the given order; for MySQL.
 _lock_rows = mysql.insert(limits).on_duplicate_key_update(used=_columns.used)
 
 #: The demands as rows, for MariaDB.
@@ -39,7 +39,7 @@ _ASKED = """JSON_TABLE(:demands, '$[*]' COLUMNS (
 
 
 class _Asked(NamedTuple):
-    """A demand as the database sees it."""
+    """A demand in the form of the database."""
 
     place: int
     name: str
@@ -49,7 +49,7 @@ class _Asked(NamedTuple):
     cost: int
 
     def row(self, used: int, ends_at: int) -> dict[str, Any]:
-        """Its row in the table."""
+        """The row of the table."""
         return {
             "name": self.name, "used": used, "maximum": self.maximum, "length": self.length, "ends_at": ends_at
         }  # fmt: skip
@@ -59,7 +59,7 @@ class _Window(NamedTuple):
     """The window of one demand; the times are the server's, in milliseconds since the epoch."""
 
     granted: bool
-    #: With the cost, if it was granted.
+    #: Including the cost, if it was granted.
     used: int
     ends_at: int
     now: int
@@ -68,11 +68,10 @@ class _Window(NamedTuple):
 class SqlLimits:
     """Limits in the table `laraq_limits`, one row each.
 
-    A take is one round trip for any number of limits; more on MySQL, whose SQL has no word for it, and none on SQLite.
-    The library `limits` has no SQL storage, and its `hit` takes from one limit at a time, so that a refusal by the
-    second has already used up the first.
-    A take that is repeated, because its connection broke before the answer, may use its cost up twice, but never
-    admits more.
+    A take is one round trip for any number of limits; more on MySQL, whose SQL cannot express it, and none on SQLite.
+    The library `limits` has no SQL storage, and its `hit` takes from one limit at a time, so a refusal by the second
+    has already used the first. A take that is repeated, because its connection broke before the reply, may use its cost
+    twice, but never admits more.
     """
 
     def __init__(self, database: Database, direct: Direct) -> None:
@@ -83,7 +82,7 @@ class SqlLimits:
         self._upsert = upsert(database.dialect, limits)
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
         self._expired.sweep()
         asked = [
             _Asked(place, stored_name(demand.key), demand.maximum, demand.milliseconds, demand.cost)
@@ -94,19 +93,19 @@ class SqlLimits:
         granted = all(window.granted for window in windows)
         pairs = list(zip(asked, windows, strict=True))
         waits = [window.ends_at - window.now for each, window in pairs if window.used + each.cost > each.maximum]
-        # 1 ms for who lost a race at the very end of a window, and was then shown the next.
+        # 1 ms after a race lost at the end of a window, when the next window was read.
         wait = 0 if granted else max(waits, default=1)
         return Grant(granted, wait / 1000, tuple(max(each.maximum - window.used, 0) for each, window in pairs))
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
         left = (_columns.ends_at - self._now).label("left")
         window = select(_columns.used, left).where(_columns.name == stored_name(key), _columns.ends_at > self._now)
         found = self._direct.run(window, {}, lambda result: result.one_or_none())
         return Usage(0, 0.0) if found is None else Usage(found.used, max(found.left, 0) / 1000)
 
     def clear(self, key: str) -> None:
-        """Forget what was taken."""
+        """Reset the count."""
         self._direct.run(delete(limits).where(_columns.name == stored_name(key)), {}, lambda result: None)
 
     def _take_in_one(self, flavour: str, asked: list[_Asked]) -> list[_Window]:
@@ -131,7 +130,7 @@ class SqlLimits:
             return [_Window(granted, used, ends_at, moment) for _, used, ends_at in found]
 
         def take(connection: Connection) -> list[_Window]:
-            if self._database.dialect != "sqlite":  # where one writes at a time anyway
+            if self._database.dialect != "sqlite":  # which has only one writer at a time
                 connection.execute(_lock_rows, [each.row(0, 0) for each in sorted(asked, key=lambda each: each.name)])
             before = look(connection)
             if not before[0].granted:
@@ -141,6 +140,6 @@ class SqlLimits:
             connection.execute(self._upsert, rows)
             return after
 
-        # A refusal only reads, and need not queue up behind the writers.
+        # A refusal only reads, and need not queue behind the writers.
         windows = self._database.read(look)
         return self._database.write(take) if windows[0].granted else windows

@@ -16,16 +16,16 @@ from laraq_sqlalchemy.store.expired import Expired
 
 _columns = locks.c
 
-#: Races for a slot in a row that may be lost before the key counts as held: more than ever were, but no endless loop.
+#: Races for a slot that may be lost in a row before the key counts as held: more than ever observed, but bounded.
 _RACES = 100
 
 
 class SqlLocks:
     """Locks in the table `laraq_locks`: a row for each slot that is held.
 
-    One round trip each, but for `acquire` on MySQL, whose SQL has no word for it, and on SQLite, which has no trips.
-    Rows, not advisory locks: those end with a connection, and behind a pooler nobody knows whose that is.
-    Not fencing: a holder whose lease is over is not stopped.
+    One round trip each, except for `acquire` on MySQL, whose SQL cannot express it, and on SQLite, which has none.
+    Rows, not advisory locks: those end with a connection, whose owner is unknown behind a pooler. No fencing: an owner
+    whose lease is over is not stopped.
     """
 
     def __init__(self, database: Database, direct: Direct) -> None:
@@ -35,29 +35,29 @@ class SqlLocks:
         self._now = now(database.dialect)
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
         self._expired.sweep()
         acquire = self._acquire_in_one if self._direct.flavour in ONE_TRIP else self._acquire_in_steps
         return acquire(stored_name(key), owner, ceil(seconds * 1000), slots)
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
         ours = delete(locks).where(*self._held_by(key, owner))
         return self._direct.run(ours, {}, lambda result: result.rowcount > 0)
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
         ours = update(locks).where(*self._held_by(key, owner))
         longer = ours.values(expires_at=self._now + ceil(seconds * 1000))
         return self._direct.run(longer, {}, lambda result: result.rowcount > 0)
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
         last = select(_columns.owner).where(*self._held(key)).order_by(_columns.expires_at.desc()).limit(1)
         return self._direct.run(last, {}, lambda result: result.scalar())
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""
         return self._direct.run(delete(locks).where(*self._held(key)), {}, lambda result: result.rowcount > 0)
 
     def _held(self, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -67,7 +67,7 @@ class SqlLocks:
         """The lease of one owner, to release or refresh it."""
         conditions = [*self._held(key), _columns.owner == owner]
         if self._database.dialect == "postgresql":
-            # Need not wait for the disk: if a crash of the server undoes it, the lease ends at its old time.
+            # The commit need not wait for the disk: if a crash of the server undoes it, the lease ends at its old time.
             conditions.append(func.set_config("synchronous_commit", "off", True) == "off")
         return conditions
 
@@ -76,14 +76,14 @@ class SqlLocks:
         parameters = {"name": name, "owner": owner, "length": length, "slots": slots}
         for _ in range(_RACES):
             answer = self._direct.run(acquire, parameters, lambda result: result.one())
-            # Chosen but not held: another won the race for that slot. For the only one, that is an answer.
+            # Chosen but not held: another process won the race for that slot. If it is the only slot, the key is held.
             if answer.held or not answer.chosen or slots == 1:
                 return bool(answer.held)
         return False
 
     def _acquire_in_steps(self, name: str, owner: str, length: int, slots: int) -> bool:
         def choose(connection: Connection) -> tuple[int | None, bool]:
-            """A slot, None when there is none, and whether it has a row."""
+            """A free slot or None, and whether it has a row."""
             columns = _columns.slot, _columns.owner, _columns.expires_at > self._now
             rows = connection.execute(select(*columns).where(_columns.name == name)).all()
             live = {slot: holder for slot, holder, alive in rows if alive}
@@ -93,7 +93,7 @@ class SqlLocks:
             return slot, slot in [row[0] for row in rows]
 
         def hold(connection: Connection) -> bool | None:
-            """None when another process took the slot in between."""
+            """Acquire the slot; None if another process took it in between."""
             slot, known = choose(connection)
             if slot is None:
                 return False
@@ -108,7 +108,7 @@ class SqlLocks:
                 return None
             return True
 
-        # A refusal only reads, and need not queue up behind the writers.
+        # A refusal only reads, and need not queue behind the writers.
         if self._database.read(choose)[0] is None:
             return False
         for _ in range(_RACES):

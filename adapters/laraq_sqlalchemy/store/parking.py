@@ -21,18 +21,18 @@ from laraq_sqlalchemy.store.locks import SqlLocks
 _line = parking_lines.c
 _job = parked_jobs.c
 
-#: Lines of one answer.
+#: Lines in one result.
 _LINES = 100
 
-#: Jobs at most that are called at once: a window that has room for more is looked at again right away.
+#: Most jobs that are woken at once: a window with room for more is checked again right away.
 _CALLS = 500
 
 
 class SqlParking:
     """Parked jobs in the tables `laraq_parking_lines` and `laraq_parked_jobs`.
 
-    The row of a line is its mutex: who parks or calls holds it for one short transaction. Whoever frees a lock nobody
-    waits for needs two round trips and a third to look once more: a job may have been parked in between.
+    The row of a line is its mutex: `park` and `call` hold it for one short transaction. Releasing a lock without
+    waiting jobs needs two round trips, and a third to check again: a job may have been parked in between.
     """
 
     call_again = CALL_AGAIN
@@ -49,15 +49,15 @@ class SqlParking:
     def park(self, job: ParkedJob) -> Sequence[ParkedJob]:
         """Keep the job durably in its place, or at the end; then `call`."""
         self._database.write(partial(self._keep, job=job))
-        # Not in the same transaction: who frees the lock meanwhile looks for what is committed.
+        # Not in the same transaction: a process that releases the lock meanwhile sees only committed jobs.
         return self.call(job.line)
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         return self._database.write(partial(self._call, line=line))
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
-        """End the owner's lease and its place in the line, and hand the lock over to the first in line."""
+        """End the owner's lease and its place in the line, and pass the lock to the first in line."""
         assert line.lock is not None
         if self._in_line(line):
             return self._database.write(partial(self._hand_over, line=line, owner=owner))
@@ -65,7 +65,7 @@ class SqlParking:
         return held, self._database.write(partial(self._call, line=line, early=True)) if self._in_line(line) else []
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
 
         def forget(connection: Connection) -> None:
             self._time(connection)
@@ -84,7 +84,7 @@ class SqlParking:
         return lines, next((row.left / 1000 for row in found if row.left > 0), None)
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         waiting = select(func.count()).select_from(parked_jobs).where(*_waiting(line))
         return int(self._direct.run(waiting, {}, lambda result: result.scalar_one()))
 
@@ -97,7 +97,7 @@ class SqlParking:
     def _keep(self, connection: Connection, job: ParkedJob) -> None:
         name = _name(job.line)
         row = {"name": name, "home": stored_name(job.line.home), "line": job.line.text, "due_at": 0, "last": 0}
-        while (line := self._lock(connection, job.line)) is None:  # who called the last one drops the row
+        while (line := self._lock(connection, job.line)) is None:  # waking the last job drops the row
             connection.execute(self._new_line, row)
         known = connection.scalar(select(_job.since).where(_job.line == name, _job.owner == job.owner))
         last = max(line.last + 1, self._time(connection, durable=True))
@@ -155,7 +155,7 @@ class SqlParking:
         return True, self._called(connection, line, moment, Turn(first, self.look))
 
     def _called(self, connection: Connection, line: Line, moment: int, turn: Turn) -> Sequence[ParkedJob]:
-        """Note that they are called, and when the line is due next; it goes with its last job."""
+        """Record that the jobs are woken, and when the line is due next; delete it with its last job."""
         again_at = moment + round(self.call_again * 1000)
         if turn.jobs:
             these = _job.line == _name(line), _job.owner.in_([job.owner for job in turn.jobs])
@@ -173,13 +173,13 @@ class SqlParking:
         return turn.jobs
 
     def _lock(self, connection: Connection, line: Line) -> Row[Any] | None:
-        """The row of the line, which nobody else touches until the transaction ends."""
+        """The row of the line, locked until the transaction ends."""
         return connection.execute(select(parking_lines).where(_line.name == _name(line)).with_for_update()).first()
 
     def _time(self, connection: Connection, durable: bool = False) -> int:
         """Milliseconds; on PostgreSQL the commit need not wait for the disk unless the transaction is `durable`.
 
-        If a crash of the server undoes a call, the job is called again.
+        If a crash of the server undoes a call, the job is woken again.
         """
         columns: list[Any] = [self._now]
         if self._database.dialect == "postgresql" and not durable:
@@ -197,7 +197,7 @@ def _waiting(line: Line) -> tuple[Any, Any]:
 
 
 def _first(connection: Connection, line: Line, number: int) -> list[ParkedJob]:
-    """The first of those who wait."""
+    """The first waiting jobs."""
     in_order = select(parked_jobs).where(*_waiting(line)).order_by(_job.since).limit(number)
     return [_parked(line, job) for job in connection.execute(in_order)] if number else []
 

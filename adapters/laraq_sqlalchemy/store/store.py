@@ -25,8 +25,8 @@ from laraq_sqlalchemy.store.parking import SqlParking
 class SqlStore:
     """A store in SQLite, PostgreSQL, MariaDB or MySQL, in tables whose names start with `laraq_`.
 
-    The engine stays yours: `close` leaves its connections alone unless `from_url` made it. A SQLite file gets its
-    tables when it is first used, the others from `laraq migrate` or from Alembic (`laraq_sqlalchemy.metadata`).
+    The engine stays yours: `close` does not close its connections unless `from_url` created it. A SQLite file gets its
+    tables on first use, other databases from `laraq migrate` or from Alembic (`laraq_sqlalchemy.metadata`).
     """
 
     relational = True
@@ -54,46 +54,46 @@ class SqlStore:
 
     @property
     def failed(self) -> SqlFailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
         return self._failed
 
     @property
     def batches(self) -> SqlBatches:
-        """The batches counted here."""
+        """The batches in this store."""
         return self._batches
 
     @property
     def journal(self) -> SqlJournal:
-        """The journal kept here."""
+        """The journal in this store."""
         return self._journal
 
     @property
     def locks(self) -> SqlLocks:
-        """The locks held here."""
+        """The locks in this store."""
         return self._locks
 
     @property
     def limits(self) -> SqlLimits:
-        """The limits counted here."""
+        """The limits in this store."""
         return self._limits
 
     @property
     def cache(self) -> SqlCache:
-        """The cache kept here."""
+        """The cache in this store."""
         return self._cache
 
     @property
     def parking(self) -> SqlParking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
         return self._parking
 
     @property
     def delayed(self) -> SqlDelayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
         return self._delayed
 
     def migrate(self) -> Sequence[str]:
-        """Bring the tables to this version of laraq; name the steps taken. Processes may call it at once."""
+        """Bring the tables to this version; return the names of the steps taken. Processes may call it concurrently."""
         return self.database.migrate()
 
     def migration_sql(self, after: str | None = None) -> str:
@@ -101,11 +101,11 @@ class SqlStore:
         return versions.sql(self.database.engine.dialect, after)
 
     def within(self, session: Any) -> SqlStore | StoreInSession:
-        """What to claim a job's lock in whose fate is that of the session's transaction."""
+        """The store in which to claim a lock for a job that depends on the session's transaction."""
         return StoreInSession(self.database, session) if shares_file(self.database, session) else self
 
     def close(self) -> None:
-        """Let go of connections; the store may be used again and then reconnects."""
+        """Close the connections; the store may be used again and then reconnects."""
         self._direct.close()
         if self._owns_engine:
             self.database.engine.dispose()

@@ -1,1 +1,1 @@
-"""The fields of a job: as JSON, proven to arrive as they were sent."""
+"""The fields of a job: converted to JSON, and checked to arrive as they were sent."""

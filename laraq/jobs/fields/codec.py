@@ -33,13 +33,13 @@ HIDDEN = "<encrypted>"
 
 
 class FieldsCodec(Protocol):
-    """What turns the fields of one job class into JSON and back."""
+    """Converts the fields of one job class to JSON and back."""
 
     def dump(self, job: Any) -> dict[str, Any]:
         """JSON-ready fields, validated; raises InvalidJobError, or pydantic's ValidationError."""
 
     def prove(self, job: Any) -> None:
-        """Raises the same unless every field arrives equal."""
+        """Raise the same errors unless every field arrives equal."""
 
     def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> Any:
         """A new instance; raises pydantic's ValidationError, which quotes no value when `discreet`."""
@@ -56,15 +56,15 @@ class Codec:
     ) -> None:
         self._keys = keys or Keys()
         self._models = models
-        #: How values without a type travel.
+        #: Converts values without a type.
         self.untyped = untyped or Untyped()
         self._codecs: WeakKeyDictionary[type[Any], FieldsCodec] = WeakKeyDictionary()
 
     def dump(self, job: Any, id: str | None = None) -> dict[str, Any]:
-        """The fields as they travel: JSON-ready, encrypted when the job says so, then for the job of that id alone.
+        """The fields as they are sent: JSON-ready; for an encrypted job encrypted, and bound to the job of that id.
 
-        What types do not prove to arrive equal is read back here. Raises InvalidJobError, which names job and field,
-        and JobDefinitionError for types that cannot travel.
+        Values whose types do not prove that they arrive equal are read back here. Raises InvalidJobError, which names
+        job and field, and JobDefinitionError for types that cannot be sent.
         """
         try:
             fields = self._codec(type(job)).dump(job)
@@ -75,9 +75,9 @@ class Codec:
         return {CIPHER: self._keys.encrypt(to_json(fields)) if id is None else self._seal(job.job_name(), id, fields)}
 
     def check_round_trip(self, job: Any) -> None:
-        """Raise as `dump` does unless a worker would get the job as it is: every field equal and of equal type.
+        """Raise as `dump` does unless a worker would get the same job: every field equal and of the same type.
 
-        For whoever takes a job and sends it nowhere, such as a fake. Rows of models are not fetched.
+        For code that accepts a job without sending it, such as a fake. Rows of models are not fetched.
         """
         try:
             self._codec(type(job)).prove(job)
@@ -85,7 +85,7 @@ class Codec:
             raise _refusal(job, error) from None
 
     def load(self, cls: type[Any], payload: Payload) -> Any:
-        """A new instance of the job, as its fields say.
+        """Create an instance of the job from the fields of a payload.
 
         Raises PayloadError, TamperedPayloadError, or ModelNotFoundError when a row is gone.
         """
@@ -102,13 +102,15 @@ class Codec:
         except (ValidationError, PydanticSerializationError, TypeError, PayloadError) as error:
             if isinstance(error, PayloadError) and not discreet:
                 raise
-            raise PayloadError(f"Job {payload.job} cannot be made from its message: {_told(error, discreet)}") from None
+            raise PayloadError(
+                f"Job {payload.job} cannot be made from its message: {_reason(error, discreet)}"
+            ) from None
         if discreet and not job.encrypted:
-            job.encrypted = True  # it was said of that instance, which no other option tells
+            job.encrypted = True  # set on that instance only: no other option shows it
         return job
 
     def rebound(self, payload: Payload, id: str) -> Payload:
-        """The payload under another id, its encrypted fields with it.
+        """The payload under another id, with its encrypted fields bound to that id.
 
         Raises PayloadError.
         """
@@ -118,7 +120,7 @@ class Codec:
 
     @staticmethod
     def recorded(payload: Payload) -> Payload:
-        """The payload as it may be kept: without what an encrypted class was sent in the open."""
+        """The payload as it may be kept: without fields that were sent in plain text to an encrypted class."""
         encrypted = registry.knows(payload.job) and registry.find(payload.job).encrypted
         if not (encrypted or CIPHER in payload.fields):
             return payload
@@ -129,7 +131,7 @@ class Codec:
         return self._keys.seal(fields, f"{job}[{id}]")
 
     def _unseal(self, payload: Payload) -> Mapping[str, Any]:
-        """What is encrypted in the message, which then says nothing beside it."""
+        """The decrypted fields of a message, which must not have plain fields as well."""
         if payload.fields.keys() != {CIPHER} or payload.args:
             raise TamperedPayloadError(f"Job {payload.job} is encrypted, but its message has plain fields.")
         try:
@@ -152,15 +154,15 @@ def _refusal(job: Any, error: ValidationError | PydanticSerializationError) -> L
     if isinstance(error.__cause__, LaraqError):
         return error.__cause__
     name = type(job).job_name()
-    told = _told(error, bool(job.encrypted))
+    reason = _reason(error, bool(job.encrypted))
     if isinstance(error, PydanticSerializationError) or job.encrypted:
-        return InvalidJobError(name, f"{name}: {told}")
-    remedies = (remedy for kind, remedy in _REMEDIES.items() if f"[type={kind}" in told)
-    return InvalidJobError(name, "\n".join((told, *remedies)))
+        return InvalidJobError(name, f"{name}: {reason}")
+    remedies = (remedy for kind, remedy in _REMEDIES.items() if f"[type={kind}" in reason)
+    return InvalidJobError(name, "\n".join((reason, *remedies)))
 
 
-def _told(error: Exception, discreet: bool) -> str:
-    """What is wrong; of encrypted jobs only with which field, for messages and keys of dicts quote values."""
+def _reason(error: Exception, discreet: bool) -> str:
+    """What is wrong; for encrypted jobs only the fields, because messages and dict keys quote values."""
     if not discreet:
         return str(error)
     if not isinstance(error, ValidationError):
@@ -170,7 +172,7 @@ def _told(error: Exception, discreet: bool) -> str:
     return f"invalid fields: {', '.join(wrong)}"
 
 
-#: What to do about an error of pydantic's, by its type.
+#: How to fix a pydantic error, by its type.
 _REMEDIES = {
     "bytes_type": "Text is not bytes: encode it, text.encode().",
     "string_unicode": "A file's name that is not Unicode travels as bytes: os.fsencode(name).",

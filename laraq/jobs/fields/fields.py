@@ -1,6 +1,6 @@
-"""The fields of one job class: pydantic's schema of them, and the proof that what is sent arrives.
+"""The fields of one job class: their pydantic schema, and the check that they arrive as they were sent.
 
-What a type does not prove (unions, models, `Any`, code of the class) a value does: it is read back before it is sent.
+Where the type is no guarantee (unions, models, `Any`, code of the class), each value is read back before it is sent.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from laraq.ports import Models
 class PydanticFields:
     """Checks, dumps and loads the fields of a Job class.
 
-    Raises JobDefinitionError for a field whose type cannot travel.
+    Raises JobDefinitionError for a field whose type cannot be sent.
     """
 
     def __init__(self, cls: type[Any], models: Sequence[Models] = (), untyped: Untyped | None = None) -> None:
         self._cls, self._models = cls, models
         self._untyped = untyped or Untyped()
         fields = [field for field in dataclasses.fields(cls) if field.init and field.name not in OPTIONS]
-        #: In the order of positional arguments; fields by keyword alone come last.
+        #: In the order of positional arguments; keyword-only fields come last.
         self.names = tuple(field.name for field in sorted(fields, key=lambda field: bool(field.kw_only)))
-        #: Names of fields by those they have in messages.
+        #: Field names by their names in messages.
         self._aliases = aliases_of(cls)
         self._in_messages = {name: alias for alias, name in self._aliases.items()}
         shape = shape_of(cls, self.names, models)
-        #: Whether pydantic's decorators stand in the class; a validated job is then an instance, else a dict.
+        #: Whether the class has pydantic's decorators; a validated job is then an instance, else a dict.
         self._decorated = shape.decorated
         self._schema = shape.receiving
         refs = refs_of(shape.sending)
@@ -57,15 +57,15 @@ class PydanticFields:
             try:
                 refuse_what_never_arrives(part, refs)
             except Refusal as error:
-                raise JobDefinitionError(f"{shape.told(name)} cannot travel: {error}.") from None
-        #: Those with values that have no type to go by.
+                raise JobDefinitionError(f"{shape.described(name)} cannot travel: {error}.") from None
+        #: Fields with values that have no type.
         self._wild = frozenset(name for name, part in shape.parts.items() if has_untyped(part, refs))
-        self._secrets = [shape.told(name) for name, part in shape.parts.items() if has_secret(part, refs)]
-        #: Whether the class has code that changes what arrives.
+        self._secrets = [shape.described(name) for name, part in shape.parts.items() if has_secret(part, refs)]
+        #: Whether the class has code that changes the values that arrive.
         self._coded = shape.decorated or hasattr(cls, "__post_init__")
-        #: Those of which each value is read back before it is sent.
+        #: Fields whose values are each read back before they are sent.
         self._unproven = tuple(name for name, part in shape.parts.items() if self._coded or not is_proven(part, refs))
-        #: Whether more is to do than to validate and to serialize.
+        #: Whether more is needed than validating and serializing.
         self._careful = bool(self._unproven or self._secrets or not self.names)
         self._compiler = Compiler(cls.job_name(), self._untyped)
         self._sender = self._compiler.sender(shape.receiving, hide=False)
@@ -75,7 +75,7 @@ class PydanticFields:
     # -- sending ------------------------------------------------------------------------------------------------
 
     def dump(self, job: Any) -> dict[str, Any]:
-        """Validate what the instance holds, and turn it into JSON-ready values that arrive equal.
+        """Validate the values of the instance, and convert them to JSON-ready values that arrive equal.
 
         Raises InvalidJobError, and pydantic's errors.
         """
@@ -88,12 +88,12 @@ class PydanticFields:
         return dumped
 
     def prove(self, job: Any) -> None:
-        """Raise as `dump` does, also for what types are trusted in."""
+        """Raise as `dump` does, but read back every value, also those whose types are trusted."""
         if self.names:
             self._proven(self._validated(job), self.names, bool(job.encrypted))
 
     def _state(self, job: Any) -> dict[str, Any]:
-        """What the instance holds under the names of its fields."""
+        """The values of the instance by field name."""
         state: dict[str, Any] = job.__dict__
         return state if len(state) == len(self.names) else {name: state[name] for name in self.names}
 
@@ -127,7 +127,7 @@ class PydanticFields:
             raise self._refused(
                 name, f"a worker could not read it: {first['type'] if discreet else first['msg']}", self._remedy(name)
             ) from None
-        except Exception as error:  # of the class's own code
+        except Exception as error:  # from the class's own code
             raise self._refused(None, f"a worker could not make it: {'' if discreet else error!r}", "") from None
         sent = vars(values) if self._decorated else values
         for name in names:
@@ -135,7 +135,7 @@ class PydanticFields:
                 raise self._refused(name, "its type excludes it from what is sent", "Leave out exclude=True.")
             if found := difference(sent[name], arrived[name]):
                 where = f"{found.path.lstrip('.')}: " if found.path else ""
-                raise self._refused(name, where + found.told(discreet), self._remedy(name, found))
+                raise self._refused(name, where + found.described(discreet), self._remedy(name, found))
         return dumped
 
     def _written(self, values: Any, discreet: bool, context: Sent | None) -> tuple[dict[str, Any], bytes]:
@@ -155,13 +155,13 @@ class PydanticFields:
             except (PydanticSerializationError, ValueError) as error:
                 if isinstance(error.__cause__, LaraqError):
                     raise error.__cause__ from None
-                told = "a value of it cannot be written as JSON" if discreet else _reason(error)
-                raise self._refused(name, told, self._remedy(name, error=error)) from None
+                reason = "a value of it cannot be written as JSON" if discreet else _reason(error)
+                raise self._refused(name, reason, self._remedy(name, error=error)) from None
         raise problem
 
     def _arrived(self, text: bytes, context: Sent | None) -> Mapping[str, Any]:
-        """The fields as a worker has them."""
-        if b'"__value__"' in text:  # what a carrier makes of it
+        """The fields as a worker gets them."""
+        if b'"__value__"' in text:  # a carrier converts such marks
             text = self._text(json.loads(text, object_hook=self._untyped.unmark))
         values: Any = self._receiver.validate_json(text, context=context)
         if self._decorated:
@@ -193,7 +193,7 @@ class PydanticFields:
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def load(self, args: Sequence[Any], fields: Mapping[str, Any], discreet: bool = False) -> Any:
-        """Positional values are the fields in their order; defaults come from the class."""
+        """Create an instance: positional values are the fields in their order, defaults come from the class."""
         if self._aliases:
             fields = {self._aliases.get(name, name): value for name, value in fields.items()}
         if args:
@@ -209,7 +209,7 @@ class PydanticFields:
         if self._wild:
             values = self._read(receiver, fields)
         else:
-            # As JSON, because only then base64 becomes bytes and a JSON object's keys become what the type says.
+            # As JSON, because only then base64 becomes bytes and the keys of a JSON object get the type of the field.
             values = receiver.validate_json(to_json(fields, bytes_mode="base64"))
         return values if self._decorated else self._cls(**values)
 
@@ -217,18 +217,18 @@ class PydanticFields:
         try:
             return receiver.validate_json(self._text(fields))
         except ValidationError:
-            # Somebody else's message, with a moment where the type says so, beside values without a type.
+            # A message of another sender, with a datetime as the type demands, beside values without a type.
             return receiver.validate_json(to_json(fields, bytes_mode="base64"))
 
     def _text(self, fields: Mapping[str, Any]) -> bytes:
-        """JSON that still tells what a carrier has made of the marks in values without a type."""
+        """JSON that restores the marks of untyped values that a carrier has converted."""
         again, wild = self._untyped.again, self._wild
         marked = {name: again(value) if name in wild else value for name, value in fields.items()}
         return to_json(marked, bytes_mode="base64")
 
     @cached_property
     def _discreet_sender(self) -> SchemaValidator:
-        """With errors that do not quote values: for encrypted jobs, of the class or this instance."""
+        """A sender whose errors do not quote values: for jobs that are encrypted by their class or this instance."""
         return self._compiler.sender(self._schema, hide=True)
 
     @cached_property

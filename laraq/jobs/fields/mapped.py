@@ -1,4 +1,4 @@
-"""Mapped instances as fields: they travel as identifiers and are fetched again where the job runs."""
+"""Mapped instances as fields: they are sent as identifiers and fetched again where the job runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from laraq.ports import Models
 
 
 class WithoutRelations:
-    """`podcast: Annotated[Podcast, WithoutRelations]`: send the identifier alone, not which relations were loaded."""
+    """`podcast: Annotated[Podcast, WithoutRelations]`: send only the identifier, not the names of loaded relations."""
 
 
 class Sent(dict[bytes, Any]):
-    """pydantic's context of a proof that a job arrives: its rows by identifier, which stand for those fetched later."""
+    """pydantic's context for the check that a job arrives: its rows by identifier, in place of fetched ones."""
 
 
 def by_identifier(type_: Any, models: Sequence[Models], relations: bool) -> Any:
-    """The annotation with every mapped class in it replaced by one that travels as an identifier."""
+    """The annotation with every mapped class in it replaced by a type that is sent as an identifier."""
     if not models:
         return type_
     if isinstance(type_, type):
@@ -83,7 +83,7 @@ class _Identifier:
         if isinstance(info.context, Sent):
             return info.context[to_json(value)]
         if not isinstance(value, Mapping):
-            value = {"id": value}  # a stranger's message: the bare primary key
+            value = {"id": value}  # a message of another sender: the bare primary key
         [found] = self.models.fetch(self.type_, [value])
         if found is None:
             raise ModelNotFoundError(self.type_.__name__, value.get("id"))
@@ -92,7 +92,7 @@ class _Identifier:
 
 @dataclasses.dataclass(frozen=True)
 class _Identifiers:
-    """The same for a collection: fetched in one go, in the order sent, without rows that are gone (as in Laravel)."""
+    """pydantic's view of a collection: fetched at once, in the order sent, without missing rows (as in Laravel)."""
 
     models: Models
     type_: type[Any]
@@ -128,6 +128,6 @@ def _identified(models: Models, row: Any, relations: bool, context: Any) -> Any:
 
 
 def is_row(validate: Any) -> bool:
-    """Whether a validator's function, as a core schema names it, is that of mapped instances."""
+    """Whether a validator function in a core schema belongs to mapped instances."""
     function = validate.get("function") if isinstance(validate, dict) else None
     return isinstance(getattr(function, "__self__", None), (_Identifier, _Identifiers))

@@ -1,6 +1,6 @@
-"""Whether a value arrived as it was sent: equal at every depth, and of equal types. NaN is NaN.
+"""Checks whether a value arrived as it was sent: equal at every depth, and of equal types. NaN equals NaN.
 
-`==` alone would take True for 1, a model for its parent class, and 02:30 before for 02:30 after the clock went back.
+`==` alone would confuse True with 1, a model with its parent class, and 02:30 before with 02:30 after a clock change.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pydantic import BaseModel
 _short = reprlib.Repr()
 _short.maxstring, _short.maxother = 60, 80
 
-#: A subclass of these that adds no data is its value: a moment of a time library, text marked as safe.
+#: A subclass of these that adds no data equals its value: a datetime of a time library, text marked as safe.
 _VALUES = (str, int, float, bytes, datetime, date, time, Decimal, UUID)
 
-#: What `==` of a deque and a defaultdict does not look at.
+#: Attributes that `==` of a deque and a defaultdict ignores.
 _UNSEEN = ("maxlen", "default_factory")
 
 
 class Difference(NamedTuple):
-    """Where the two differ first: `.lines[0].sku`, and what is there."""
+    """The first place where two values differ: `.lines[0].sku`, and both values there."""
 
     path: str
     sent: Any
     arrived: Any
 
-    def told(self, discreet: bool) -> str:
-        """In words; without the values when `discreet`."""
+    def described(self, discreet: bool) -> str:
+        """The difference in words; without the values when `discreet`."""
         types = type(self.sent).__name__, type(self.arrived).__name__
         if discreet:
             return f"a {types[0]} would arrive as {'another' if types[0] == types[1] else f'a {types[1]}'}"
@@ -100,7 +100,7 @@ def _unseen(value: Any) -> list[Any]:
 
 
 def _is_value_of(sent: Any, arrived: Any) -> bool:
-    """Whether a subclass of a plain value arrived as that value, with nothing lost."""
+    """Whether an instance of a subclass of a plain type arrived as the plain value, with nothing lost."""
     if isinstance(sent, Enum) or not isinstance(arrived, _VALUES) or not isinstance(sent, type(arrived)):
         return False
     return not isinstance(sent, bool) and not getattr(sent, "__dict__", None) and _equal(sent, arrived)

@@ -1,6 +1,6 @@
-"""What pydantic's core schema of a job's fields says about travelling, and what laraq changes in it.
+"""Checks pydantic's core schema of a job's fields for types that can be sent, and adapts it.
 
-A walk goes by the keys that hold schemas, never by what looks like one: names, defaults and metadata are users' data.
+A walk follows the keys that hold schemas, never values that look like one: names and metadata are users' data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laraq.jobs.fields.untyped import Untyped, as_written
 #: A node of a core schema.
 Node = dict[str, Any]
 
-#: Keys under which a node holds others: one, a list (of pairs, in a union with labels), or by name.
+#: Keys under which a node holds other nodes: one, a list (of pairs, in a union with labels), or by name.
 _HOLDING = frozenset({
     "schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "extras_keys_schema", "lax_schema",
     "strict_schema", "json_schema", "python_schema", "arguments_schema", "var_args_schema", "var_kwargs_schema",
@@ -26,20 +26,20 @@ _HOLDING = frozenset({
 })  # fmt: skip
 _BY_NAME = ("fields", "choices")
 
-#: Nodes that may carry a configuration of their own, as nested models do.
+#: Nodes that may have their own configuration, as nested models do.
 _CONFIGURED = frozenset({"model", "model-fields", "dataclass", "dataclass-args", "typed-dict"})
 
-#: However a value of these looks, it is not the same behind JSON; and what to write instead.
+#: Types of which no value survives JSON, and what to write instead.
 _NEVER = {
-    "generator": "it is used up when it is read: use list[...]",
-    "callable": "code does not travel in a field: dispatch the function itself, or a name to find it by",
-    "is-subclass": "a class does not travel: use a name to find it by",
+    "generator": "a generator is used up when it is read: use list[...]",
+    "callable": "code cannot be sent in a field: dispatch the function itself, or send a name to find it by",
+    "is-subclass": "a class cannot be sent: send a name to find it by",
 }
 
-#: Nodes whose every value comes back equal, as long as nothing else is said about them.
+#: Nodes whose every value arrives equal, unless other keys are set.
 _SCALARS = frozenset({"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "uuid"})
 _CONTAINERS = frozenset({"list", "set", "frozenset", "tuple", "nullable", "default", "typed-dict", "typed-dict-field"})
-#: What may be said about these: it does not change a value.
+#: Keys that may be set on these nodes: they do not change a value.
 _HARMLESS = frozenset({
     "type", "ref", "metadata", "strict", "schema", "items_schema", "variadic_item_index", "fields", "required",
     "min_length", "max_length", "pattern", "regex_engine", "gt", "ge", "lt", "le", "multiple_of", "allow_inf_nan",
@@ -48,16 +48,16 @@ _HARMLESS = frozenset({
 })  # fmt: skip
 
 
-#: Held while classes are taken for incomplete.
+#: Held while classes are treated as incomplete.
 _compiling = threading.Lock()
 
 
 class Refusal(TypeError):
-    """Why a type cannot travel, and what to write instead."""
+    """The reason why a type cannot be sent, and what to write instead."""
 
 
 def refuse_what_never_arrives(schema: Node, refs: Mapping[str, Node]) -> None:
-    """Raises Refusal for a type, at any depth, of which some value can never come back equal."""
+    """Raise Refusal for a type, at any depth, that has a value which can never arrive equal."""
     for node in walk(schema, refs):
         if node["type"] in _NEVER:
             raise Refusal(_NEVER[node["type"]])
@@ -82,7 +82,7 @@ def _prove_members(node: Node) -> None:
 
 
 def is_proven(node: Node, refs: Mapping[str, Node]) -> bool:
-    """Whether every value that the validator lets through comes back equal, so that no value needs to be looked at."""
+    """Whether every value that the validator accepts arrives equal, so that no value needs to be checked."""
     kind = node["type"]
     if kind == "definition-ref":
         others = {ref: other for ref, other in refs.items() if ref != node["schema_ref"]}
@@ -97,22 +97,22 @@ def is_proven(node: Node, refs: Mapping[str, Node]) -> bool:
 
 
 def has_untyped(schema: Node, refs: Mapping[str, Node]) -> bool:
-    """Whether a value in it has no type to go by."""
+    """Whether the schema holds a value without a type."""
     return any(node["type"] == "any" for node in walk(schema, refs))
 
 
 def has_secret(schema: Node, refs: Mapping[str, Node]) -> bool:
-    """Whether pydantic's SecretStr, SecretBytes or Secret[...] is in it."""
+    """Whether the schema holds pydantic's SecretStr, SecretBytes or Secret[...]."""
     return any(_is_secret(node) for node in walk(schema, refs))
 
 
 def refs_of(schema: Any) -> Mapping[str, Node]:
-    """The nodes that others refer to."""
+    """The nodes that other nodes refer to."""
     return {node["ref"]: node for node in walk(schema, {}) if "ref" in node}
 
 
 def walk(schema: Node, refs: Mapping[str, Node]) -> Iterator[Node]:
-    """Every node, each referenced one once."""
+    """Yield every node, each referenced node once."""
     seen: set[str] = set()
     waiting = [schema]
     while waiting:
@@ -143,7 +143,7 @@ def _parts(node: Node) -> Iterator[Node]:
 
 
 def changed(node: Any, change: Callable[[Node], Node]) -> Any:
-    """A copy in which every node is what `change` makes of it, the innermost first."""
+    """A copy in which every node is replaced by the result of `change`, the innermost first."""
     if isinstance(node, (list, tuple)):
         return type(node)(changed(part, change) for part in node)
     if not isinstance(node, dict):
@@ -161,21 +161,21 @@ def changed(node: Any, change: Callable[[Node], Node]) -> Any:
 
 
 class Compiler:
-    """Validators and the serializer of one schema, as jobs need them."""
+    """Compiles the validators and the serializer of one schema for jobs."""
 
     def __init__(self, title: str, untyped: Untyped) -> None:
         self._title = title
         self._untyped = untyped
 
     def sender(self, schema: CoreSchema, *, hide: bool) -> SchemaValidator:
-        """Checks what an instance holds. It refuses what could not be read back: a str for bytes, text with half of a
-        surrogate pair, and keys that a TypedDict does not have."""
+        """The validator for the values of an instance. It refuses what could not be read back: a str for bytes, text
+        with half of a surrogate pair, and keys that a TypedDict does not have."""
 
         def strict(node: Node) -> Node:
             if node.get("type") == "bytes":
                 return {**node, "strict": True}
             if node.get("type") == "str":
-                return {"min_length": 0, **node}  # has pydantic look into the text at all
+                return {"min_length": 0, **node}  # makes pydantic check the text at all
             if node.get("type") == "typed-dict" and "extra_behavior" not in node and "config" not in node:
                 return {**node, "extra_behavior": "forbid"}
             return node
@@ -183,11 +183,11 @@ class Compiler:
         return self._validator(changed(schema, strict), hide)
 
     def receiver(self, schema: CoreSchema, *, hide: bool) -> SchemaValidator:
-        """Makes values of JSON."""
+        """The validator that reads values from JSON."""
         return self._validator(schema, hide)
 
     def serializer(self, schema: CoreSchema) -> SchemaSerializer:
-        """Makes JSON-ready values."""
+        """The serializer to JSON-ready values."""
         made: SchemaSerializer = _compiled(SchemaSerializer, self._ready(schema, hide=False), self._config(hide=False))
         return made
 
@@ -224,7 +224,7 @@ class Compiler:
 
 
 def _settings(hide: bool) -> dict[str, Any]:
-    """The same at every depth: pydantic asks each nested model anew. Names travel, whatever aliases there are."""
+    """The settings for every depth, as pydantic reads those of each nested model. Names are sent, never aliases."""
     return {
         "ser_json_bytes": "base64",
         "val_json_bytes": "base64",
@@ -236,12 +236,12 @@ def _settings(hide: bool) -> dict[str, Any]:
 
 
 def _compiled(kind: Any, schema: Any, config: Any) -> Any:
-    # Models keep compiled validators and serializers of their own, with their own settings, which are not wanted here.
+    # Models keep their own compiled validators and serializers, with their own settings, which must not be used here.
     try:
         return kind(schema, config, _use_prebuilt=False)
     except TypeError:
         pass
-    # pydantic before 2.12 has no such parameter, and 2.11 takes those of classes that are complete.
+    # pydantic before 2.12 lacks this parameter, and 2.11 uses the compiled ones of classes that are complete.
     classes = {node["cls"] for node in walk(schema, {}) if node["type"] in ("model", "dataclass")}
     complete = [cls for cls in classes if vars(cls).get("__pydantic_complete__")]
     with _compiling:

@@ -1,4 +1,4 @@
-"""What a job class says about its fields, as pydantic's core schema."""
+"""The fields that a job class declares, as pydantic's core schema."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from laraq.jobs.fields.mapped import by_identifier
 from laraq.jobs.fields.schema import Node
 from laraq.ports import Models
 
-#: What pydantic's decorators leave in a class body, and what pydantic puts in their place once it has seen the class.
+#: What pydantic's decorators leave in a class body, and what pydantic replaces that by once it has read the class.
 _DECORATOR, _DECORATORS = "decorator_info", "__pydantic_decorators__"
 
-#: The types of dataclass fields are exchanged while pydantic reads them.
+#: Held while the types of dataclass fields are replaced for pydantic to read.
 _reading = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
-    """The fields of a class."""
+    """The schema of the fields of a class."""
 
     job: str
     types: Mapping[str, Any]
-    #: Whether pydantic's decorators stand in the class.
+    #: Whether the class has pydantic's decorators.
     decorated: bool
-    #: What validates a mapping of all fields: to a dict, or to an instance where the class is decorated.
+    #: Validates a mapping of all fields: to a dict, or to an instance where the class is decorated.
     receiving: CoreSchema
-    #: What serializes that dict or instance.
+    #: Serializes that dict or instance.
     sending: CoreSchema
     #: The schemas of the fields.
     parts: Mapping[str, Node]
 
-    def told(self, name: str) -> str:
+    def described(self, name: str) -> str:
         """The field, in words."""
-        return _told(self.job, name, self.types[name])
+        return _described(self.job, name, self.types[name])
 
 
 def shape_of(cls: type[Any], names: Sequence[str], models: Sequence[Models]) -> Shape:
-    """Raises JobDefinitionError, which names the field, for a type that pydantic does not know."""
+    """Raise JobDefinitionError, which names the field, for a type that pydantic does not know."""
     if cls.__dataclass_params__.frozen:
         raise frozen(cls)
     types_ = {
@@ -64,7 +64,7 @@ def shape_of(cls: type[Any], names: Sequence[str], models: Sequence[Models]) -> 
         listed = _along(sending, "dataclass-args")["fields"]
         receiving = _building(sending, cls)
         return Shape(cls.job_name(), types_, True, receiving, sending, {part["name"]: part for part in listed})
-    except Exception as error:  # pydantic's, its core's, or that of a type which makes its own schema
+    except Exception as error:  # raised by pydantic, its core, or a type that builds its own schema
         raise _unfit(cls, types_, error) from None
 
 
@@ -79,7 +79,7 @@ def _of_types(cls: type[Any], types_: Mapping[str, Any]) -> Any:
 
 
 def _of_class(cls: type[Any], types_: Mapping[str, Any]) -> Any:
-    """As pydantic reads dataclasses, with the validators and serializers in their bodies."""
+    """The schema as pydantic reads dataclasses, with the validators and serializers in their bodies."""
     fields = [field for field in dataclasses.fields(cls) if field.name in types_]
     with _reading:
         written = [field.type for field in fields]
@@ -96,7 +96,7 @@ def _of_class(cls: type[Any], types_: Mapping[str, Any]) -> Any:
 
 
 def _building(schema: Any, cls: type[Any]) -> Any:
-    """The same, by way of the class's constructor."""
+    """The schema changed to call the class's constructor."""
 
     def as_dict(node: Node) -> Node:
         fields = {
@@ -117,7 +117,7 @@ def _building(schema: Any, cls: type[Any]) -> Any:
 
 
 def _along(node: Any, kind: str) -> Any:
-    """The node of that kind, inside of what is wrapped around it."""
+    """The node of that kind, inside the nodes wrapped around it."""
     return node if node["type"] == kind else _along(node["schema"], kind)
 
 
@@ -132,8 +132,8 @@ def _optional(field: dataclasses.Field[Any]) -> bool:
 
 
 def _is_decorated(cls: type[Any], names: Sequence[str]) -> bool:
-    """Whether pydantic's decorators stand in the class or its parents. Raises JobDefinitionError for one that is about
-    a field which the class does not have: pydantic would never call it."""
+    """Whether the class or its parents have pydantic's decorators. Raises JobDefinitionError for a decorator of a field
+    that the class does not have: pydantic would never call it."""
     held = [(name, value) for base in cls.__mro__ for name, value in vars(base).items()]
     for name, value in held:
         info = getattr(value, _DECORATOR, None)
@@ -160,7 +160,7 @@ def _types(cls: type[Any], names: Iterable[str]) -> dict[str, Any]:
     found = {}
     for name in names:
         field = cls.__dataclass_fields__[name]
-        # A child has the very field of the parent that defines it.
+        # A child has the same field object as the parent that defines it.
         [*_, owner] = (base for base in cls.__mro__ if vars(base).get("__dataclass_fields__", {}).get(name) is field)
         type_ = hints[name]
         if typing.get_origin(type_) is typing.Final:
@@ -175,7 +175,7 @@ def _types(cls: type[Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _parameters(cls: type[Any], given: Mapping[Any, Any]) -> Iterable[tuple[type[Any], Mapping[Any, Any]]]:
-    """What each class of the family gets for its type parameters: `class Ship(Handle[Order])` gives Handle its T."""
+    """The type arguments of each class in the hierarchy: `class Ship(Handle[Order])` sets Handle's T."""
     yield cls, given
     for base in vars(cls).get("__orig_bases__", cls.__bases__):
         origin = typing.get_origin(base) or base
@@ -203,7 +203,7 @@ def _unfit(cls: type[Any], types_: Mapping[str, Any], error: Exception) -> JobDe
         try:
             _of_types(cls, {name: type_})
         except Exception as of_field:
-            where, error = _told(cls.job_name(), name, type_), of_field
+            where, error = _described(cls.job_name(), name, type_), of_field
             break
     lines = str(getattr(error, "message", error) or repr(error)).splitlines()
     reason = " ".join(line.strip() for line in lines[:4]).partition(". Set `arbitrary_types_allowed")[0].rstrip(".")
@@ -212,6 +212,6 @@ def _unfit(cls: type[Any], types_: Mapping[str, Any], error: Exception) -> JobDe
     return JobDefinitionError(f"{where} cannot travel as JSON: {reason}.{'' if known else hint}")
 
 
-def _told(job: str, name: str, type_: Any) -> str:
+def _described(job: str, name: str, type_: Any) -> str:
     typed = type_.__qualname__ if isinstance(type_, type) and not typing.get_args(type_) else str(type_)
     return f"{job}: field {name!r} of type {typed.replace('typing.', '')}"

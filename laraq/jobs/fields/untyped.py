@@ -1,6 +1,6 @@
-"""Values without a type to go by, `Any` and unannotated parameters: they travel as Celery's own JSON carries them.
+"""Values without a type, `Any` and unannotated parameters: they are sent as Celery's own JSON carries them.
 
-What is not JSON is marked: `{"__type__": "datetime", "__value__": "2026-01-02T03:04:05"}`.
+Values that are not JSON are marked: `{"__type__": "datetime", "__value__": "2026-01-02T03:04:05"}`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-#: What a mark consists of; a dict of a user's with exactly these keys cannot travel.
+#: The keys of a mark; a user's dict with exactly these keys cannot be sent.
 MARK = frozenset(("__type__", "__value__"))
 
 _SCALARS = frozenset((type(None), bool, int, float, str))
 
 
 def mark(value: Any) -> dict[str, Any]:
-    """The mark of a value that is not JSON. Raises TypeError for a type that has none."""
+    """The mark of a value that is not JSON. Raises TypeError for a type without a mark."""
     if isinstance(value, bytes):
         try:
             return _marked("bytes", value.decode())
@@ -55,7 +55,7 @@ _UNMARK: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def unmark(marked: dict[str, Any]) -> Any:
-    """What the mark stands for; any other dict is itself. Raises ValueError for an unknown mark."""
+    """The value of a mark; any other dict is returned unchanged. Raises ValueError for an unknown mark."""
     if marked.keys() != MARK:
         return marked
     known = _UNMARK.get(marked["__type__"])
@@ -65,12 +65,12 @@ def unmark(marked: dict[str, Any]) -> Any:
 
 
 def as_written(value: Any) -> Any:
-    """The value."""
+    """Return the value unchanged."""
     return value
 
 
 class AsWritten:
-    """`Annotated[Any, AsWritten]`: JSON-ready already, fields of other jobs for instance, whose marks stay marks."""
+    """`Annotated[Any, AsWritten]`: values already JSON-ready, such as fields of other jobs; marks stay marks."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
@@ -78,20 +78,20 @@ class AsWritten:
 
 
 class Untyped:
-    """Dumps and loads such values. The host brings its marks, and with them types that users have registered there."""
+    """Dumps and loads untyped values. The host provides the marks, also those of types that users register there."""
 
     def __init__(self, mark: Callable[[Any], Any] = mark, unmark: Callable[[dict[str, Any]], Any] = unmark) -> None:
         self._mark = mark
         self.unmark = unmark
 
     def dump(self, value: Any) -> Any:
-        """JSON-ready. Raises TypeError for what Celery's JSON does not carry."""
+        """Convert to JSON-ready values. Raises TypeError for a type that Celery's JSON does not support."""
         if type(value) in _SCALARS:
             return value
         if isinstance(value, dict):
             if value.keys() == MARK:
                 raise TypeError(
-                    "Celery's JSON keeps dicts of the two keys __type__ and __value__ for itself: rename one"
+                    "Celery's JSON reserves dicts of the two keys __type__ and __value__ for itself: rename one"
                 )
             return {self._key(key): self.dump(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -113,7 +113,7 @@ class Untyped:
         return value
 
     def again(self, value: Any) -> Any:
-        """JSON-ready what a carrier has read from JSON, and thereby unmarked; marks it left are left."""
+        """Mark again what a carrier has unmarked when it read JSON; remaining marks stay as they are."""
         if type(value) in _SCALARS:
             return value
         if isinstance(value, Mapping):
@@ -123,10 +123,10 @@ class Untyped:
         try:
             return self._written(self._mark(value))
         except TypeError:
-            return value  # in a header: not for us to judge
+            return value  # in a header: not checked here
 
     def _written(self, marked: Any) -> Any:
-        """A mark, with what it holds made JSON-ready; or what a type says that it wants to travel as."""
+        """A mark with JSON-ready content, or the JSON that a type defines for itself."""
         if isinstance(marked, dict) and marked.keys() == MARK:
             return {"__type__": marked["__type__"], "__value__": self.dump(marked["__value__"])}
         return self.dump(marked)

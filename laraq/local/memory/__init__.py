@@ -1,1 +1,1 @@
-"""Everything laraq keeps, in the memory of one process."""
+"""The store in the memory of one process."""

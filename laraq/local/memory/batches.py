@@ -30,7 +30,7 @@ class _Batch:
         self.record = record
         #: In the order they were added.
         self.members: dict[str, MemberState] = {}
-        #: Loads under way: their jobs, and the epoch seconds at which they lapse.
+        #: Loads in progress: their jobs, and the epoch seconds at which they lapse.
         self.loads: dict[str, tuple[list[str], float]] = {}
 
     def load(self, name: str, jobs: Sequence[str], seconds: float) -> None:
@@ -44,7 +44,7 @@ class _Batch:
         self.change(total=len(new), loads=len(self.loads) - before)
 
     def change(self, *, cancel: bool = False, **more: int) -> BatchRecord:
-        """The record, brought up to date."""
+        """Update the record and return it."""
         self.record = changed(self.record, datetime.now(UTC), cancel=cancel, **more)
         return self.record
 
@@ -59,7 +59,7 @@ class MemoryBatches:
         self._lock = new_lock()
 
     def create(self, batch: BatchRecord, jobs: Sequence[str], seconds: float) -> None:
-        """Keep a new batch whose members so far are these, its FIRST_LOAD under way; an id that is known stays."""
+        """Keep a new batch with these first members, its FIRST_LOAD in progress; a batch whose id exists is kept."""
         with self._lock:
             if batch.id not in self._batches:
                 new = _Batch(replace(batch, created_at=datetime.now(UTC), cancelled_at=None))
@@ -76,7 +76,7 @@ class MemoryBatches:
             return batch.record
 
     def end_load(self, id: str, load: str, *, keep: bool = True) -> Tally | None:
-        """The load is over; without `keep` those of its jobs that are still pending are members no more."""
+        """End the load; without `keep`, its jobs that are still pending are no longer members."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None or load not in batch.loads:
@@ -88,7 +88,7 @@ class MemoryBatches:
             return batch.change(total=-len(gone), loads=-1)
 
     def settle(self, id: str, outcome: MemberState, *jobs: str, dropped: Sequence[str] = ()) -> Settled | None:
-        """Note how jobs ended, and that pending `dropped` will never run."""
+        """Record how jobs ended, and that pending `dropped` will never run."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None:
@@ -99,7 +99,7 @@ class MemoryBatches:
             return Settled(batch.record, any(job in news for job in jobs))
 
     def cancel(self, id: str) -> Tally | None:
-        """Set `cancelled_at`, if it was not set."""
+        """Set `cancelled_at` unless it is set."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None or batch.record.cancelled_at is not None:
@@ -107,7 +107,7 @@ class MemoryBatches:
             return batch.change(cancel=True)
 
     def mark(self, id: str, event: str) -> bool:
-        """Add to `sent`; say whether it was not there."""
+        """Add an event to `sent`; return whether it was new."""
         with self._lock:
             batch = self._batches.get(id)
             if batch is None or event in batch.record.sent:
@@ -133,13 +133,13 @@ class MemoryBatches:
             return [] if batch is None else [job for job, each in batch.members.items() if each is state]
 
     def state(self, id: str, job: str) -> MemberState | None:
-        """How far one of its jobs is; None when it is none of them."""
+        """The state of one of its jobs; None when it has no such job."""
         with self._lock:
             batch = self._batches.get(id)
             return None if batch is None else batch.members.get(job)
 
     def delete(self, query: BatchQuery) -> int:
-        """Drop every batch that matches, its members too; say how many."""
+        """Delete every batch that matches, with its members; return how many."""
         with self._lock:
             matching = self._matching(query)
             for record in matching:
@@ -147,7 +147,7 @@ class MemoryBatches:
             return len(matching)
 
     def overdue(self, seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids of batches that finished that long ago and are not marked CLOSED; the first to finish first."""
+        """Ids of batches that finished at least that long ago and are not marked CLOSED; the first to finish first."""
         then = datetime.now(UTC) - timedelta(seconds=seconds)
         with self._lock:
             records = [batch.record for batch in self._batches.values()]
@@ -155,7 +155,7 @@ class MemoryBatches:
         return [id for moment, id in sorted(finished) if moment <= then][:limit]
 
     def lapsed(self, limit: int = 100) -> Sequence[tuple[str, str]]:
-        """Batch id and load of loads that were neither continued nor ended in time; the first to lapse first."""
+        """Batch ids and names of loads that were neither continued nor ended in time; the first to lapse first."""
         with self._lock:
             loads = [
                 (lapses_at, id, name)
@@ -166,7 +166,7 @@ class MemoryBatches:
         return [(id, name) for _, id, name in sorted(loads)[:limit]]
 
     def _matching(self, query: BatchQuery) -> list[BatchRecord]:
-        """Batches of the same moment are ordered by id, so listings repeat."""
+        """Batches of the same moment are ordered by id, so listings are stable."""
         records = [batch.record for batch in self._batches.values() if query.matches(batch.record)]
         records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
         return list(islice(records, query.limit))

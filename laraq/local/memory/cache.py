@@ -21,12 +21,12 @@ class MemoryCache:
             return self._get(key)
 
     def put(self, key: str, value: str, seconds: float) -> None:
-        """Set the value, whatever was there, to live for `seconds`."""
+        """Set the value to live for `seconds`, replacing any other."""
         with self._lock:
             self._values.put(key, value, clock.now() + seconds)
 
     def add(self, key: str, value: str, seconds: float) -> bool:
-        """Set the value if none is alive; of any number of racing calls exactly one is told that it did."""
+        """Set the value if none is live; of any number of racing calls exactly one returns True."""
         with self._lock:
             if self._values.get(key) is not None:
                 return False
@@ -34,7 +34,7 @@ class MemoryCache:
             return True
 
     def increment(self, key: str, amount: int, seconds: float) -> Cached:
-        """Add to a count, losing no racing call; the first one lets it live for `seconds`, later ones keep that end."""
+        """Add to a count atomically; the first call lets it live for `seconds`, later calls keep that end."""
         with self._lock:
             value, ends_at = self._values.get(key) or ("0", clock.now() + seconds)
             value = str(int(value) + amount)
@@ -42,7 +42,7 @@ class MemoryCache:
             return Cached(value, ends_at - clock.now())
 
     def forget(self, key: str, value: str | None = None) -> bool:
-        """Drop it (only while it is still `value`, when given); say whether that was there."""
+        """Drop the value (only while it is still `value`, when given); return whether it existed."""
         with self._lock:
             entry = self._get(key)
             if entry is None or (value is not None and entry.value != value):

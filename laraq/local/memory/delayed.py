@@ -20,7 +20,7 @@ class MemoryDelayed:
         self._lock = new_lock()
 
     def put(self, broker: str, messages: Sequence[tuple[DelayedMessage, float]]) -> None:
-        """Keep all of the messages, each due in so many seconds."""
+        """Keep all of the messages, each due in its seconds."""
         now = clock.now()
         with self._lock:
             kept = self._waiting.setdefault(broker, {})
@@ -28,7 +28,7 @@ class MemoryDelayed:
                 kept.setdefault(message.id, (now + delay, message))
 
     def take(self, broker: str, limit: int, seconds: float) -> Due:
-        """Up to `limit` due messages, which nobody else is given for `seconds`."""
+        """Up to `limit` due messages, hidden from other callers for `seconds`."""
         now = clock.now()
         with self._lock:
             ordered = sorted(self._waiting.get(broker, {}).values(), key=_due_at)
@@ -39,23 +39,23 @@ class MemoryDelayed:
         return Due(due, None if rest is None else max(rest - now, 0))
 
     def forget(self, broker: str, ids: Sequence[str]) -> int:
-        """Drop the messages; say how many were there."""
+        """Drop the messages; return how many existed."""
         with self._lock:
             kept = self._waiting.get(broker, {})
             return sum(kept.pop(id, None) is not None for id in ids)
 
     def count(self, broker: str, queue: str) -> int:
-        """How many messages wait for that queue."""
+        """The number of messages that wait for that queue."""
         return len(self.waiting(broker, queue))
 
     def waiting(self, broker: str, queue: str, limit: int | None = None) -> Sequence[DelayedMessage]:
-        """The messages that wait for that queue, next one first."""
+        """The messages that wait for that queue, next first."""
         with self._lock:
             ordered = sorted(self._waiting.get(broker, {}).values(), key=_due_at)
         return list(islice((message for _, message in ordered if message.queue == queue), limit))
 
     def overdue(self, seconds: float) -> Sequence[str]:
-        """Brokers of which a message has been due for longer than `seconds`."""
+        """Brokers with a message that has been due for longer than `seconds`."""
         latest = clock.now() - seconds
         with self._lock:
             return [

@@ -1,4 +1,4 @@
-"""Expiring: a dict whose entries end."""
+"""Expiring: a dict whose entries expire."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from laraq.process import clock
 
 V = TypeVar("V")
 
-#: Fewer entries than this are not worth looking through.
+#: Fewest entries that are worth a search.
 _FEW = 128
 
 
 class Expiring(Generic[V]):
-    """Never holds more than twice its live entries, and a few. Not safe for several threads: its owner locks.
+    """Holds at most about twice its live entries. Not safe for several threads: its owner locks.
 
-    The clock is asked anew each time, so tests that travel in time take it along.
+    The clock is read each time, so tests that travel in time affect it.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Expiring(Generic[V]):
         return entry if entry is not None and entry[1] > clock.now() else None
 
     def put(self, key: str, value: V, ends_at: float) -> None:
-        """Set the value, to live until then."""
+        """Set the value, to live until that time."""
         self._entries[key] = (value, ends_at)
         if len(self._entries) > self._sweep_at:
             now = clock.now()
@@ -36,7 +36,7 @@ class Expiring(Generic[V]):
             self._sweep_at = max(2 * len(self._entries), _FEW)
 
     def pop(self, key: str) -> V | None:
-        """Take the value out; None unless it was alive."""
+        """Remove and return the value; None unless it was live."""
         entry = self.get(key)
         self._entries.pop(key, None)
         return None if entry is None else entry[0]

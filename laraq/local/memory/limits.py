@@ -13,8 +13,8 @@ from laraq.process.forks import new_lock
 class MemoryLimits:
     """Counts in a dict, each with the end of its window. A forked child has its own copy.
 
-    The library `limits` has fixed windows too, but it takes from one limit at a time, so that a refusal by the second
-    has already used up the first; and its windows start at the first hit, which lets two full ones meet.
+    The library `limits` has fixed windows too, but it takes from one limit at a time, so a refusal by the second has
+    already used the first; and its windows start at the first hit, so two full ones can meet.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class MemoryLimits:
         self._lock = new_lock()
 
     def take(self, demands: Sequence[Demand]) -> Grant:
-        """Take all demands (of different keys) or none, atomically: no window ever gives more than its maximum."""
+        """Take all demands (of different keys) or none, atomically; no window ever exceeds its maximum."""
         with self._lock:
             now = clock.now()
             windows = [self._counts.get(demand.key) or (0, window_end(now, demand.milliseconds)) for demand in demands]
@@ -41,18 +41,18 @@ class MemoryLimits:
             return Grant(not waits, max(waits, default=0.0), tuple(left))
 
     def usage(self, key: str) -> Usage:
-        """What was taken in the window in progress; nothing, ending in 0 s, when there is none."""
+        """What was taken in the current window; nothing, ending in 0 s, when there is none."""
         with self._lock:
             window = self._counts.get(key)
             return Usage(0, 0.0) if window is None else Usage(window[0], window[1] - clock.now())
 
     def clear(self, key: str) -> None:
-        """Forget what was taken."""
+        """Reset the count."""
         with self._lock:
             self._counts.pop(key)
 
 
 def window_end(now: float, length: int) -> float:
-    """Epoch seconds at which the aligned window of `length` milliseconds that holds `now` is over."""
+    """Epoch seconds at which the aligned window of `length` milliseconds that contains `now` ends."""
     milliseconds = int(now * 1000)
     return (milliseconds - milliseconds % length + length) / 1000

@@ -15,7 +15,7 @@ class MemoryLocks:
         self._lock = new_lock()
 
     def acquire(self, key: str, owner: str, seconds: float, slots: int = 1) -> bool:
-        """Have `owner` hold the key until `seconds` from now, anew or still; False when `slots` others hold it."""
+        """Acquire or extend the lease of `owner` to `seconds` from now; False when `slots` others hold the key."""
         with self._lock:
             leases = self._live(key)
             if owner not in leases and len(leases) >= slots:
@@ -24,7 +24,7 @@ class MemoryLocks:
             return True
 
     def release(self, key: str, owner: str) -> bool:
-        """Free the key if `owner` still holds it, and nobody else's lease; say whether it did."""
+        """End the lease of `owner` on the key, and no other owner's; return whether it still held the key."""
         with self._lock:
             leases = self._live(key)
             held = leases.pop(owner, None) is not None
@@ -32,7 +32,7 @@ class MemoryLocks:
             return held
 
     def refresh(self, key: str, owner: str, seconds: float) -> bool:
-        """Let `owner` hold the key until `seconds` from now if it still does; a lease that is over stays over."""
+        """Extend the lease of `owner` to `seconds` from now if it still holds the key, not if it has expired."""
         with self._lock:
             leases = self._live(key)
             if owner not in leases:
@@ -41,13 +41,13 @@ class MemoryLocks:
             return True
 
     def owner(self, key: str) -> str | None:
-        """Who holds the key now; of several holders the one whose lease ends last."""
+        """The owner of the key now; of several owners the one whose lease ends last."""
         with self._lock:
             leases = self._live(key)
             return max(leases, key=leases.__getitem__, default=None)
 
     def force_release(self, key: str) -> bool:
-        """End every lease on the key; say whether there was one."""
+        """End every lease on the key; return whether there was one."""
         with self._lock:
             return self._leases.pop(key) is not None
 

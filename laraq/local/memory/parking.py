@@ -14,13 +14,13 @@ from laraq.process.forks import new_lock
 
 @dataclass(slots=True)
 class _Jobs:
-    """Who is in one line."""
+    """The jobs in one line."""
 
     waiting: dict[str, ParkedJob] = field(default_factory=dict)
-    #: With the moment to call them again.
+    #: The jobs, with the moment to wake them again.
     called: dict[str, tuple[ParkedJob, float]] = field(default_factory=dict)
     due_at: float = 0.0
-    #: Place of who came last, in microseconds of the clock.
+    #: Place of the last job, in microseconds of the clock.
     last: int = 0
 
 
@@ -47,13 +47,13 @@ class MemoryParking:
             return self._call(job.line, jobs)
 
     def call(self, line: Line) -> Sequence[ParkedJob]:
-        """Call whom nothing stands in the way of now, unless the line is not due yet."""
+        """Wake the jobs that may run now, unless the line is not due yet."""
         with self._lock:
             jobs = self._lines.get(line)
             return self._call(line, jobs) if jobs else []
 
     def free(self, line: Line, owner: str) -> tuple[bool, Sequence[ParkedJob]]:
-        """End the owner's lease and its place in line, and hand the lock over to the first in line."""
+        """End the owner's lease and its place in line, and pass the lock to the first in line."""
         assert line.lock is not None
         with self._lock:
             jobs = self._lines.get(line, _Jobs())
@@ -68,7 +68,7 @@ class MemoryParking:
             return held, [first]
 
     def sent(self, jobs: Sequence[ParkedJob]) -> None:
-        """Forget jobs that were called, but not those that were parked anew since."""
+        """Forget jobs that were woken, except those that were parked again since."""
         with self._lock:
             for job in jobs:
                 if line := self._lines.get(job.line):
@@ -84,7 +84,7 @@ class MemoryParking:
         return lines, min((left for left in times.values() if left > 0), default=None)
 
     def count(self, line: Line) -> int:
-        """How many jobs wait to be called."""
+        """The number of jobs that wait to be woken."""
         with self._lock:
             return len(jobs.waiting) if (jobs := self._lines.get(line)) else 0
 

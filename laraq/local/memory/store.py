@@ -29,7 +29,7 @@ class MemoryFailedJobs:
         self._lock = new_lock()
 
     def record(self, failed: FailedJob) -> None:
-        """Keep the record; one with the same id is replaced."""
+        """Keep the record; a record with the same id is replaced."""
         with self._lock:
             self._records[failed.id] = failed
 
@@ -44,7 +44,7 @@ class MemoryFailedJobs:
             return select(self._records.values(), query)
 
     def forget(self, id: str, failed_at: datetime | None = None) -> bool:
-        """Drop the record (only if it failed at that very moment, when given); say whether it was there."""
+        """Drop the record (only if it failed at that exact moment, when given); return whether it existed."""
         with self._lock:
             failed = self._records.get(id)
             if failed is None or (failed_at is not None and failed.failed_at != failed_at):
@@ -53,7 +53,7 @@ class MemoryFailedJobs:
             return True
 
     def flush(self, query: FailedJobQuery | None = None) -> int:
-        """Drop every record that matches; say how many."""
+        """Drop every record that matches; return how many."""
         with self._lock:
             matching = select(self._records.values(), query)
             for failed in matching:
@@ -61,21 +61,21 @@ class MemoryFailedJobs:
             return len(matching)
 
     def count(self, query: FailedJobQuery | None = None) -> int:
-        """How many records match."""
+        """The number of records that match."""
         return len(self.all(query))
 
 
 class MemoryJournal:
-    """The journal of workers that are threads of this process; it dies with them, as their jobs do."""
+    """The journal of workers that are threads of this process; it ends with them, as their jobs do."""
 
     def __init__(self) -> None:
         self._writers: dict[str, tuple[float, tuple[JournalEntry, ...]]] = {}
-        #: With the time they end, by any clock that goes forward.
+        #: Claims with the time at which they expire, by a monotonic clock.
         self._claims: dict[tuple[str, int], float] = {}
         self._lock = new_lock()
 
     def write(self, writer: str, entries: Sequence[JournalEntry]) -> None:
-        """Replace what `writer` says."""
+        """Replace the entries of `writer`."""
         with self._lock:
             self._writers[writer] = (time.monotonic(), tuple(entries))
 
@@ -86,7 +86,7 @@ class MemoryJournal:
         return max((entry for entry in entries if entry.run_key == run_key), key=JournalEntry.rank, default=None)
 
     def claim(self, run_key: str, attempt: int) -> bool:
-        """Say True to exactly one caller for that start of that job, until `prune` drops it after a day."""
+        """Return True to exactly one caller for that start of that job, until `prune` drops it after a day."""
         with self._lock:
             known = len(self._claims)
             self._claims.setdefault((run_key, attempt), time.monotonic() + CLAIM_SECONDS)
@@ -98,7 +98,7 @@ class MemoryJournal:
             self._writers.pop(writer, None)
 
     def prune(self, silent_for: timedelta) -> int:
-        """Forget writers that wrote nothing for that long; say how many."""
+        """Forget writers that have not written for that long; return how many."""
         newest = time.monotonic() - silent_for.total_seconds()
         with self._lock:
             silent = [writer for writer, (written_at, _) in self._writers.items() if written_at <= newest]
@@ -110,7 +110,7 @@ class MemoryJournal:
 
 
 class MemoryStore:
-    """Every port of a store in this process's memory; `memory://` in settings."""
+    """A store with all its ports in this process's memory; `memory://` in settings."""
 
     label = "memory"
     relational = False
@@ -127,47 +127,47 @@ class MemoryStore:
 
     @classmethod
     def from_url(cls, url: str) -> MemoryStore:
-        """A new, empty store; two calls share nothing. The URL says no more than its scheme."""
+        """A new, empty store; two calls share nothing. Only the scheme of the URL is used."""
         return cls()
 
     @property
     def failed(self) -> MemoryFailedJobs:
-        """The failed jobs kept here."""
+        """The failed jobs in this store."""
         return self._failed
 
     @property
     def batches(self) -> MemoryBatches:
-        """The batches counted here."""
+        """The batches in this store."""
         return self._batches
 
     @property
     def journal(self) -> MemoryJournal:
-        """The journal kept here."""
+        """The journal in this store."""
         return self._journal
 
     @property
     def locks(self) -> MemoryLocks:
-        """The locks held here."""
+        """The locks in this store."""
         return self._locks
 
     @property
     def limits(self) -> MemoryLimits:
-        """The limits counted here."""
+        """The limits in this store."""
         return self._limits
 
     @property
     def cache(self) -> MemoryCache:
-        """The cache kept here."""
+        """The cache in this store."""
         return self._cache
 
     @property
     def parking(self) -> MemoryParking:
-        """The jobs that wait here for a lock or for limits."""
+        """The jobs in this store that wait for a lock or for limits."""
         return self._parking
 
     @property
     def delayed(self) -> MemoryDelayed:
-        """The messages that wait here for their time."""
+        """The messages in this store that wait for their time."""
         return self._delayed
 
     def migrate(self) -> Sequence[str]:

@@ -187,11 +187,11 @@ class BatchCountsSuite:
             make(batches, "j1", "j2", id=id)
             batches.settle(id, before, "j1")
             after = before.after(outcome)
-            told = settled(batches, "j1", outcome, id=id)
-            assert told.changed is (after is not before)
-            assert settled(batches, "j1", outcome, id=id) == (told.tally, False)
+            answer = settled(batches, "j1", outcome, id=id)
+            assert answer.changed is (after is not before)
+            assert settled(batches, "j1", outcome, id=id) == (answer.tally, False)
             assert list(batches.jobs(id, after)) == (["j1", "j2"] if after is PENDING else ["j1"])
-            assert counts(told.tally) == (2, after is DONE, after is FAILED, after is DROPPED)
+            assert counts(answer.tally) == (2, after is DONE, after is FAILED, after is DROPPED)
 
     def test_the_state_of_a_job_is_its_own(self, batches: Batches) -> None:
         make(batches, "j1", "j2", "j3", allow_failures=True)
@@ -203,9 +203,9 @@ class BatchCountsSuite:
         for outcome in MemberState:
             id = f"told {outcome}"
             make(batches, "j1", id=id)
-            told = settled(batches, "stranger", outcome, id=id)
-            assert told.changed is True
-            assert counts(told.tally) == (2, outcome is DONE, outcome is FAILED, outcome is DROPPED)
+            answer = settled(batches, "stranger", outcome, id=id)
+            assert answer.changed is True
+            assert counts(answer.tally) == (2, outcome is DONE, outcome is FAILED, outcome is DROPPED)
             assert "stranger" in batches.jobs(id, outcome)
             assert settled(batches, "stranger", outcome, id=id).changed is False
 
@@ -213,9 +213,9 @@ class BatchCountsSuite:
         make(batches, "pending", "done", "failed", "dropped", "other", allow_failures=True)
         batches.settle("b", DONE, "done")
         batches.settle("b", FAILED, "failed", dropped=["dropped"])
-        told = succeeded(batches, "pending", "done", "failed", "dropped", "stranger", "pending")
-        assert told.changed is True
-        assert counts(told.tally) == (6, 5, 0, 0)
+        answer = succeeded(batches, "pending", "done", "failed", "dropped", "stranger", "pending")
+        assert answer.changed is True
+        assert counts(answer.tally) == (6, 5, 0, 0)
         assert record(batches).done == 5
         assert list(batches.jobs("b", DONE)) == ["pending", "done", "failed", "dropped", "stranger"]
         again = succeeded(batches, "stranger", "pending", "done")
@@ -224,20 +224,20 @@ class BatchCountsSuite:
         assert list(batches.jobs("b", PENDING)) == ["other", "late"]
 
     def test_several_fail_in_one_step(self, batches: Batches) -> None:
-        """What is told together comes to what is told one by one, whatever state the jobs are in."""
-        told = ["pending", "done", "failed", "dropped", "stranger", "pending"]
+        """Outcomes reported together count as if reported one by one, whatever state the jobs are in."""
+        ended = ["pending", "done", "failed", "dropped", "stranger", "pending"]
         for id in ("b", "c"):
             make(batches, "pending", "done", "failed", "dropped", "link", "behind", "rest", id=id, allow_failures=True)
             batches.settle(id, DONE, "done")
             batches.settle(id, FAILED, "failed", dropped=["dropped"])
-        together = failed(batches, *told, dropped=["link", "behind", "done", "pending"])
-        for job in told:
+        together = failed(batches, *ended, dropped=["link", "behind", "done", "pending"])
+        for job in ended:
             batches.settle("c", FAILED, job, dropped=["link", "behind"])
         assert together.changed is True
         assert counts(together.tally) == counts(record(batches)) == counts(record(batches, "c")) == (8, 1, 4, 2)
         for state in MemberState:
             assert batches.jobs("b", state) == batches.jobs("c", state)
-        assert failed(batches, *told, dropped=["link"]).changed is False
+        assert failed(batches, *ended, dropped=["link"]).changed is False
         assert added(batches, "late").total == 9
         assert list(batches.jobs("b", PENDING)) == ["rest", "late"]
 
@@ -269,27 +269,27 @@ class BatchCountsSuite:
         make(batches, "j1", "j2", "j3")
         assert succeeded(batches, "j1").tally.cancelled_at is None
         batches.settle("b", FAILED, "j2")
-        told = succeeded(batches, "j2", "j3").tally
-        assert told.cancelled_at is not None
-        assert (counts(told), told.complete) == ((3, 3, 0, 0), True)
+        answer = succeeded(batches, "j2", "j3").tally
+        assert answer.cancelled_at is not None
+        assert (counts(answer), answer.complete) == ((3, 3, 0, 0), True)
 
     def test_pending_jobs_are_dropped_with_a_failure(self, batches: Batches) -> None:
         make(batches, "head", "done", "failed", "tail1", "tail2", "other", allow_failures=True)
         batches.settle("b", DONE, "done")
         batches.settle("b", FAILED, "failed")
-        told = settled(batches, "head", FAILED, "tail1", "done", "failed", "tail2", "tail1", "head", "no member")
-        assert counts(told.tally) == (6, 1, 2, 2)
+        answer = settled(batches, "head", FAILED, "tail1", "done", "failed", "tail2", "tail1", "head", "no member")
+        assert counts(answer.tally) == (6, 1, 2, 2)
         assert list(batches.jobs("b", DROPPED)) == ["tail1", "tail2"]
         assert list(batches.jobs("b", PENDING)) == ["other"]
-        assert settled(batches, "head", FAILED, "tail1", "tail2") == (told.tally, False)
+        assert settled(batches, "head", FAILED, "tail1", "tail2") == (answer.tally, False)
 
     def test_what_is_dropped_later_counts_though_the_failure_was_told_before(self, batches: Batches) -> None:
         make(batches, "head", "tail")
         batches.settle("b", FAILED, "head")
-        told = settled(batches, "head", FAILED, "tail")
-        assert told.changed is False
-        assert told.tally.dropped == 1
-        assert told.tally.finished_at is not None
+        answer = settled(batches, "head", FAILED, "tail")
+        assert answer.changed is False
+        assert answer.tally.dropped == 1
+        assert answer.tally.finished_at is not None
 
     def test_the_last_outcome_finishes_a_batch_whatever_it_is(self, batches: Batches) -> None:
         make(batches, "j1", "j2", "j3", allow_failures=True)
@@ -403,10 +403,10 @@ class BatchCountsSuite:
     def test_threads_settle_each_job_once(self, batches: Batches) -> None:
         make(batches, *map(str, range(20)))
         with ThreadPoolExecutor(8) as threads:
-            told = list(threads.map(lambda number: settled(batches, str(number % 20)), range(60)))
-        assert sum(answer.changed for answer in told) == 20
+            answers = list(threads.map(lambda number: settled(batches, str(number % 20)), range(60)))
+        assert sum(answer.changed for answer in answers) == 20
         assert counts(record(batches)) == (20, 20, 0, 0)
-        assert len({answer.tally.finished_at for answer in told} - {None}) == 1
+        assert len({answer.tally.finished_at for answer in answers} - {None}) == 1
 
 
 def make(

@@ -34,7 +34,7 @@ PROCESSES = 8
 CHANCE = SystemRandom()
 
 #: A job, how it ended, and the jobs that will never run.
-Telling = tuple[str, MemberState, tuple[str, ...]]
+Report = tuple[str, MemberState, tuple[str, ...]]
 
 
 class BatchesSuite(BatchCountsSuite, BatchRecordsSuite):
@@ -64,25 +64,25 @@ class SharedBatchesSuite(BatchesSuite):
 
     def test_processes_count_each_job_once_and_finish_the_batch_once(self, batches: Batches) -> None:
         create(batches, self.members)
-        tellings = shuffled(self.members)
-        changes, wins, moments = Board(PROCESSES), Board(PROCESSES), Board(len(tellings))
+        reports = shuffled(self.members)
+        changes, wins, moments = Board(PROCESSES), Board(PROCESSES), Board(len(reports))
 
-        def tell(child: int) -> None:
-            for number in range(child, len(tellings), PROCESSES):
-                job, outcome, dropped = tellings[number]
+        def settle(child: int) -> None:
+            for number in range(child, len(reports), PROCESSES):
+                job, outcome, dropped = reports[number]
                 answer = batches.settle("b", outcome, job, dropped=dropped)
                 assert answer is not None
-                if answer.changed and told_one_way(job):
+                if answer.changed and reported_one_way(job):
                     changes.add(child)
                 if answer.tally.finished_at is not None:
                     moments.write(number, answer.tally.finished_at.timestamp())
                     if batches.mark("b", "finally"):
                         wins.add(child)
 
-        in_children([partial(tell, child) for child in range(PROCESSES)])
+        in_children([partial(settle, child) for child in range(PROCESSES)])
         assert counts(record(batches)) == expected(self.members)
         assert {state: batches.jobs("b", state) for state in MemberState} == expected_jobs(self.members)
-        assert changes.totals() == [sum(map(told_one_way, jobs(self.members)))]
+        assert changes.totals() == [sum(map(reported_one_way, jobs(self.members)))]
         assert len(set(moments.column()) - {0}) == 1
         assert wins.totals() == [1]
 
@@ -92,7 +92,7 @@ class SharedBatchesSuite(BatchesSuite):
         batches.end_load("b", FIRST_LOAD)
         news = Board(PROCESSES)
 
-        def tell(child: int) -> None:
+        def settle(child: int) -> None:
             mine = [*jobs(size), *(f"stranger {number}" for number in range(10))]
             Random(child).shuffle(mine)  # noqa: S311  # no secret
             for start in range(0, len(mine), 7):
@@ -101,7 +101,7 @@ class SharedBatchesSuite(BatchesSuite):
                 if answer.changed and answer.tally.finished_at is not None:
                     news.add(child)
 
-        in_children([partial(tell, child) for child in range(PROCESSES)])
+        in_children([partial(settle, child) for child in range(PROCESSES)])
         assert counts(record(batches)) == (size + 10, size + 10, 0, 0)
         assert is_whole(batches)
         assert news.totals()[0] >= 1
@@ -109,20 +109,20 @@ class SharedBatchesSuite(BatchesSuite):
     def test_killed_processes_leave_whole_states_and_the_next_ones_finish(self, batches: Batches) -> None:
         size = self.members // 10
         create(batches, size)
-        tellings = shuffled(size)
+        reports = shuffled(size)
 
-        def tell_until_killed(child: int) -> None:
+        def settle_until_killed(child: int) -> None:
             batches.find("b")  # connects, which may take longer than the life it has from here
             kill_this_process_in(CHANCE.uniform(0.02, 0.1))
             while True:
-                job, outcome, dropped = CHANCE.choice(tellings)
+                job, outcome, dropped = CHANCE.choice(reports)
                 batches.settle("b", outcome, job, dropped=dropped)
 
         for _ in range(3):
-            children = [Child(partial(tell_until_killed, child)) for child in range(4)]
+            children = [Child(partial(settle_until_killed, child)) for child in range(4)]
             assert [child.wait() for child in children] == [-signal.SIGKILL] * 4
             assert eventually(lambda: is_whole(batches)), "the counts are not those of the members"
-        in_children([partial(tell_all, batches, tellings[child::4]) for child in range(4)])
+        in_children([partial(settle_all, batches, reports[child::4]) for child in range(4)])
         assert counts(record(batches)) == expected(size)
         assert record(batches).finished_at is not None
 
@@ -153,7 +153,7 @@ class SharedBatchesSuite(BatchesSuite):
         assert finished.finished_at is not None
 
     def test_whatever_happens_at_once_ends_without_an_error(self, batches: Batches) -> None:
-        """Locks taken in different orders would end in deadlocks, which a store must not let out."""
+        """Locks acquired in different orders could deadlock, which a store must not let callers see."""
         ids = [f"b{number}" for number in range(4)]
         for id in ids:
             batches.create(BatchRecord(id=id), [f"j{number}" for number in range(30)], LONG)
@@ -187,34 +187,34 @@ class SharedBatchesSuite(BatchesSuite):
         assert batches.find("b") is None
 
 
-# A batch of many jobs. What becomes of one depends on the last digit of its number:
-#   0 to 4  it is done, as somebody says two or three times
-#   5       two say that it failed and one that it is done, or the other way round
-#   6, 7    it fails, as is said two or three times, and with it the chain behind it breaks: 8, and 9 of the next ten
-#   8, 9    they are dropped, but of every second ten somebody says that 9 is done
+# A batch of many jobs. The outcome of a job depends on the last digit of its number:
+#   0 to 4  it is reported as done two or three times
+#   5       it is reported as failed twice and as done once, or the other way round
+#   6, 7    it is reported as failed two or three times, and breaks the chain after it: 8, and 9 of the next ten
+#   8, 9    they are dropped, but in every second ten, 9 is reported as done
 
 
 def jobs(size: int) -> list[str]:
-    """Their ids, in order."""
+    """The ids of the jobs, in order."""
     return [f"j{number}" for number in range(size)]
 
 
 def create(batches: Batches, size: int) -> None:
-    """The batch, of whose jobs nothing is known yet."""
+    """Create the batch, with all its jobs pending."""
     batches.create(BatchRecord(id="b", allow_failures=True), jobs(size)[:1000], LONG)
     for start in range(1000, size, 1000):
         batches.add("b", FIRST_LOAD, jobs(size)[start : start + 1000], LONG)
     batches.end_load("b", FIRST_LOAD)
 
 
-def shuffled(size: int) -> list[Telling]:
-    """All that is said, in an order that differs from test to test but not between forked processes."""
-    tellings = [telling for number in range(size) for telling in said_of(number, size)]
-    Random(CHANCE.random()).shuffle(tellings)  # noqa: S311  # no secret
-    return tellings
+def shuffled(size: int) -> list[Report]:
+    """All reports, in an order that differs from test to test but not between forked processes."""
+    reports = [report for number in range(size) for report in reports_of(number, size)]
+    Random(CHANCE.random()).shuffle(reports)  # noqa: S311  # no secret
+    return reports
 
 
-def said_of(number: int, size: int) -> list[Telling]:
+def reports_of(number: int, size: int) -> list[Report]:
     job, ten, digit = f"j{number}", number // 10, number % 10
     if digit <= 4:
         return [(job, DONE, ())] * (2 + number % 2)
@@ -227,7 +227,7 @@ def said_of(number: int, size: int) -> list[Telling]:
 
 
 def outcome_of(number: int) -> MemberState:
-    """What has to come out."""
+    """The expected outcome of a job."""
     digit = number % 10
     if digit <= 5 or (digit == 9 and number // 10 % 2 == 0):
         return DONE
@@ -235,7 +235,7 @@ def outcome_of(number: int) -> MemberState:
 
 
 def expected(size: int) -> tuple[int, int, int, int]:
-    """What the batch has to count."""
+    """The expected counts of the batch."""
     outcomes = [outcome_of(number) for number in range(size)]
     return size, outcomes.count(DONE), outcomes.count(FAILED), outcomes.count(DROPPED)
 
@@ -245,27 +245,27 @@ def expected_jobs(size: int) -> dict[MemberState, list[str]]:
     return {state: [f"j{number}" for number in range(size) if outcome_of(number) is state] for state in MemberState}
 
 
-def told_one_way(job: str) -> bool:
-    """Whether everybody says the same of it: then it changes once."""
+def reported_one_way(job: str) -> bool:
+    """Whether all reports about the job agree: then it changes once."""
     return int(job[-1]) in (0, 1, 2, 3, 4, 6, 7)
 
 
 def is_whole(batches: Batches, id: str = "b") -> bool:
-    """Whether a batch counts what its members say, and finished when it has to."""
+    """Whether the counts of a batch match its members, and it finished when it had to."""
     found = record(batches, id)
     members = {state: len(batches.jobs(id, state)) for state in MemberState}
-    said = (sum(members.values()), members[DONE], members[FAILED], members[DROPPED])
-    return counts(found) == said and found.complete == (found.finished_at is not None)
+    expected_counts = (sum(members.values()), members[DONE], members[FAILED], members[DROPPED])
+    return counts(found) == expected_counts and found.complete == (found.finished_at is not None)
 
 
-def tell_all(batches: Batches, tellings: list[Telling]) -> None:
-    """Say it."""
-    for job, outcome, dropped in tellings:
+def settle_all(batches: Batches, reports: list[Report]) -> None:
+    """Report the outcomes."""
+    for job, outcome, dropped in reports:
         assert batches.settle("b", outcome, job, dropped=dropped) is not None
 
 
 def kill_this_process_in(seconds: float) -> None:
-    """As the kernel does when memory is short."""
+    """Kill this process, as the kernel does when memory is short."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
     timer.daemon = True
     timer.start()

@@ -126,9 +126,9 @@ class CacheSuite:
 
     def test_of_many_threads_one_adds(self, cache: Cache) -> None:
         with ThreadPoolExecutor(PROCESSES) as threads:
-            said = list(threads.map(lambda number: cache.add("key", str(number), LONG), range(20)))
-        assert said.count(True) == 1
-        assert text(cache) == str(said.index(True))
+            answers = list(threads.map(lambda number: cache.add("key", str(number), LONG), range(20)))
+        assert answers.count(True) == 1
+        assert text(cache) == str(answers.index(True))
 
 
 class SharedCacheSuite(CacheSuite):

@@ -209,8 +209,8 @@ class FailedJobsSuite:
     def test_of_many_who_forget_one_record_one_is_told_it_was_there(self, failed: FailedJobs) -> None:
         failed.record(failure())
         with ThreadPoolExecutor(8) as threads:
-            said = list(threads.map(lambda _: failed.forget("job-1", MOMENT), range(8)))
-        assert sorted(said) == [False] * 7 + [True]
+            answers = list(threads.map(lambda _: failed.forget("job-1", MOMENT), range(8)))
+        assert sorted(answers) == [False] * 7 + [True]
 
 
 class SharedFailedJobsSuite(FailedJobsSuite):

@@ -200,14 +200,14 @@ class LocksSuite:
 
     def test_of_many_threads_one_gets_the_lock(self, locks: Locks) -> None:
         with ThreadPoolExecutor(PROCESSES) as threads:
-            said = list(threads.map(lambda owner: locks.acquire("key", str(owner), LONG), range(4 * PROCESSES)))
-        assert said.count(True) == 1
-        assert locks.owner("key") == str(said.index(True))
+            answers = list(threads.map(lambda owner: locks.acquire("key", str(owner), LONG), range(4 * PROCESSES)))
+        assert answers.count(True) == 1
+        assert locks.owner("key") == str(answers.index(True))
 
     def test_of_many_threads_as_many_as_slots_get_in(self, locks: Locks) -> None:
         with ThreadPoolExecutor(PROCESSES) as threads:
-            said = list(threads.map(lambda owner: locks.acquire("key", str(owner), LONG, 5), range(4 * PROCESSES)))
-        assert said.count(True) == 5
+            answers = list(threads.map(lambda owner: locks.acquire("key", str(owner), LONG, 5), range(4 * PROCESSES)))
+        assert answers.count(True) == 5
 
 
 class SharedLocksSuite(LocksSuite):

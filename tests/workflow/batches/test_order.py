@@ -101,7 +101,7 @@ def finish(line: Line, payload: Payload, end: str) -> None:
         case "fails":
             line.run(payload)
         case "is cleared":
-            line.laraq.discards.tell([payload], "was cleared from its queue")
+            line.laraq.discards.notify([payload], "was cleared from its queue")
         case "has no class":
             gone = payload.with_(job="nowhere.Gone", returns=99)
             books.settle(runner.run(Delivery(gone, 1, "line", "line")))

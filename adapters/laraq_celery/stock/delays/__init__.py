@@ -1,4 +1,4 @@
-"""Delayed jobs on brokers that know no delay: they wait in the store until a worker, any worker, moves them on."""
+"""Delayed jobs on brokers without delays: they wait in the store until any worker moves them to the broker."""
 
 from laraq_celery.stock.delays.mover import Mover
 from laraq_celery.stock.delays.sending import Delays

@@ -1,24 +1,24 @@
-"""The address of a broker: names it in the store, and tells whether the store is in it."""
+"""The address of a broker: its name in the store, which also shows whether the store is in the broker."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Kinds of brokers, as kombu's transports say them, that hand a message with an ETA to a worker at once.
+#: Kinds of brokers, by kombu's names, that deliver a message with an ETA to a worker at once.
 KNOW_NO_DELAY = frozenset({"redis", "amqp"})
 
 
 def knows_no_delay(connection: Any) -> bool:
-    """Whether this is stock Redis or RabbitMQ; laraq's own transports keep delayed messages to themselves."""
+    """Whether this is stock Redis or RabbitMQ; laraq's own transports keep delayed messages themselves."""
     own = str(connection.transport_cls).startswith("laraq-")
     return not own and connection.transport.driver_type in KNOW_NO_DELAY
 
 
 def address_of(connection: Any) -> str:
-    """`redis://localhost:6379/0`, without user and password; with Redis in the form of a Redis store's label.
+    """The address, such as `redis://localhost:6379/0`, without user and password; for Redis like a store's label.
 
-    Every process must call the broker by the same name. What of kombu's options makes another broker of the same place
-    stands behind it.
+    Every process must use the same name for the broker. kombu's options that separate brokers at the same place are
+    appended.
     """
     info, kind = connection.info(), connection.transport.driver_type
     scheme, where = kind, f"{info['hostname']}:{info['port']}"

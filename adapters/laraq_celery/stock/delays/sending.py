@@ -1,4 +1,4 @@
-"""Delays: which jobs of one broker wait in the store, and how they get there."""
+"""Delays: decides which jobs of one broker wait in the store, and puts them there."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Delays:
     def __init__(self, app: Celery, url: str | None, pool: Callable[[], Any]) -> None:
         self._app = app
         self._url = url
-        #: Gives kombu's pool of producers of the broker; called at each use, for a fork has pools of its own.
+        #: Returns kombu's pool of producers for the broker; called at each use, because a fork has its own pools.
         self._pool = pool
-        #: Whether this process, a worker, has moved on all that was due when it looked first.
+        #: Whether this worker process has moved all messages that were due when it started.
         self.moved = False
 
     @property
     def store(self) -> Delayed | None:
-        """Where they wait; None when the broker knows delays, or the store is not one that all processes share."""
+        """The store of delayed jobs; None if the broker supports delays, or not all processes share the store."""
         if not self._broker_knows_none:
             return None
         delayed: Delayed | None = self._app.laraq.delayed
@@ -43,7 +43,7 @@ class Delays:
 
     @property
     def lacking(self) -> str:
-        """Why there is no store."""
+        """The reason why there is no store."""
         if not self._broker_knows_none:
             return "Celery has RabbitMQ keep those for quorum queues"
         return "no store shared by all processes is configured: set laraq_store"
@@ -55,11 +55,11 @@ class Delays:
 
     @property
     def over(self) -> float:
-        """Seconds; shorter delays are left to Celery's timer in a worker."""
+        """The threshold in seconds; shorter delays are left to Celery's timer in a worker."""
         return float(self._app.laraq.settings.store_delays_over)
 
     def seconds(self, delay: float, options: Mapping[str, Any] = MappingProxyType({})) -> float:
-        """How long a job waits in the store, whose message would have these options; 0 when it does not wait there."""
+        """Seconds that a job with these message options waits in the store; 0 if it does not wait there."""
         if not (delay or "eta" in options) or self._app.conf.task_always_eager or self.store is None:
             return 0
         if (eta := options.get("eta")) is not None:
@@ -68,7 +68,7 @@ class Delays:
 
     @contextmanager
     def producer(self) -> Iterator[WritingProducer]:
-        """A producer; what it was told to publish is in the store when the block ends, in one piece.
+        """A producer whose messages are put into the store together when the block ends.
 
         Raises StoreError.
         """
@@ -78,25 +78,25 @@ class Delays:
         if self.store is not None and (waiting := producer.waiting()):
             self.store.put(self.broker, waiting)
 
-    # -- what the inspection shows ------------------------------------------------------------------------------
+    # -- inspection ---------------------------------------------------------------------------------------------
 
     def count(self, queue: str) -> int:
-        """How many jobs wait in the store for that queue."""
+        """The number of jobs in the store that wait for that queue."""
         return 0 if self.store is None else self.store.count(self.broker, queue)
 
     def waiting(self, queue: str, limit: int | None) -> Sequence[DelayedMessage]:
-        """The jobs that wait in the store for that queue, next one first."""
+        """The jobs in the store that wait for that queue, next first."""
         return () if self.store is None else self.store.waiting(self.broker, queue, limit)
 
-    def clear(self, queue: str, tell: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
-        """Drop those jobs after `tell` was told of them, some hundred at a time; say how many."""
+    def clear(self, queue: str, notify: Callable[[Sequence[DelayedMessage]], object] | None = None) -> int:
+        """Drop the waiting jobs after `notify` was called with them, some hundred at a time; return how many."""
         dropped = 0
         while self.store is not None and (waiting := self.store.waiting(self.broker, queue, PAGE)):
-            if tell is not None:
-                tell(waiting)
+            if notify is not None:
+                notify(waiting)
             dropped += (gone := self.store.forget(self.broker, [message.id for message in waiting]))
             if not gone:
-                break  # they were moved on meanwhile
+                break  # they were moved meanwhile
         return dropped
 
     @cached_property
@@ -104,7 +104,7 @@ class Delays:
         connection = self._app.connection_for_write(self._url)
         if not knows_no_delay(connection):
             return False
-        # Celery has RabbitMQ itself keep delayed messages of apps with quorum queues.
+        # For apps with quorum queues, Celery lets RabbitMQ keep delayed messages.
         return not detect_quorum_queues(self._app, connection.transport.driver_type)[0]
 
 

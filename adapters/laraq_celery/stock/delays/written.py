@@ -1,4 +1,4 @@
-"""A message written down: all that kombu was told to publish, in the form its virtual transports give a message."""
+"""A stored message: all that kombu should publish, in the message form of its virtual transports."""
 
 # mypy: disable-error-code="no-untyped-call"
 # kombu is annotated only here and there.
@@ -19,20 +19,20 @@ from kombu.utils.json import dumps, loads
 
 from laraq.ports import DelayedMessage
 
-#: What `Producer.publish` is told about one attempt to send, not about the message.
+#: Arguments of `Producer.publish` about one attempt to send, not about the message.
 _OF_THE_ATTEMPT = ("retry", "retry_policy", "timeout", "confirm_timeout")
 
 
 class WritingProducer(Producer):
-    """Takes messages of jobs down instead of publishing them; `after` says how many seconds the next ones wait."""
+    """Records messages of jobs instead of publishing them; `after` is the delay of the next ones in seconds."""
 
     def __init__(self, connection: Any) -> None:
-        super().__init__(connection, auto_declare=False)  # connects when somebody needs its channel
+        super().__init__(connection, auto_declare=False)  # connects when its channel is needed
         self.after = 0.0
         self._written: list[tuple[DelayedMessage, float]] = []
 
     def publish(self, body: Any, *arguments: Any, **options: Any) -> Any:
-        """Take it down; what belongs to no job (the event `task-sent`) goes out at once.
+        """Record the message; what does not belong to a job (the event `task-sent`) is published at once.
 
         Raises kombu's EncodeError.
         """
@@ -42,7 +42,7 @@ class WritingProducer(Producer):
         return None
 
     def waiting(self) -> list[tuple[DelayedMessage, float]]:
-        """The messages, and the seconds each has still to wait: writing thousands takes a while."""
+        """The messages, and the remaining seconds of each: writing thousands takes a while."""
         now = time.monotonic()
         return [(message, max(due_at - now, 0)) for message, due_at in self._written]
 
@@ -60,7 +60,7 @@ def write(
     compression: str | None = None,
     **properties: Any,
 ) -> DelayedMessage:
-    """The message as text. Queues are noted by name: the worker that moves it declares them as its own app has them."""
+    """The message as text. Queues are recorded by name: the worker that moves it declares them by its own app."""
     headers = dict(headers)
     if content_type is None:
         content_type, content_encoding, body = serialized(body, serializer=serializer)
@@ -86,13 +86,13 @@ def write(
 
 
 def read(message: DelayedMessage) -> dict[str, Any]:
-    """What was written."""
+    """Parse a stored message."""
     written: dict[str, Any] = loads(message.body)
     return written
 
 
 def to_publish(written: dict[str, Any], *, once: bool) -> dict[str, Any]:
-    """The arguments of `Producer.publish` that send it. `once`: it may be sent again after a crash."""
+    """The arguments of `Producer.publish` for the message. `once`: it may be sent again after a crash."""
     headers = written["headers"]
     if once:
         headers["laraq"] = {**headers["laraq"], "once": 1}

@@ -1,4 +1,4 @@
-"""Bootsteps: what laraq adds to a Celery worker, one file each."""
+"""The bootsteps that laraq adds to a Celery worker, one file each."""
 
 from laraq_celery.worker.steps.install import install
 

@@ -1,7 +1,7 @@
-"""Arrivals: no message ends the worker, and a job whose class this worker does not have is not thrown away.
+"""Arrivals: no message can end the worker, and a job of a class that this worker does not have is not dropped.
 
-Stock Celery leaves what its handler does not expect to whoever called it, which ends the worker's main process, and the
-next one's (`worker.consumer: Consumer.create_task_handler`). Unknown tasks it rejects: most brokers drop them then.
+In stock Celery, an unexpected error in the handler ends the worker's main process, and that of the next worker
+(`worker.consumer: Consumer.create_task_handler`). It rejects unknown tasks, which most brokers then drop.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ logger = logging.getLogger("laraq.arrivals")
 
 
 class Arrivals(StartStopStep):
-    """Stands before the consumer's handler of messages, and leads unknown jobs to the task `laraq.unknown`."""
+    """Wraps the consumer's handler of messages, and passes unknown jobs to the task `laraq.unknown`."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
-        """Wrap what makes the handler; the event loop has not asked for it yet."""
-        if "create_task_handler" not in vars(consumer):  # it is started again after each cut connection
+        """Wrap the function that creates the handler, before the event loop calls it."""
+        if "create_task_handler" not in vars(consumer):  # this runs again after each lost connection
             create = consumer.create_task_handler
             consumer.on_unknown_task = _keeping_jobs(consumer, consumer.on_unknown_task)
             consumer.create_task_handler = lambda *args, **kwargs: _guarded(consumer, create(*args, **kwargs))
@@ -36,18 +36,18 @@ class Arrivals(StartStopStep):
         )
         channel = consumer.task_consumer.channel
         if hasattr(channel, "delivers_undecodable"):
-            # A broker of ours met something that is no message: it comes as one that cannot be read.
+            # An item of laraq's broker that is not a message is delivered as an unreadable one.
             channel.delivers_undecodable = True
 
 
 def _guarded(consumer: Any, stock: Any) -> Any:
-    """The handler behind a look at what it is given."""
+    """The handler, with a check of each message before it."""
     passing = (*consumer.connection_errors, *getattr(consumer, "channel_errors", ()))
 
     def on_task_received(message: Any) -> Any:
         headers = message.headers
         if not isinstance(headers, dict) or "task" not in headers:
-            return stock(message)  # of protocol 1, or of somebody who does not use Celery
+            return stock(message)  # of protocol 1, or of a sender without Celery
         settled = settled_headers(headers)
         if settled is not headers:
             message = with_headers(message, settled)
@@ -67,7 +67,7 @@ def _guarded(consumer: Any, stock: Any) -> Any:
 
 
 def _undecoded(consumer: Any, message: Any, error: Exception, stock: Any) -> Any:
-    """kombu could not decode a message, which Celery drops. That of a job is kept."""
+    """Keep a job's message that kombu could not decode; Celery would drop it."""
     headers = message.headers
     if not isinstance(headers, dict) or not (
         LARAQ in headers or isinstance(consumer.app.tasks.get(str(headers.get("task"))), JobTask)
@@ -79,7 +79,7 @@ def _undecoded(consumer: Any, message: Any, error: Exception, stock: Any) -> Any
 
 
 def _forget(message: Any) -> None:
-    """Take back what Celery has noted of a message before it stumbled over it."""
+    """Undo what Celery has recorded of a message before it failed."""
     for request in [*state.reserved_requests]:
         if request.message is message:
             state.task_ready(request)

@@ -1,6 +1,6 @@
-"""FastReap: a lost pool child is noticed at once.
+"""FastReap: notices a lost pool child at once.
 
-Celery 5.7 (`concurrency.asynpool: AsynPool._event_process_exit`) looks for dead children once, before the dead one can
+Celery 5.7 (`concurrency.asynpool: AsynPool._event_process_exit`) checks for dead children once, before the dead one can
 be reaped, and then again only after 5 seconds.
 """
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from celery.bootsteps import StartStopStep
 
-#: Seconds between looks, doubled each time.
+#: Seconds until the next check, doubled each time.
 FIRST_LOOK, LOOKS = 0.02, 6
 
 
 class FastReap(StartStopStep):
-    """Looks again shortly after a child's sentinel fired; does nothing for pools without children."""
+    """Checks again shortly after a child's sentinel fired; does nothing for pools without children."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -23,7 +23,7 @@ class FastReap(StartStopStep):
         super().__init__(parent, **options)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
-        """Wrap the pool's own handler of a child's end."""
+        """Wrap the pool's handler of a child's end."""
         pool = getattr(worker.pool, "_pool", None)
         reap = getattr(pool, "_event_process_exit", None)
         if pool is None or reap is None:

@@ -1,4 +1,4 @@
-"""Looping: the event that says about once a second that the worker consumes."""
+"""Looping: the event that is emitted about once a second while the worker consumes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Looping(StartStopStep):
         self._entry: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begin; a new connection begins anew."""
+        """Start; called again for each new connection."""
         self._entry = consumer.timer.call_repeatedly(1.0, Events.emit, (events.Looping, consumer.hostname))
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection."""
+        """Stop with the connection."""
         if self._entry is not None:
             self._entry.cancel()
             self._entry = None

@@ -1,7 +1,7 @@
-"""Housekeeping: the run journal keeps nothing of what nobody will ask for, while workers live for months.
+"""Housekeeping: removes records of the run journal that are no longer needed, as workers may live for months.
 
-Any worker does it for all: old records and claims are dropped, whoever wrote them. What its own processes leave behind,
-each worker erases itself, for it alone knows when their last messages are acknowledged.
+Any worker removes old records and claims, whichever worker wrote them. Each worker itself erases the records of its own
+ended processes, because only it knows when their last messages are acknowledged.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq")
 
-#: How long the record of a process that was killed is kept: longer than any broker keeps its messages to itself.
+#: How long the record of a killed process is kept: longer than any broker holds its messages back.
 JOURNAL_KEPT = timedelta(days=7)
 
-#: Seconds between looks for processes of this worker that are gone.
+#: Seconds between checks for ended processes of this worker.
 ERASE = 30.0
 
-#: Seconds after its start within which a worker prunes for the first time, and about as many until each next time: at
-#: random, for the workers of a fleet start together.
+#: Seconds after its start within which a worker prunes for the first time, and about the interval afterwards: random,
+#: because the workers of a fleet start together.
 FIRST_PRUNE, PRUNE = 5.0, 3600.0
 
 
 class Housekeeping(StartStopStep):
-    """Not in the event loop: a store that is slow must not stop it."""
+    """Runs outside of the event loop, which a slow store must not block."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -43,12 +43,12 @@ class Housekeeping(StartStopStep):
         self._prune_at = time.monotonic() + random.uniform(0, FIRST_PRUNE)  # noqa: S311 # no secret
 
     def start(self, consumer: Any) -> None:
-        """Begin; a new connection goes on."""
+        """Start; a new connection continues."""
         self._started = True
         self._heartbeat.attach()
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection."""
+        """Stop with the connection."""
         if self._started:
             self._started = False
             self._heartbeat.detach()

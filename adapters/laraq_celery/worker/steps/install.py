@@ -1,17 +1,17 @@
-"""Which bootsteps a worker of an attached app gets. By name: only a worker imports them."""
+"""The bootsteps of a worker of an attached app. By name: only a worker imports them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
-           "tell_batches:TellBatches")  # fmt: skip
+           "notify_batches:NotifyBatches")  # fmt: skip
 
 _CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "parked:ParkedJobs",
              "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
 
 
 def install(app: Any) -> None:
-    """Add them; Celery reads `app.steps` when a worker starts."""
+    """Add the bootsteps; Celery reads `app.steps` when a worker starts."""
     for kind, steps in (("worker", _WORKER), ("consumer", _CONSUMER)):
         app.steps[kind].update(f"{__package__}.{step}" for step in steps)

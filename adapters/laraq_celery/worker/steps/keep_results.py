@@ -1,7 +1,7 @@
-"""KeepResults: what a process pool runs is not forgotten with a lost connection.
+"""KeepResults: a process pool keeps the results of running jobs when the connection is lost.
 
-Celery before 5.6 (`concurrency.asynpool: AsynPool.flush`) clears the pool's books then. The job goes on, but its end is
-not seen: its message, which came again and waits for it (strategy.py), would be acknowledged by nobody.
+Celery before 5.6 (`concurrency.asynpool: AsynPool.flush`) clears the pool's records then. The job goes on, but its end
+is not seen: its redelivered message, which waits for it (strategy.py), would never be acknowledged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class KeepResults(StartStopStep):
         super().__init__(parent, **options)
 
     def start(self, worker: Any) -> None:
-        """The pool is there; the consumer, which will flush it, is not yet."""
+        """Start when the pool exists, before the consumer, which flushes it."""
         flush = getattr(worker.pool, "flush", None)
         if flush is None:
             return

@@ -1,7 +1,7 @@
-"""ParkedJobs: sends the parked jobs that nobody else would call.
+"""ParkedJobs: sends the parked jobs that no ending job wakes.
 
-A job that ends calls the next one itself. This is for windows that open, leases that end because their holder died, and
-callers that died.
+A job that ends wakes the next one itself. This step is for windows that open, leases that expire because their owner
+died, and processes that died while they woke a job.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq.parking")
 
-#: Seconds after which a worker looks although it knows of nothing that would be due: other workers park, too, and die.
+#: Seconds after which a worker checks although it knows of no due job: other workers also park jobs, and die.
 LOOK, NOBODY_WAITS = 10.0, 30.0
 
-#: Seconds after which a worker looks again when the store did not answer.
+#: Seconds after which a worker checks again when the store did not answer.
 STORE_DOWN = 5.0
 
-#: Seconds in which many jobs that are parked have it look once.
+#: Seconds in which many parked jobs cause only one check.
 BREATH = 0.05
 
 
 class ParkedJobs(StartStopStep):
-    """Not in the event loop: a store that is down must not stop it."""
+    """Runs outside of the event loop, which a store that is down must not block."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -38,16 +38,16 @@ class ParkedJobs(StartStopStep):
         self._heartbeat = Heartbeat(self._look, lambda: self._wait, quick=False)
         self._started = False
         self._wait = 0.0
-        self._said = ""
+        self._error = ""
 
     def start(self, consumer: Any) -> None:
-        """Look now, and then when something is due; a new connection begins anew."""
+        """Check now, and then whenever a job is due; called again for each new connection."""
         self._laraq.parking.changed = partial(self._heartbeat.hurry, BREATH)
         self._started, self._wait = True, 0.0
         self._heartbeat.attach()
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection."""
+        """Stop with the connection."""
         if self._started:
             self._started = False
             self._heartbeat.detach()
@@ -59,10 +59,10 @@ class ParkedJobs(StartStopStep):
             return False
         try:
             left = self._laraq.parking.send_due()
-            self._said = ""
+            self._error = ""
         except LaraqError as error:
-            if str(error) != self._said:
-                self._said = str(error)
+            if str(error) != self._error:
+                self._error = str(error)
                 logger.warning("Parked jobs could not be looked up, trying again: %s", error)
             left = STORE_DOWN
         self._wait = NOBODY_WAITS if left is None else min(left, LOOK)

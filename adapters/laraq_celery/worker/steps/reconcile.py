@@ -1,4 +1,4 @@
-"""Reconcile: batches whose last step was lost are finished by any worker."""
+"""Reconcile: any worker finishes batches whose last step was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("laraq.batches")
 
 
 class Reconcile(StartStopStep):
-    """Looks after batches from the worker's timer; several workers may do the same at once."""
+    """Checks batches from the worker's timer; several workers may do this at once."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -24,11 +24,11 @@ class Reconcile(StartStopStep):
         self._entry: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Look soon, then every half minute, not in step with other workers."""
+        """Check soon, then every half minute, not at the same time as other workers."""
         self._entry = consumer.timer.call_after(random.uniform(1, 5), self._look, (consumer,))  # noqa: S311 # no secret
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection."""
+        """Stop with the connection."""
         if self._entry is not None:
             self._entry.cancel()
             self._entry = None

@@ -1,7 +1,7 @@
-"""StockBroker: what laraq adds to stock Redis and RabbitMQ: leases that are renewed, delays that are kept, and workers
-that survive a Redis that says no or restarts.
+"""StockBroker: what laraq adds to stock Redis and RabbitMQ: renewed leases, stored delays, and workers that survive
+a Redis that refuses commands or restarts.
 
-Whatever is added, and what is not and why, is said in one line when the worker starts.
+One log line at the start of the worker lists what is added, and what is not and why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from celery.bootsteps import StartStopStep
 
-from laraq_celery.stock.closed import say_when_closed
+from laraq_celery.stock.closed import raise_when_closed
 from laraq_celery.stock.delays import Mover
 from laraq_celery.stock.delays.address import knows_no_delay
 from laraq_celery.stock.garbled import survive_garbled_messages
@@ -22,12 +22,12 @@ from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq")
 
-#: Seconds between two tries of a worker on a Redis that says no: READONLY, OOM, NOPERM.
+#: Seconds between two tries of a worker on a Redis that refuses commands: READONLY, OOM, NOPERM.
 HOLD_BACK = 3.0
 
 
 class StockBroker(StartStopStep):
-    """RedisLeases and the Mover beat outside of the event loop, in which a solo pool runs its jobs."""
+    """Runs RedisLeases and the Mover outside of the event loop, in which a solo pool runs its jobs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -37,8 +37,8 @@ class StockBroker(StartStopStep):
         self._beating: list[Heartbeat] = []
         self._mover: Mover | None = None
         self._moving: Heartbeat | None = None
-        self._said = False
-        #: What Redis says no with; to Celery an error of the worker, which it does not survive.
+        self._logged = False
+        #: Errors by which Redis refuses commands; Celery treats them as fatal errors of the worker.
         self._refusals: tuple[type[Exception], ...] = ()
         connection = parent.app.connection_for_read()
         if connection.transport.driver_type == "redis" and knows_no_delay(connection):
@@ -46,22 +46,22 @@ class StockBroker(StartStopStep):
             parent.connection_errors = (*parent.connection_errors, *self._refusals)
 
     def start(self, consumer: Any) -> None:
-        """Begin; a new connection begins anew."""
+        """Start; called again for each new connection."""
         if not knows_no_delay(consumer.connection):
             return
-        said = [self._keep_leases(consumer), self._move_delayed(consumer)]
-        if not self._said:
-            self._said = True
-            logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, said)))
+        kept = [self._keep_leases(consumer), self._move_delayed(consumer)]
+        if not self._logged:
+            self._logged = True
+            logger.info("On %s: %s", consumer.connection.as_uri(), "; ".join(filter(None, kept)))
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection; leases are renewed until nothing is held."""
+        """Stop with the connection; leases are renewed until no message is held."""
         self.shutdown(consumer)
         if isinstance(sys.exception(), self._refusals):
-            time.sleep(HOLD_BACK)  # Celery, which is handling it, connects anew at once
+            time.sleep(HOLD_BACK)  # Celery, which handles the error, would reconnect at once
 
     def shutdown(self, consumer: Any) -> None:
-        """End."""
+        """Stop."""
         for heartbeat in self._beating:
             heartbeat.detach()
         self._beating = []
@@ -71,7 +71,7 @@ class StockBroker(StartStopStep):
             return ""
         survive_garbled_messages(str(consumer.app.conf.task_default_queue))
         channel, settings = consumer.task_consumer.channel, self._laraq.settings
-        say_when_closed(channel)
+        raise_when_closed(channel)
         if lacking := RedisLeases.lacking(channel):
             return f"leases are not renewed ({lacking})"
         ours = self._laraq.embedded or "retry_after" in settings.model_fields_set
@@ -87,7 +87,7 @@ class StockBroker(StartStopStep):
         if delays.store is None:
             return f"delayed jobs wait in workers ({delays.lacking})"
         if self._mover is None or self._moving is None:
-            # Once: it has a connection of its own, and two threads must not share that.
+            # Once: it has its own connection, which two threads must not share.
             self._mover = Mover(consumer.app, delays, delays.store)
             self._moving = Heartbeat(self._mover.run, self._mover.wait, quick=False)
         self._beat(self._moving)

@@ -24,14 +24,14 @@ CHECK = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """When a worker is done."""
+    """The conditions under which a worker stops."""
 
     max_jobs: int = 0
     when_empty: bool = False
 
 
 class StopWhen(StartStopStep):
-    """Takes no message more than allowed, and asks Celery for a warm shutdown when the rules hold."""
+    """Takes no more messages than allowed, and requests a warm shutdown of Celery when the rules hold."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -49,7 +49,7 @@ class StopWhen(StartStopStep):
         return getattr(parent.app, "laraq_stop_when", None) is not None
 
     def start(self, consumer: Any) -> None:
-        """Count what is received and look at the rules from the timer."""
+        """Count received messages, and check the rules from the timer."""
         rules, channel = self._rules, consumer.task_consumer.channel
         assert rules is not None
         if rules.max_jobs:
@@ -57,7 +57,7 @@ class StopWhen(StartStopStep):
         self._entry = consumer.timer.call_repeatedly(CHECK, self._check, (consumer,))
 
     def stop(self, consumer: Any) -> None:
-        """End with the connection."""
+        """Stop with the connection."""
         if self._entry is not None:
             self._entry.cancel()
             self._entry = None
@@ -73,7 +73,7 @@ class StopWhen(StartStopStep):
             def on_task_received(message: Any) -> Any:
                 if self._taken >= most:
                     running.left_alone(message.delivery_tag)
-                    return None  # already on the wire: unacknowledged, it goes back when the connection closes
+                    return None  # already received: unacknowledged, it is requeued when the connection closes
                 self._taken += 1
                 if self._taken == most:
                     consumer.call_soon(consumer.task_consumer.cancel)
@@ -85,7 +85,7 @@ class StopWhen(StartStopStep):
         qos: Any = getattr(channel, "qos", None)
         can_consume = getattr(qos, "can_consume", None)
         if can_consume is not None:
-            # Virtual transports fetch while they have credit: do not even fetch the one too many.
+            # Virtual transports fetch while they have credit: do not even fetch one message too many.
             qos.can_consume = MethodType(lambda _: self._taken < most and can_consume(), qos)
 
     def _check(self, consumer: Any) -> None:
@@ -97,7 +97,7 @@ class StopWhen(StartStopStep):
         if rules.max_jobs and self._taken >= rules.max_jobs:
             state.should_stop = 0
         elif rules.when_empty and self._empty(consumer):
-            # Twice in a row: what was released an instant ago must be seen.
+            # Twice in a row: a job that was released just now must be seen.
             self._idle += 1
             if self._idle >= 2:
                 state.should_stop = 0
@@ -105,15 +105,15 @@ class StopWhen(StartStopStep):
             self._idle = 0
 
     def _empty(self, consumer: Any) -> bool:
-        """Whether the queues hold nothing that could start now, asked on a connection of its own.
+        """Whether the queues hold no job that could start now, read over a separate connection.
 
-        Jobs that wait for their time, and those of other workers, do not count, as in Laravel; delayed ones that this
-        worker has go back, their attempts unused. What is due in the store comes into its queue first.
+        Delayed jobs, and those of other workers, do not count, as in Laravel; delayed jobs in this worker are requeued
+        with their attempts unused. Due jobs in the store are first sent to their queues.
         """
         laraq = consumer.app.laraq
         if laraq.host.delays.store is not None and not laraq.host.delays.moved:
             return False
-        with suppress(LaraqError):  # a store that is down keeps parked jobs where they are
+        with suppress(LaraqError):  # if the store is down, parked jobs stay there
             laraq.parking.send_due()
         with consumer.app.connection_for_read() as connection:
             browser = browser_of(connection.default_channel, connection.transport.driver_type)

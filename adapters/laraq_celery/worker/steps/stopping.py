@@ -12,4 +12,4 @@ class Stopping(StartStopStep):
 
     def close(self, worker: Any) -> None:
         """The first that Celery does to end a worker, for whatever reason."""
-        worker.app.laraq.host.tell_stopping(str(worker.hostname))
+        worker.app.laraq.host.notify_stopping(str(worker.hostname))

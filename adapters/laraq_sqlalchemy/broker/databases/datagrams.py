@@ -1,4 +1,4 @@
-"""Datagrams: producers wake the workers of one host through sockets beside the database file."""
+"""Datagrams: producers wake the workers of one host through sockets next to the database file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uuid import uuid4
 _PATH_LIMIT = 103
 _NAME_LENGTH = 13
 
-#: Longer than any file system's clock takes from one time to the next, nanoseconds.
+#: Longer than the resolution of any file system's clock, in nanoseconds.
 _TICK_NS = 1_000_000_000
 
 #: A mailbox that held this many hints may have refused more.
@@ -71,14 +71,14 @@ class DatagramSender:
         self._socket: socket.socket | None = None
 
     def send(self, queues: Iterable[str]) -> None:
-        """Wake every listener. A full mailbox is fine, its owner has not looked yet; a dead one is removed."""
+        """Wake every listener. A full mailbox is fine, as its owner has not read it yet; a dead one is removed."""
         try:
             changed = os.stat(self._directory).st_mtime_ns
-        except OSError:  # nobody ever listened
+        except OSError:  # there was never a listener
             return
         if changed != self._seen:
             self._paths = [entry.path for entry in os.scandir(self._directory)]
-            # File times tick every few milliseconds, so another mailbox may yet come under this very time.
+            # File times change every few milliseconds, so another mailbox may still get this same time.
             settled = time.time_ns() - changed > _TICK_NS
             self._seen = changed if settled else -1
         if self._socket is None:

@@ -1,34 +1,34 @@
-"""Levels: which priorities are in use in which queue, as last seen."""
+"""Levels: the priorities in use in each queue, as last seen."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
 
-#: Seconds for which the priorities seen in a queue are believed while it keeps giving jobs: looking costs a
-#: round trip, and a queue that runs dry is looked at anyway.
+#: Seconds for which the priorities seen in a queue are cached while it provides jobs: a check costs a round trip, and
+#: an empty queue is checked anyway.
 BELIEVED = 0.25
 
 
 class Levels:
-    """A job of a priority not seen before overtakes the waiting ones after `BELIEVED` seconds at the latest."""
+    """A job of a priority not seen before overtakes waiting jobs after at most `BELIEVED` seconds."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[int]] = {}
         self._until: dict[str, float] = {}
 
     def stale(self, queues: Sequence[str]) -> bool:
-        """Whether to look again before relying on the `ranges` of these queues."""
+        """Whether to check again before relying on the `ranges` of these queues."""
         now = time.monotonic()
         return any(self._until.get(queue, now) <= now for queue in queues)
 
     def ranges(self, queues: Sequence[str]) -> list[tuple[str, int]]:
-        """(queue, priority) pairs to look for jobs in, most urgent first."""
+        """(queue, priority) pairs in which to look for jobs, most urgent first."""
         return [(queue, level) for queue in queues for level in self._known.get(queue, (0,))]
 
     def learn(self, queues: Sequence[str], seen: Iterable[tuple[str, int, int | None]]) -> float | None:
-        """Take in (queue, priority, milliseconds until the next job of that priority is due) for these queues;
-        seconds until the next job of any is due."""
+        """Record (queue, priority, milliseconds until the next job of that priority is due) for these queues; return
+        the seconds until the next job of any is due."""
         found: dict[str, set[int]] = {queue: {0} for queue in queues}
         lefts = []
         for queue, priority, left in seen:

@@ -1,4 +1,4 @@
-"""MySqlStore: the broker in MariaDB (10.6+) or MySQL (8.0.1+). Nothing notifies there, so workers poll."""
+"""MySqlStore: the broker in MariaDB (10.6+) or MySQL (8.0.1+). These have no notifications, so workers poll."""
 
 # ruff: noqa: S608 - the SQL is put together from the constants of this file and placeholders, never from values
 
@@ -60,7 +60,7 @@ class MySqlStore(TableQueries):
         self._levels = Levels()
 
     def connect(self) -> None:
-        """Log in, look at the version and for the tables."""
+        """Log in, check the version and the tables."""
         with self._connections.errors("worker"):
             self._connections.get("worker")
             ensure_tables(self._engine, create=self._create)
@@ -73,11 +73,11 @@ class MySqlStore(TableQueries):
             )
 
     def listen(self) -> WakeUp | None:
-        """Nothing to listen to."""
+        """Return None: there are no notifications."""
         return None
 
     def hint(self, queues: Sequence[str]) -> None:
-        """Nobody to tell."""
+        """Nothing to do: there are no notifications."""
 
     def close(self) -> None:
         self._connections.close()
@@ -128,7 +128,7 @@ class MySqlStore(TableQueries):
     # Inside
 
     def _transact(self, work: Callable[[Any], R], role: str = "worker") -> R:
-        """Run `work` in a transaction, again when it lost a race against another."""
+        """Run `work` in a transaction, again if it lost a race against another."""
 
         def once() -> R:
             cursor = self._connections.get(role).cursor()
@@ -170,7 +170,7 @@ class MySqlStore(TableQueries):
 
     @staticmethod
     def _is_new(cursor: Any, put: Put) -> bool:
-        """Note the put, and lock the note until the transaction ends; False when it was there."""
+        """Record the put, and lock the record until the transaction ends; False if it existed."""
         if put.slot == 1:
             cursor.execute(f"DELETE FROM laraq_puts WHERE put_at < {_NOW} - {REMEMBERED * 1000}")
         if put.number > SLOTS and cursor.execute(_PUT_NEXT, (put.number, put.writer, put.slot, put.number)):
@@ -226,7 +226,7 @@ class MySqlStore(TableQueries):
 
 
 def _prepare(connection: Any, role: str) -> None:
-    # A producer does nothing but transactions, each of which begins by itself: a trip less for every job.
+    # A producer only runs transactions, each of which begins implicitly: one round trip less for every job.
     connection.autocommit(role == "worker")
     cursor = connection.cursor()
     cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

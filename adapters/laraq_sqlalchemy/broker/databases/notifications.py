@@ -1,4 +1,4 @@
-"""NotifyListener: PostgreSQL's LISTEN, as something to wait on."""
+"""NotifyListener: PostgreSQL's LISTEN as an object to wait on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHANNEL = "laraq_jobs"
 
 
 class NotifyListener:
-    """A connection that does nothing but LISTEN."""
+    """A connection used only for LISTEN."""
 
     def __init__(self, connections: DriverConnections) -> None:
         self._connections = connections
@@ -47,4 +47,4 @@ class NotifyListener:
         return queues
 
     def close(self) -> None:
-        """The connection belongs to the store and closes with it."""
+        """Nothing to close: the connection belongs to the store and closes with it."""

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-#: Seconds until rows below the low-water mark are looked at again although the marks still find jobs.
+#: Seconds until rows below the low-water mark are checked again although the marks still find jobs.
 LOW_WATER_AGE = 5.0
 
 #: SQLSTATEs of a transaction that lost against another and may simply be repeated.
@@ -99,7 +99,7 @@ _PUT_ONE = f"""
 INSERT INTO laraq_jobs (queue, priority, payload, available_at, created_at)
 SELECT %s::text, %s::smallint, %s::text, {_NOW} + %s::bigint, {_NOW}{{where}}"""
 
-# Who puts the same again while the first time is being committed waits for that: the row is locked.
+# A repetition during the commit of the first put waits for it, because the row is locked.
 _ONCE = f"""
 WITH put AS (
   INSERT INTO laraq_puts AS known (writer, slot, number, put_at) VALUES (%s, %s, %s, {_NOW})
@@ -108,8 +108,8 @@ WITH put AS (
 
 
 class PostgresStore(TableQueries):
-    """Workers commit asynchronously: what a server crash undoes of theirs is a reservation or an
-    acknowledgement, so a job repeats and none is lost. Producers commit as the server is configured."""
+    """Workers commit asynchronously: a server crash may undo their reservations or acknowledgements, which repeats jobs
+    but loses none. Producers commit as the server is configured."""
 
     acks_ride_along = False
 
@@ -134,13 +134,13 @@ class PostgresStore(TableQueries):
         self._levels = Levels()
 
     def connect(self) -> None:
-        """Log in and look for the tables."""
+        """Log in and check the tables."""
         with self._connections.errors("worker"):
             self._connections.get("worker")
             ensure_tables(self._engine, create=self._create)
 
     def listen(self) -> WakeUp | None:
-        """LISTEN on a connection of its own; None behind a pooler that does not let notifications through."""
+        """LISTEN over a separate connection; None behind a pooler that does not pass notifications on."""
         with self._connections.errors("listener"):
             listener = NotifyListener(self._connections)
             if listener.hears(lambda token: self._execute("SELECT pg_notify(%s, %s)", (CHANNEL, token))):
@@ -175,8 +175,8 @@ class PostgresStore(TableQueries):
 
     def step(self, acks: Sequence[Lease], queues: Sequence[str], limit: int) -> Taken:
         if acks:
-            # A transaction of its own: SKIP LOCKED may wait for rows that are being deleted, and holding
-            # deletes of one's own meanwhile is how two workers would deadlock.
+            # A separate transaction: SKIP LOCKED may wait for rows that are being deleted, and with own uncommitted
+            # deletes two workers would deadlock.
             self._execute("DELETE FROM laraq_jobs WHERE id = ANY(%s)", ([ack.id for ack in acks],))
         if not limit:
             return Taken(())
@@ -243,8 +243,8 @@ class PostgresStore(TableQueries):
             return int(cursor.rowcount)
 
     def _due(self, sql: str, queues: Sequence[str], limit: int) -> Taken:
-        """Reserve or take. Each range is read from where it was left: the rows before are dead ones that no
-        vacuum can remove while some transaction is old, and reading over them is what slows a queue down."""
+        """Reserve or take. Each range is read from where the last read ended: the rows before it are dead rows that
+        vacuum cannot remove while an old transaction is open, and reading them slows a queue down."""
         now = time.monotonic()
         if now >= self._lows_until:
             self._lows.clear()
@@ -268,7 +268,7 @@ class PostgresStore(TableQueries):
             "lease": int(self.retry_after * 1000),
         }
         jobs = []
-        # the rows come in no order; their first column is the one they were found in
+        # the rows are unordered; their first column is the order in which they were found
         for _, due, id, queue, priority, payload, attempts, at in sorted(self._execute(sql, arguments)):
             jobs.append(Job(Lease(id, queue, attempts, at), payload))
             self._lows[queue, priority] = (due, id)

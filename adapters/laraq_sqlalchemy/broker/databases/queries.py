@@ -1,4 +1,4 @@
-"""TableQueries: what is seldom asked of a broker's tables, in the same words for every database."""
+"""TableQueries: the rare queries of a broker's tables, with the same SQL for every database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laraq_sqlalchemy.database.upsert import upsert
 
 
 class TableQueries(ABC):
-    """The half of a store where speed is no matter: counting, purging and the bindings."""
+    """The part of a store where speed does not matter: counting, purging and the bindings."""
 
     _engine: Engine
 
@@ -27,44 +27,44 @@ class TableQueries(ABC):
 
     @abstractmethod
     def _change(self, *statements: tuple[str, Any]) -> int:
-        """Write; say how many rows the last one has changed."""
+        """Write; return the number of rows that the last statement changed."""
 
     def count(self, queue: str) -> QueueCount:
         free, due = jobs.c.reserved_at.is_(None), jobs.c.available_at <= self._now
         states = (case((free & due, 1)), case((free & ~due, 1)), jobs.c.reserved_at)
-        (counts,) = self._fetch(*self._said(select(*map(func.count, states)).where(jobs.c.queue == queue)))
+        (counts,) = self._fetch(*self._compiled(select(*map(func.count, states)).where(jobs.c.queue == queue)))
         return QueueCount(*counts)
 
     def purge(self, queue: str) -> int:
         free = jobs.c.reserved_at.is_(None)
-        return self._change(self._said(delete(jobs).where(jobs.c.queue == queue, free)))
+        return self._change(self._compiled(delete(jobs).where(jobs.c.queue == queue, free)))
 
     def bind(self, route: Route, expires_in: float | None) -> None:
         expires_at = None if expires_in is None else self._in(expires_in)
         row = upsert(self._engine.dialect.name, bindings).values(**route._asdict(), expires_at=expires_at)
-        self._change(self._said(row))
+        self._change(self._compiled(row))
 
     def unbind(self, queue: str) -> None:
-        self._change(*(self._said(delete(table).where(table.c.queue == queue)) for table in (bindings, jobs)))
+        self._change(*(self._compiled(delete(table).where(table.c.queue == queue)) for table in (bindings, jobs)))
 
     def routes(self, exchange: str) -> Sequence[Route]:
         columns = [bindings.c[name] for name in Route._fields]
         lives = or_(bindings.c.expires_at.is_(None), bindings.c.expires_at > self._now)
-        rows = self._fetch(*self._said(select(*columns).where(bindings.c.exchange == exchange, lives)))
+        rows = self._fetch(*self._compiled(select(*columns).where(bindings.c.exchange == exchange, lives)))
         return [Route(*row) for row in rows]
 
     def renew(self, queues: Sequence[str], expires_in: float) -> None:
         expiring = bindings.c.expires_at.is_not(None) & bindings.c.queue.in_(queues)
-        self._change(self._said(update(bindings).where(expiring).values(expires_at=self._in(expires_in))))
+        self._change(self._compiled(update(bindings).where(expiring).values(expires_at=self._in(expires_in))))
 
     def sweep(self) -> int:
         over = bindings.c.expires_at <= self._now
-        queues = [queue for (queue,) in self._fetch(*self._said(select(bindings.c.queue).where(over).distinct()))]
+        queues = [queue for (queue,) in self._fetch(*self._compiled(select(bindings.c.queue).where(over).distinct()))]
         if not queues:
             return 0
         return self._change(
-            self._said(delete(jobs).where(jobs.c.queue.in_(queues))),
-            self._said(delete(bindings).where(bindings.c.queue.in_(queues), over)),
+            self._compiled(delete(jobs).where(jobs.c.queue.in_(queues))),
+            self._compiled(delete(bindings).where(bindings.c.queue.in_(queues), over)),
         )
 
     @property
@@ -74,8 +74,8 @@ class TableQueries(ABC):
     def _in(self, seconds: float) -> ColumnElement[int]:
         return self._now + literal(int(seconds * 1000))  # a plain number would be named after the clock
 
-    def _said(self, statement: ClauseElement) -> tuple[str, Any]:
-        """As the driver wants it: its connections are used without SQLAlchemy."""
+    def _compiled(self, statement: ClauseElement) -> tuple[str, Any]:
+        """The statement for the driver, whose connections are used without SQLAlchemy."""
         compiled: Any = statement.compile(self._engine, compile_kwargs={"render_postcompile": True})
         values = compiled.params
         return str(compiled), [values[name] for name in compiled.positiontup] if compiled.positional else values

@@ -31,8 +31,8 @@ _OURS = " WHERE id=? AND attempts=? AND reserved_at=?"
 
 
 class SqliteStore(TableQueries):
-    """The worker's connection runs with synchronous=NORMAL: a power cut may undo its last steps, which repeats
-    jobs; a producer's runs with FULL, so that a job that was accepted is never lost."""
+    """The worker's connection runs with synchronous=NORMAL: a power failure may undo its last steps, which repeats
+    jobs. A producer's runs with FULL, so that an accepted job is never lost."""
 
     acks_ride_along = True
 
@@ -54,26 +54,26 @@ class SqliteStore(TableQueries):
         self._sender = DatagramSender(self._mailboxes)
 
     def connect(self) -> None:
-        """Open the file and create the tables when they are missing."""
+        """Open the file, and create missing tables."""
         if sqlite3.sqlite_version_info < (3, 35):
             raise ConfigurationError(f"The database broker needs SQLite 3.35, this is {sqlite3.sqlite_version}.")
         with self._connections.errors("worker"):
-            if missing_tables(self._engine):  # a look first: making them waits for whoever writes to the file
+            if missing_tables(self._engine):  # check first: creating them waits for other writers of the file
                 with self._turnstile.turn():
                     create_tables(self._engine)
 
     def listen(self) -> WakeUp:
-        """A mailbox for this process."""
+        """Open a mailbox for this process."""
         with self._connections.errors("worker"):
             return DatagramListener(self._mailboxes)
 
     def hint(self, queues: Sequence[str]) -> None:
-        """Tell listening workers about the queues."""
+        """Notify listening workers of the queues."""
         with contextlib.suppress(OSError):  # only a hint: the poll finds the job as well
             self._sender.send(dict.fromkeys(queues))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connections.close()
         self._turnstile.close()
         self._sender.close()
@@ -164,9 +164,9 @@ class SqliteStore(TableQueries):
 
     @staticmethod
     def _levels(cursor: sqlite3.Cursor, queue: str) -> list[int]:
-        """The priorities to look at, highest first: one index probe for each above 0 that is in use, and one.
+        """The priorities to check, highest first: one index probe for each priority in use above 0, plus one.
 
-        Upwards, since above the highest there is nothing to step over.
+        Searched upwards, because there are no rows above the highest to step over.
         """
         levels = [0]
         while True:
@@ -202,7 +202,7 @@ class SqliteStore(TableQueries):
         return min((due for due in times if due is not None), default=None)
 
     def _any_due(self, queues: Sequence[str]) -> bool:
-        # A read first: an idle worker that looks must not queue up for the write lock.
+        # A read first: an idle worker must not queue for the write lock.
         with self._read() as cursor:
             earliest = self._earliest(cursor, queues)
         return earliest is not None and earliest <= _now()
@@ -240,7 +240,7 @@ def _prepare(connection: sqlite3.Connection, role: str) -> None:
 
 
 def _text(raw: bytes) -> str | bytes:
-    """SQLite keeps what it is given; by default the driver would refuse to read the rows beside it, too."""
+    """Text, or bytes if they are not UTF-8: SQLite stores any bytes, and the driver would refuse to read other rows."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

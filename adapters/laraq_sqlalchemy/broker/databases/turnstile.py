@@ -1,4 +1,4 @@
-"""Turnstile: writers of one SQLite file take turns, first come first served."""
+"""Turnstile: writers of one SQLite file take turns, first come, first served."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ except ImportError:  # Windows: SQLite's own busy handler decides, unfairly but 
 class Turnstile:
     """Two locked side files around every write.
 
-    SQLite's busy handler sleeps between tries, so a process that commits in a loop starves the others: it is
-    back before a sleeper looks. Here the next writer already waits inside the gate, and the kernel wakes it.
-    Held by nobody after a crash: the kernel drops the locks of a dead process.
+    SQLite's busy handler sleeps between tries, so a process that commits in a loop starves the others: it writes again
+    before a sleeper wakes. Here the next writer already waits inside the gate, and the kernel wakes it. After a crash
+    the kernel releases the locks of the dead process.
     """
 
     def __init__(self, database: str) -> None:
@@ -32,7 +32,7 @@ class Turnstile:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The block runs while no other user of the turnstile is in theirs."""
+        """Run the block while no other user of the turnstile runs one."""
         if fcntl is None:
             yield
             return
@@ -54,13 +54,13 @@ class Turnstile:
         return self._files
 
     def _mode(self) -> int:
-        """Who may use the database may take a turn, and nobody else."""
+        """The mode of the side files: only users of the database may take a turn."""
         with suppress(OSError):
             return os.stat(self._database).st_mode & 0o660
         return 0o660
 
     def close(self) -> None:
-        """Close the side files; they stay on disk, since others may be waiting on them."""
+        """Close the side files; they stay on disk, because others may be waiting on them."""
         if self._files is not None:
             for file in self._files:
                 os.close(file)
