@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from celery import Celery
-
 from laraq import Laraq
 from laraq.messages.delivery import Crash, Delivery, Release
 from laraq.messages.payload import Payload
 from laraq.ports.journal import RunState
 from laraq.running.journal import Finished, RunJournal, Settled, Start, judge
 from laraq.running.run import Run
+from laraq.testing import TestingApp
 
 
 @dataclass
@@ -39,10 +38,10 @@ class Line:
 
     @classmethod
     @contextmanager
-    def attached(cls, app: Celery | None = None, **settings: Any) -> Iterator[Line]:
+    def attached(cls, app: Any = None, **settings: Any) -> Iterator[Line]:
         """A line that is the default connection of the current Laraq, on a memory store unless `settings` say so."""
         line = cls()
-        app = app or Celery("t", broker="memory://", set_as_current=False)
+        app = app or default_app()
         settings = {"store": "memory://", "connections": {"line": line, "other": line}, "default": "line", **settings}
         with Laraq(app, **settings) as laraq:
             line.laraq, line._journal = laraq, RunJournal(laraq.store.journal)
@@ -112,3 +111,12 @@ class Line:
             if (run := self.step()) is not None:
                 runs.append(run)
         return runs
+
+
+def default_app() -> Any:
+    """An app of Celery; in `make core`, where there is no Celery, one of `laraq.testing`."""
+    try:
+        from celery import Celery
+    except ImportError:
+        return TestingApp()
+    return Celery("t", broker="memory://", set_as_current=False)
