@@ -18,7 +18,7 @@ from laraq.jobs.job import Job
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import delay_of
 from laraq.testing.faking import Fake, Faking, silently
-from laraq.testing.matching import Target, listed, same, shown, text_of, times
+from laraq.testing.matching import Target, What, listed, same, shown, text_of, times
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.batch_service import BatchService
 from laraq.workflow.chains import Chains, PendingChain
@@ -64,7 +64,7 @@ class BusFake(Fake):
     @overload
     def dispatched(self, what: type[J], where: Callable[[J], object] | None = None) -> list[J]: ...
     @overload
-    def dispatched(self, what: Any = None, where: Callable[[Any], object] | None = None) -> list[Any]: ...
+    def dispatched(self, what: What | None = None, where: Callable[[Any], object] | None = None) -> list[Any]: ...
     def dispatched(self, what: Any = None, where: Any = None) -> list[Any]:
         """The jobs that match, however they were dispatched; all of them without arguments."""
         target = None if what is None else Target(what, where)
@@ -76,7 +76,7 @@ class BusFake(Fake):
     ) -> None: ...
     @overload
     def assert_dispatched(
-        self, what: Any, where: Callable[[Any], object] | int | None = None, *, times: int | None = None
+        self, what: What, where: Callable[[Any], object] | int | None = None, *, times: int | None = None
     ) -> None: ...
     def assert_dispatched(self, what: Any, where: Any = None, *, times: int | None = None) -> None:
         """It was dispatched, in whatever way: a class, a `@job` function, a job with these fields, or any job for which

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from types import CodeType
+from typing import Any, Protocol, TypeAlias
 
 from laraq.jobs.function import JobFunction
 from laraq.jobs.job import Job
 from laraq.jobs.verbs import as_written
 from laraq.workflow.batch import ChainedBatch, PendingBatch
+
+
+class Predicate(Protocol):
+    """A function or lambda that is given a job; a class is not one, whatever it can be called with."""
+
+    @property
+    def __code__(self) -> CodeType: ...
+
+    def __call__(self, job: Any, /) -> object: ...
+
+
+class HostTask(Protocol):
+    """A task of Celery."""
+
+    @property
+    def name(self) -> str: ...
+
+    def apply_async(self) -> Any: ...
+
+
+#: What an assertion can be about, beside a Job class.
+What: TypeAlias = "JobFunction[..., Any] | Job | str | HostTask | Predicate"
 
 #: What assertions show of a long list.
 SHOWN = 10

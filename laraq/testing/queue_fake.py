@@ -19,7 +19,7 @@ from laraq.messages import options
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
 from laraq.testing.faking import Fake, FakeConnection, Faking
-from laraq.testing.matching import Target, Task, listed, same, shown, text_of, times
+from laraq.testing.matching import Target, Task, What, listed, same, shown, text_of, times
 
 J = TypeVar("J", bound=Job)
 
@@ -57,7 +57,7 @@ class QueueFake(Fake):
     @overload
     def pushed(self, what: type[J], where: Callable[[J], object] | None = None) -> list[J]: ...
     @overload
-    def pushed(self, what: Any = None, where: Callable[[Any], object] | None = None) -> list[Any]: ...
+    def pushed(self, what: What | None = None, where: Callable[[Any], object] | None = None) -> list[Any]: ...
     def pushed(self, what: Any = None, where: Any = None) -> list[Any]:
         """The jobs that match, in order; all of them without arguments."""
         if what is None:
@@ -81,7 +81,7 @@ class QueueFake(Fake):
     ) -> None: ...
     @overload
     def assert_pushed(
-        self, what: Any, where: Callable[[Any], object] | int | None = None, *, times: int | None = None
+        self, what: What, where: Callable[[Any], object] | int | None = None, *, times: int | None = None
     ) -> None: ...
     def assert_pushed(self, what: Any, where: Any = None, *, times: int | None = None) -> None:
         """It was pushed: a class, a `@job` function, a Celery task or its name, a job with these fields, or any job for

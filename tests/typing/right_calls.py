@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, assert_type
 
-from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, dispatch, injected, job
+from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, Queue, dispatch, injected, job
 from laraq.workflow.batch import PendingBatch
 from laraq.workflow.chains import PendingChain
 
@@ -161,3 +161,24 @@ async def use_them() -> None:
     assert_type((batch.id, batch.total_jobs, batch.failed_job_ids), tuple[str, int, list[str]])
     assert_type((batch.progress, batch.finished, batch.created_at), tuple[int, bool, datetime | None])
     Bus.chain([ProcessPodcast(1), Bus.batch([Computed(1)])]).dispatch()
+
+
+def test_with_fakes() -> None:
+    with Queue.fake([ProcessPodcast]).except_(HighBitrate) as fake:
+        fake.assert_pushed(ProcessPodcast, lambda job: job.podcast == 1 and job.bitrate)
+        fake.assert_pushed(ProcessPodcast(1), times=2)
+        fake.assert_pushed(send_welcome)
+        fake.assert_pushed("elsewhere.task", lambda task: task.args == (1,))
+        fake.assert_pushed(lambda job: job.whatever, 3)
+        fake.assert_pushed_with_chain(ProcessPodcast, [HighBitrate, Bus.chained_batch(lambda batch: batch.label)])
+        assert_type(fake.pushed(ProcessPodcast), list[ProcessPodcast])
+    with Bus.fake() as bus:
+        bus.assert_dispatched(ProcessPodcast, lambda job: job.podcast)
+        bus.assert_batched(lambda batch: batch.label == "x")
+        assert_type(bus.dispatched(HighBitrate), list[HighBitrate])
+    with Queue.testing() as queue:
+        assert_type(queue.drain(), int)
+    job, batch = ProcessPodcast(1).with_fake_batch(total_jobs=2)
+    assert_type(job, ProcessPodcast)
+    assert_type(batch.added, list[Any])
+    assert_type(ProcessPodcast(1).with_fake_queue_interactions(), ProcessPodcast)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laraq import Bus, Injected, Job, injected, job
+from laraq import Bus, Injected, Job, Queue, injected, job
 
 
 class Mailer:
@@ -77,3 +77,11 @@ async def use_them() -> None:
     Bus.batch([]).dispatch().wait("long")  # wrong
     Bus.batch([]).dispatch().total_jobs = 5  # wrong
     Bus.find_batch(5)  # wrong
+    with Queue.fake() as fake:
+        fake.assert_pushed(ProcessPodcast, lambda job: job.podkast == 1)  # wrong
+        fake.assert_pushed(7)  # wrong
+        fake.assert_pushed(ProcessPodcast, times="twice")  # wrong
+        fake.assert_pushd(ProcessPodcast)  # wrong
+    with Bus.fake() as bus:
+        bus.assert_dispatched(ProcessPodcast, lambda job: job.podkast)  # wrong
+    ProcessPodcast(1).assert_released("soon")  # wrong
