@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.cli.programs import LARAQ
+from tests.support.full import full
 from tests.support.waiting import wait_until
 
 FOLDER = Path(__file__).parents[2] / "examples" / "import_csv"
@@ -111,7 +112,7 @@ def test_every_row_is_imported_or_in_the_failed_store(tmp_path: Path) -> None:
     assert imported.keys() == {row["geonameid"] for row in as_they_are + REPAIRED}
 
 
-@pytest.mark.parametrize("server", ["redis", "postgres"])
+@pytest.mark.parametrize("server", ["redis", pytest.param("postgres", marks=full)])
 def test_a_server_at_laraq_url_carries_it_and_keeps_nothing(
     server: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -19,6 +19,7 @@ from laraq_sqlalchemy import SqlStore
 from tests.life.conftest import Stage
 from tests.life.test_crashes import give_back
 from tests.life.test_mixed_load import wait_for_a_full_worker
+from tests.support.full import full_size_only
 from tests.support.waiting import wait_until
 
 LARAQ = str(Path(sys.executable).parent / "laraq")
@@ -256,6 +257,8 @@ KILLS = int(os.environ.get("LARAQ_BATCH_KILLS", "2"))
 def test_counts_hold_while_children_and_workers_die(
     stage: Stage, database: str, prefetched: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if stage.broker_url.startswith("amqp") and (database, prefetched) not in (("postgres", 1), ("redis", 8)):
+        full_size_only()
     url = request.getfixturevalue(f"{database}_url")
     monkeypatch.setenv("BATCHES", url)
     monkeypatch.setenv("PREFETCHED", str(prefetched))

@@ -152,7 +152,7 @@ class Local:
 @pytest.mark.parametrize(
     ("middleware", "reason"),
     [
-        (function, r"is an object with handle\(job, next\)"),
+        (function, r"expected an object with handle\(job, next\)"),
         (object(), r"is an object with handle\(job, next\)"),
         (Local.make(), "workers would not find its class as"),
         (Slotted(), "it has __slots__"),

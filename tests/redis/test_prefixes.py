@@ -15,7 +15,7 @@ from laraq.errors import ConfigurationError
 from laraq.messages.failure import FailedJob
 from laraq.messages.tally import BatchRecord, MemberState
 from laraq.ports import DelayedMessage, Line, ParkedJob
-from laraq_celery.worker.signals import _say_who_shares
+from laraq_celery.worker.signals import _warn_of_shared_store
 from laraq_redis.store.store import RedisStore
 
 OpenApp = Callable[..., Laraq]
@@ -139,7 +139,7 @@ def test_a_worker_says_who_else_keeps_records_in_its_store(
     def started(laraq: Laraq, name: str) -> str:
         caplog.clear()
         laraq.host.app.main = name  # type: ignore[attr-defined]
-        _say_who_shares(laraq)
+        _warn_of_shared_store(laraq)
         return caplog.text
 
     assert started(open_app(), "one") == ""
