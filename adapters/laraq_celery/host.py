@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -176,6 +177,28 @@ class CeleryHost:
     def injectables(self) -> Mapping[Any, Any]:
         """The app, and the running Celery task."""
         return {Celery: self.app, Task: self.app.current_task}
+
+    @contextmanager
+    def at_broker(self, url: str) -> Iterator[None]:
+        """For a test: the app's broker is at that URL meanwhile, also for processes that are started."""
+        names = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+        kept = {name: os.environ.get(name) for name in names}
+        self._forget_pools()
+        os.environ.update(dict.fromkeys(names, url))
+        try:
+            yield
+        finally:
+            self._forget_pools()
+            for name, value in kept.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _forget_pools(self) -> None:
+        """Connections to the broker as it is now are not used again."""
+        self.app._pool = None
+        self.app.amqp._producer_pool = None
 
     @contextmanager
     def intercepting(self, take: Callable[[Any, Callable[[], Any]], bool]) -> Iterator[None]:

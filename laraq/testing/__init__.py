@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from laraq.testing.batch_fake import BatchFake
     from laraq.testing.bus_fake import BusFake
     from laraq.testing.host import TestingApp
+    from laraq.testing.live_worker import LiveWorker
     from laraq.testing.matching import ChainedBatchMatcher, Task
     from laraq.testing.queue_fake import Pushed, QueueFake
     from laraq.testing.testing_queue import TestingQueue
 
 __all__ = [
-    "BatchFake", "BusFake", "ChainedBatchMatcher", "Pushed", "QueueFake", "Task", "TestingApp", "TestingQueue",
+    "BatchFake", "BusFake", "ChainedBatchMatcher", "LiveWorker", "Pushed", "QueueFake", "Task", "TestingApp",
+    "TestingQueue",
 ]  # fmt: skip
 
 #: pytest imports this package at every start, for its plugin: the rest waits.
@@ -29,6 +31,7 @@ _PLACE = {
     "BatchFake": "batch_fake",
     "BusFake": "bus_fake",
     "ChainedBatchMatcher": "matching",
+    "LiveWorker": "live_worker",
     "Pushed": "queue_fake",
     "QueueFake": "queue_fake",
     "Task": "matching",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol, Self
@@ -13,6 +13,7 @@ from laraq.current import current
 from laraq.local.memory.store import MemoryStore
 from laraq.messages.payload import Payload
 from laraq.ports import QueueConnection
+from laraq.testing.inspection import HeldJob, HeldJobs
 from laraq.testing.matching import Target, Task
 
 #: Whether what is sent now is recorded elsewhere.
@@ -33,6 +34,12 @@ class Recorder(Protocol):
     def record_task(self, task: Task) -> None:
         """A task of the host was sent."""
 
+    def held(self, connection: str) -> Iterable[HeldJob]:
+        """The jobs that were sent through a connection."""
+
+    def drop(self, connection: str, queue: str) -> int:
+        """Forget the jobs of a queue; return how many."""
+
 
 class FakeConnection:
     """A connection whose jobs a fake records; those that no fake wants go to the real one."""
@@ -51,6 +58,15 @@ class FakeConnection:
         if self._made is None:
             self._made = self._make()
         return self._made
+
+    @property
+    def inspection(self) -> HeldJobs:
+        """Of the jobs that were recorded."""
+        recorders = self._faking.recorders
+        return HeldJobs(
+            lambda: [job for one in recorders for job in one.held(self.name)],
+            lambda queue: sum(one.drop(self.name, queue) for one in recorders),
+        )
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Record the job, or send it."""

@@ -1,14 +1,20 @@
-"""The pytest plugin: fixtures `queue_fake`, `bus_fake` and `laraq_testing`, whose imports wait until one is used."""
+"""The pytest plugin: fixtures `queue_fake`, `bus_fake`, `laraq_testing` and `laraq_worker`, which import when used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from laraq.testing import BusFake, QueueFake, TestingQueue
+    from laraq.testing import BusFake, LiveWorker, QueueFake, TestingQueue
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`laraq_app`, where the app of `laraq_worker` cannot be found by itself."""
+    parser.addini("laraq_app", "The app of laraq_worker, as in `celery -A`: module:attribute.", default="")
 
 
 @pytest.fixture
@@ -36,3 +42,16 @@ def laraq_testing() -> Iterator[TestingQueue]:
 
     with Queue.testing() as queue:
         yield queue
+
+
+@pytest.fixture
+def laraq_worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveWorker]:
+    """A real `celery worker` of the app, on a broker and a store in a temporary SQLite file.
+
+    Its log is shown where a test fails. `laraq_app` in pytest's configuration names the app where it is not found.
+    """
+    from laraq.testing import LiveWorker
+
+    with LiveWorker(tmp_path, str(request.config.getini("laraq_app"))) as worker:
+        yield worker
+        print(f"--- log of laraq_worker\n{worker.log}--- end of log")

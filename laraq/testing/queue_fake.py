@@ -19,6 +19,7 @@ from laraq.messages import options
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
 from laraq.testing.faking import Fake, FakeConnection, Faking
+from laraq.testing.inspection import HeldJob
 from laraq.testing.matching import Target, Task, What, listed, same, shown, text_of, times
 
 J = TypeVar("J", bound=Job)
@@ -195,6 +196,21 @@ class QueueFake(Fake):
     def record_task(self, task: Task) -> None:
         """Keep the task that was sent."""
         self._pushed.append(Pushed(task, task.options.get("queue"), "", task.options.get("countdown") or 0))
+
+    def held(self, connection: str) -> list[HeldJob]:
+        """The jobs that were pushed through a connection, as Queue.size() and the like count them."""
+        return [
+            HeldJob(one.queue or "", one.payload, not one.delay)
+            for one in self._pushed
+            if one.payload is not None and one.connection == connection
+        ]
+
+    def drop(self, connection: str, queue: str) -> int:
+        """Queue.clear(): forget the jobs of a queue."""
+        kept = [one for one in self._pushed if (one.connection, one.queue) != (connection, queue)]
+        dropped = len(self._pushed) - len(kept)
+        self._pushed[:] = kept
+        return dropped
 
     def _reset(self) -> None:
         self._pushed: list[Pushed] = []

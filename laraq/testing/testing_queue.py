@@ -28,6 +28,7 @@ from laraq.ports import QueueConnection
 from laraq.ports.journal import RunState
 from laraq.process import clock
 from laraq.running.run import Run
+from laraq.testing.inspection import HeldJob, HeldJobs
 from laraq.testing.matching import Target, Task
 
 #: Jobs that one `drain` runs at most: more are taken for jobs that send themselves for ever.
@@ -152,6 +153,29 @@ class TestingQueue:
             _Waiting(clock.now() + delay, self._number, connection, Payload.from_dict(json.loads(message)))
         )
 
+    def held(self, connection: str) -> list[HeldJob]:
+        """The jobs that wait of a connection, as Queue.size() and the like count them."""
+        return [
+            HeldJob(one.payload.queue or _Connection.queue, one.payload, one.due_at <= clock.now())
+            for one in sorted(self._waiting)
+            if one.payload is not None and one.connection == connection
+        ]
+
+    def drop(self, connection: str, queue: str) -> int:
+        """Queue.clear(): drop the jobs of a queue; what they held is released."""
+        laraq = self._in_use()
+        dropped = [
+            one
+            for one in self._waiting
+            if one.payload is not None
+            and (one.connection, one.payload.queue or _Connection.queue) == (connection, queue)
+        ]
+        for one in dropped:
+            self._waiting.remove(one)
+            if one.payload is not None and one.payload.unique:
+                laraq.unique.release(one.payload.unique, None)
+        return len(dropped)
+
     def _connect(self, name: str, make: Callable[[], QueueConnection]) -> QueueConnection:
         if name in ("sync", "deferred", "null"):
             return make()
@@ -239,6 +263,7 @@ class _Connection:
     def __init__(self, testing: TestingQueue, name: str) -> None:
         self.name = name
         self._testing = testing
+        self.inspection = HeldJobs(lambda: testing.held(name), lambda queue: testing.drop(name, queue))
 
     def push(self, payload: Payload, delay: float = 0) -> None:
         self._testing.put(self.name, payload, delay)

@@ -211,3 +211,16 @@ def test_nothing_is_left_of_it(queue: Laraq) -> None:
 def test_what_is_no_job_is_refused() -> None:
     with Queue.fake() as fake, pytest.raises(TypeError, match="Expected a Job class, a @job function"):
         fake.assert_pushed(7)
+
+
+def test_the_queue_can_be_inspected() -> None:
+    with Queue.fake() as fake:
+        sent = Ship.dispatch(1)
+        Ship(2).with_delay(60).dispatch()
+        Bill.dispatch(3)
+        assert (Queue.size(), Queue.pending_size(), Queue.delayed_size(), Queue.reserved_size()) == (2, 1, 1, 0)
+        (pending,) = Queue.pending_jobs()
+        assert (pending.id, pending.name, pending.payload["kwargs"]["order_id"]) == (sent.id, Ship.job_name(), 1)
+        assert Queue.size("money") == 1
+        assert Queue.clear() == 2
+        fake.assert_count(1)

@@ -198,3 +198,16 @@ def _greet() -> None:
 def test_outside_of_its_block_it_says_so() -> None:
     with pytest.raises(RuntimeError, match=r"with Queue.testing\(\) as queue"):
         Queue.testing().drain()
+
+
+def test_the_queue_can_be_inspected_and_cleared() -> None:
+    with Queue.testing() as queue:
+        Ship.dispatch(1)
+        Ship(2).with_delay(60).dispatch()
+        Bill.dispatch(3)
+        Once.dispatch()
+        assert (Queue.size(), Queue.pending_size(), Queue.delayed_size("default")) == (3, 2, 1)
+        assert [job.name for job in Queue.pending_jobs("money")] == [Bill.job_name()]
+        assert Queue.clear() == 3
+        assert queue.waiting == [Bill(3)]
+        assert not Once.dispatch().skipped, "its lock was released"

@@ -12,7 +12,8 @@ SHOP = """
 from celery import Celery
 from laraq import Job, Laraq
 
-queue = Laraq(Celery("shop", broker="redis://127.0.0.1:1/0"))
+app = Celery("shop", broker="redis://127.0.0.1:1/0")
+queue = Laraq(app)
 
 class Ship(Job):
     order_id: int
@@ -85,3 +86,47 @@ def test_the_plugin_itself_imports_nothing_of_laraq_that_costs(tmp_path: Path) -
     code += "('pydantic', 'pydantic_core', 'celery', 'kombu', 'sqlalchemy', 'redis') or n == 'laraq.app'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.strip()
+
+
+LIVE = """
+from laraq import Bus, Failed
+from shop import Ship, Bill, mark, marks
+
+def test_a_real_worker_runs_it(laraq_worker):
+    Ship.dispatch(1)
+    laraq_worker.wait_until(lambda: marks() == ["1"])
+    assert "Task shop.Ship" in laraq_worker.log
+
+def test_each_test_has_a_worker_and_a_queue_of_its_own(laraq_worker):
+    batch = Bus.batch([Bill(1), Bill(2)]).dispatch()
+    assert batch.wait(timeout=10).processed_jobs == 2
+    assert Failed.all() == []
+
+def test_failing(laraq_worker):
+    Ship.dispatch(2)
+    laraq_worker.wait_until(lambda: "Task shop.Ship" in laraq_worker.log and "succeeded" in laraq_worker.log)
+    assert False
+"""
+
+
+def test_a_real_worker(tmp_path: Path) -> None:
+    shop = (
+        SHOP.replace("done.append(self.order_id)", "mark(self.order_id)")
+        + f"""
+class Bill(Ship): ...
+
+def mark(what):
+    with open({str(tmp_path / "marks")!r}, "a") as file: print(what, file=file)
+
+def marks():
+    try: return open({str(tmp_path / "marks")!r}).read().split()
+    except FileNotFoundError: return []
+"""
+    )
+    (tmp_path / "shop.py").write_text(shop)
+    (tmp_path / "test_live.py").write_text(LIVE)
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_live.py"]
+    printed = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=90).stdout
+    assert "2 passed" in printed, printed
+    assert "1 failed" in printed
+    assert "--- log of laraq_worker" in printed
