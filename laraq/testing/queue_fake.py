@@ -51,6 +51,8 @@ class QueueFake(Fake):
 
     def __init__(self, only: Any = None) -> None:
         super().__init__(only)
+        self._before: list[Callable[[Pushed], object]] = []
+        self._after: list[Callable[[Pushed], object]] = []
         self._reset()
 
     # -- what was pushed ----------------------------------------------------------------------------------------
@@ -73,6 +75,14 @@ class QueueFake(Fake):
     def size(self, queue: str | None = None) -> int:
         """How many jobs were pushed to a queue; None: to any."""
         return sum(queue is None or one.queue == queue for one in self._pushed)
+
+    def before_pushing(self, hook: Callable[[Pushed], object]) -> None:
+        """Call it with each job that is about to be recorded; what it raises reaches the dispatch."""
+        self._before.append(hook)
+
+    def after_pushing(self, hook: Callable[[Pushed], object]) -> None:
+        """Call it with each job that was recorded."""
+        self._after.append(hook)
 
     # -- assertions ---------------------------------------------------------------------------------------------
 
@@ -191,11 +201,18 @@ class QueueFake(Fake):
             self._faking.laraq.codec.check_round_trip(job)
             job = copy.copy(job)
         queue = payload.queue or connection.default_queue()
-        self._pushed.append(Pushed(job, queue, connection.name, delay, payload))
+        self._keep(Pushed(job, queue, connection.name, delay, payload))
 
     def record_task(self, task: Task) -> None:
         """Keep the task that was sent."""
-        self._pushed.append(Pushed(task, task.options.get("queue"), "", task.options.get("countdown") or 0))
+        self._keep(Pushed(task, task.options.get("queue"), "", task.options.get("countdown") or 0))
+
+    def _keep(self, pushed: Pushed) -> None:
+        for hook in self._before:
+            hook(pushed)
+        self._pushed.append(pushed)
+        for hook in self._after:
+            hook(pushed)
 
     def held(self, connection: str) -> list[HeldJob]:
         """The jobs that were pushed through a connection, as Queue.size() and the like count them."""

@@ -224,3 +224,12 @@ def test_the_queue_can_be_inspected() -> None:
         assert Queue.size("money") == 1
         assert Queue.clear() == 2
         fake.assert_count(1)
+
+
+def test_hooks_around_each_push() -> None:
+    seen: list[object] = []
+    with Queue.fake() as fake:
+        fake.before_pushing(lambda push: seen.append((push.job, len(fake.pushes()))))
+        fake.after_pushing(lambda push: seen.append((push.queue, len(fake.pushes()))))
+        Ship.dispatch(1)
+    assert seen == [(Ship(1), 0), ("default", 1)]
