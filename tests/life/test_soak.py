@@ -139,7 +139,10 @@ def test_memory_stays_flat_and_nothing_is_left_of_jobs_that_are_over(
 
 
 #: What is kept of a job for its time: its failed record, its batch, and that a start but the first was made.
-KEPT = ("failed", "failed:moments", "failed_jobs", "claims", "claim:ID", "batches", "batch_jobs", "claimed")
+KEPT = (
+    "failed", "failed:moments", "failed_jobs", "claims", "claim:ID", "claimed",
+    "batches", "batch_jobs", "batch:ID", "batch-jobs:ID",
+)  # fmt: skip
 
 
 def rows(url: str) -> dict[str, int]:
