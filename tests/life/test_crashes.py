@@ -83,6 +83,30 @@ def test_a_job_that_kills_or_overruns_its_child_starts_three_times_and_fails_onc
     assert all(CAUSES[how] in record.exception for how, record in records.items())
 
 
+def test_children_that_die_together_start_each_job_as_often_as_it_may_and_no_job_is_forgotten(
+    redis_stage: Stage,
+) -> None:
+    """Celery takes a job for not begun if its child died before it has read that it was (steps/fast_reap.py)."""
+    stage = redis_stage
+    project = stage.project("""
+        from laraq import Bus
+
+        class Dies(Job):
+            n: int
+            tries = 2
+            def handle(self):
+                record.rpush("starts", f"{self.id} {self.attempts}")
+                os._exit(1)
+
+        Queue.failing(lambda event: record.sadd("failed", event.id))
+    """)
+    project.python("from proj import *; Bus.bulk([Dies(n) for n in range(60)])")
+    with project.worker(concurrency=8):
+        wait_until(lambda: stage.record.scard("failed") == 60, 60, "all have failed")
+    starts = stage.record.lrange("starts", 0, -1)
+    assert len(starts) == len(set(starts)) == 120
+
+
 @pytest.mark.serial
 def test_a_lost_child_is_settled_at_once(redis_stage: Stage) -> None:
     """Stock Celery notices an idle worker's dead child after up to 5 seconds (steps/fast_reap.py)."""
