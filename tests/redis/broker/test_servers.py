@@ -144,6 +144,13 @@ def _master(client: redis.Redis) -> int:
     return int(found[1])
 
 
+def _takes_writes(server: PrivateRedis) -> bool:
+    """Whether it knows that it is the master; the sentinel tells the world before."""
+    with redis.Redis.from_url(server.url) as client:
+        role: Any = client.role()
+    return bool(role[0] in (b"master", "master"))
+
+
 @pytest.mark.fault
 @pytest.mark.serial
 def test_sentinel_leads_to_the_new_master(
@@ -157,6 +164,7 @@ def test_sentinel_leads_to_the_new_master(
         wait_until(lambda: project.names("end") == ["before"], timeout=20)
         master.kill()
         wait_until(lambda: _master(client) == replica.port, timeout=30)
+        wait_until(lambda: _takes_writes(replica), timeout=30)
         project.python("import proj; proj.note.delay('after'); proj.note.apply_async(('later',), countdown=1)")
         wait_until(lambda: sorted(project.names("end")) == ["after", "before", "later"], timeout=30)
         wait_until(lambda: project.count().total == 0)

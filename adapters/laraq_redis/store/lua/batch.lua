@@ -10,9 +10,14 @@ local NAMES = {'total', 'done', 'failed', 'dropped', 'loads', 'allow_failures', 
   'finished_at', 'places'}
 local batch, change = nil, {}
 
+-- One moment for the whole script: where a batch is found by its creation it is the moment that the batch tells.
+local moment = nil
 local function now()
-  local time = redis.call('TIME')
-  return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  if not moment then
+    local time = redis.call('TIME')
+    moment = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  end
+  return moment
 end
 
 local function read()
