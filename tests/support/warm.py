@@ -108,11 +108,23 @@ class _Server:
 _server = _Server()
 
 
+def _can_watch() -> bool:
+    """Whether the fork server can: only Linux has handles of processes, and a sandbox may forbid them."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+CAN_FORK = _can_watch()
+
+
 def start(
     command: Sequence[str], folder: Path, env: Mapping[str, str], stdout: int, stderr: int, *, new_session: bool = False
 ) -> Process:
     """Start a command: by fork where it is Python code or one of our scripts."""
-    if not env.get("LARAQ_TEST_EXEC"):
+    if CAN_FORK and not env.get("LARAQ_TEST_EXEC"):
         if command[:2] == [sys.executable, "-c"]:
             return Program(command[1:], folder, env, stdout, stderr, new_session)
         if Path(command[0]) in (BIN / "celery", BIN / "laraq"):
