@@ -11,6 +11,7 @@ from celery import Celery
 
 from laraq import Bus, Job, Laraq
 from laraq.errors import DispatchError
+from laraq.messages.inspection import QueueState
 from tests.support.lost_replies import LostReplies
 from tests.support.waiting import wait_until
 
@@ -61,6 +62,15 @@ class Broker:
             self.ids.append(message.headers["id"])
         return self.ids
 
+    def take_all(self, count: int) -> None:
+        """Wait for so many messages; a failure says where the others are."""
+        try:
+            wait_until(lambda: len(self.take()) >= count)
+        except AssertionError as error:
+            inspection = self.laraq.connection().inspection
+            states = {state.value: inspection.count("celery", state) for state in QueueState}
+            raise AssertionError(f"{len(self.ids)} of {count} messages came; the broker counts {states}") from error
+
     def close(self) -> None:
         self._direct.release()
         self.app.pool.force_close_all()
@@ -104,9 +114,9 @@ def test_it_is_one_message(broker: Broker) -> None:
             broker.lose_reply_to(needle)
             send(broker, needle)
             assert broker.proxy.lost == sent
-    wait_until(lambda: len(broker.take()) >= sent)
+    broker.take_all(sent)
     send(broker, "the one after")
-    wait_until(lambda: len(broker.take()) > sent)
+    broker.take_all(sent + 1)
     assert len(broker.ids) == len(set(broker.ids)) == sent + 1
 
 
