@@ -268,7 +268,7 @@ class Laraq:
         """Runs deliveries and decides how each ends."""
         return Runner(
             self._workplace,
-            self._loader,
+            self.loader,
             self.host,
             lambda: self.worker,
             self.unique,
@@ -279,7 +279,7 @@ class Laraq:
     @cached_property
     def books(self) -> Books:
         """Records verdicts and notifies of them."""
-        return Books(self._workplace, self._loader, self.unique, self.chains, lambda: self.batches, lambda: self.failed)
+        return Books(self._workplace, self.loader, self.unique, self.chains, lambda: self.batches, lambda: self.failed)
 
     @cached_property
     def run_journal(self) -> RunJournal:
@@ -295,7 +295,7 @@ class Laraq:
         return Callbacks(self.packer, self.dispatcher, self.codec, self.keys)
 
     @cached_property
-    def _loader(self) -> Loader:
+    def loader(self) -> Loader:
         return Loader(self.codec, self.keys, lambda: self.worker)
 
     @cached_property

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
-from celery.app.backends import by_url
 from celery.exceptions import Ignore, Reject, Retry
 from celery.result import AsyncResult
-from kombu.serialization import dumps
 from kombu.transport import get_transport_cls
 from kombu.utils.json import JSONEncoder, object_hook
 
@@ -21,7 +17,7 @@ from laraq.events import Events, WorkerStopping
 from laraq.jobs import registry
 from laraq.messages.delivery import Done, Fail, Release, Verdict
 from laraq.messages.link import Link
-from laraq_celery import transports
+from laraq_celery import in_tests, transports
 from laraq_celery.sending.queue import CeleryQueue
 from laraq_celery.stock.delays import Delays
 from laraq_celery.tasks import canvas
@@ -178,64 +174,15 @@ class CeleryHost:
         """The app, and the running Celery task."""
         return {Celery: self.app, Task: self.app.current_task}
 
-    @contextmanager
-    def at_broker(self, url: str) -> Iterator[None]:
-        """For a test: the app's broker is at that URL meanwhile, also for processes that are started."""
-        names = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
-        kept = {name: os.environ.get(name) for name in names}
-        self._forget_pools()
-        os.environ.update(dict.fromkeys(names, url))
-        try:
-            yield
-        finally:
-            self._forget_pools()
-            for name, value in kept.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+    def at_broker(self, url: str) -> AbstractContextManager[None]:
+        """Have the app's broker at that URL for a block, also for processes that are started."""
+        return in_tests.at_broker(self.app, url)
 
-    def _forget_pools(self) -> None:
-        """Connections to the broker as it is now are not used again."""
-        self.app._pool = None
-        self.app.amqp._producer_pool = None
-
-    @contextmanager
-    def intercepting(self, take: Callable[[Any, Callable[[], Any]], bool]) -> Iterator[None]:
-        """For a test: `take` is given each task that would be sent, and what runs it here; True: it is not sent.
-
-        Results are in memory meanwhile. Canvas primitives send their tasks one by one, as they do to a broker.
-        """
-        from laraq.testing.matching import Task as Sent  # late: only tests need it
-
-        app, send = self.app, self.app.amqp.send_task_message
-
-        def intercepted(producer: Any, name: str, message: Any, **options: Any) -> Any:
-            args, kwargs, embed = message.body
-            dumps(message.body, options.get("serializer") or app.conf.task_serializer)  # type: ignore[no-untyped-call] # it must be able to travel
-            queue = options.get("queue") or options.get("routing_key") or app.conf.task_default_queue
-            wait = _seconds_until(message.headers.get("eta"))
-            sent = Sent(
-                name,
-                str(message.headers["id"]),
-                args,
-                kwargs,
-                {**embed, "queue": str(getattr(queue, "name", queue)), "countdown": wait},
-            )
-
-            def run() -> Any:
-                links = {"link": embed.get("callbacks"), "link_error": embed.get("errbacks")}
-                return app.tasks[name].apply(args, kwargs, task_id=sent.id, **links)
-
-            return None if take(sent, run) else send(producer, name, message, **options)
-
-        kept = app._backend_cache
-        kind, url = by_url("cache+memory://", app.loader)
-        app.amqp.send_task_message, app._backend_cache = intercepted, kind(app=app, url=url)
-        try:
-            yield
-        finally:
-            app.amqp.send_task_message, app._backend_cache = send, kept
+    def intercepting(
+        self, take: Callable[[Any, Callable[[], Any]], bool], *, whole: bool
+    ) -> AbstractContextManager[None]:
+        """For a block, give `take` each task that would be sent, and what runs it here."""
+        return in_tests.intercepting(self.app, take, whole=whole)
 
     def foreign(self, thing: Any, id: str) -> Link | None:
         """A Celery signature as a link of a chain or batch."""
@@ -263,14 +210,6 @@ def _bind(app: Celery, task: Task) -> None:
     task._app = None
     app._tasks[task.name] = task
     task.bind(app)
-
-
-def _seconds_until(eta: str | None) -> float:
-    """Seconds until the moment of a header; 0 for none, and for one that is over."""
-    if eta is None:
-        return 0.0
-    moment = datetime.fromisoformat(eta)
-    return max((moment - datetime.now(moment.tzinfo)).total_seconds(), 0.0)
 
 
 def _embedded_app(laraq: Laraq) -> Celery:

@@ -6,7 +6,7 @@ from laraq.ports.cache import Cache, Cached
 from laraq.ports.connection import QueueConnection
 from laraq.ports.delayed import Delayed, DelayedMessage, Due
 from laraq.ports.failed import FailedJobs
-from laraq.ports.host import Host
+from laraq.ports.host import Host, HostInTests
 from laraq.ports.inspection import Inspection
 from laraq.ports.journal import Journal, JournalEntry, RunState
 from laraq.ports.limits import Grant, Limits, Usage
@@ -42,6 +42,7 @@ __all__ = [
     "FailedJobs",
     "Grant",
     "Host",
+    "HostInTests",
     "Inspection",
     "Journal",
     "JournalEntry",

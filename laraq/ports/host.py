@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
 
 from laraq.messages.delivery import Verdict
 from laraq.messages.link import Link
@@ -59,3 +60,19 @@ class Host(Protocol):
 
     def foreign(self, thing: Any, id: str) -> Link | None:
         """The host's unit of work (a Celery signature) as a link with that id; None if `thing` is not one."""
+
+
+@runtime_checkable
+class HostInTests(Protocol):
+    """A host whose own units of work a test can see, and which can be moved to another broker."""
+
+    def at_broker(self, url: str) -> AbstractContextManager[None]:
+        """Have the application's broker at that URL for a block, also for processes that are started."""
+
+    def intercepting(
+        self, take: Callable[[Any, Callable[[], Any]], bool], *, whole: bool
+    ) -> AbstractContextManager[None]:
+        """For a block, give `take` each task that would be sent (a `laraq.testing.Task`), and what runs it here.
+
+        True: it is not sent. `whole`: none is, so that results need no server either.
+        """

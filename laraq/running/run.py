@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from laraq.messages.delivery import Delivery, Done, Verdict
+from laraq.messages.delivery import Delivery, Done, Release, Verdict
 from laraq.messages.payload import Payload
 from laraq.running.retries import RetryPolicy
 
@@ -26,3 +26,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.payload = self.delivery.payload
+
+    def starts(self) -> dict[str, int]:
+        """How often the job was started, as the payload of its next start has it."""
+        delivery, free = self.delivery, isinstance(self.verdict, Release) and not self.verdict.counted
+        return {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}

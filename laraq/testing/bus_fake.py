@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar, overload
 from laraq.jobs.closures import as_job
 from laraq.jobs.dispatched import Dispatched
 from laraq.jobs.job import Job
+from laraq.local.memory.store import MemoryStore
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import delay_of
-from laraq.testing.faking import Fake, Faking, silently
+from laraq.testing.faking import Fake, Faking, dropping
 from laraq.testing.matching import Target, What, listed, same, shown, text_of, times
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.batch_service import BatchService
@@ -220,7 +221,7 @@ class BusFake(Fake):
         laraq = self._faking.laraq
         if job.prepare_for_dispatch() is False:
             return Dispatched("", skipped=True, job=job)
-        payload = laraq.packer.payload(job, id or str(uuid.uuid4()), {"sync": "sync"}.get(way))
+        payload = laraq.packer.payload(job, id or str(uuid.uuid4()), "sync" if way == "sync" else None)
         laraq.codec.check_round_trip(job)
         delay_of(job)
         if way != "sync":
@@ -237,11 +238,11 @@ class BusFake(Fake):
         """Record a chain, made ready to travel."""
         at_once = copy.copy(chain)
         at_once._after_commit = False
-        with silently():
+        with dropping() as payloads:
             sent = chains.dispatch(jobs, at_once)
+        self._claims += [(payload.unique, None) for payload in payloads if payload.unique]
         if not sent.skipped:
-            first = jobs[0]
-            self._recorded.append(Recorded(_as_link(first), "queued", tuple(jobs[1:])))
+            self._recorded.append(Recorded(_as_link(jobs[0]), "queued", tuple(jobs[1:])))
         return sent
 
     def take_batch(self, service: BatchService, pending: PendingBatch) -> Batch:
@@ -249,7 +250,7 @@ class BusFake(Fake):
         now = copy.copy(pending)
         now.waits_for_commit = False
         now.sources = pending.sources = [list(source) for source in pending.sources]
-        with silently():
+        with dropping():
             batch = service.dispatch(now)
         self._batches.append((pending, batch))
         return batch
@@ -323,22 +324,24 @@ class BusFake(Fake):
         return f" Batches:{listed(lines)}"
 
 
-class _Dispatcher:
-    """The dispatcher while a BusFake is in use; what the fake does not want goes on to the real one."""
+class _InPlaceOf:
+    """A service while a BusFake is in use; what the fake does not want goes on to the real one."""
 
-    def __init__(self, fake: BusFake, real: Dispatcher) -> None:
+    def __init__(self, fake: BusFake, real: Any) -> None:
         self._fake = fake
         self._real = real
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def dispatch(self, job: Any, *, id: object = None, connection: str | None = None, **rest: Any) -> Dispatched:
+
+class _Dispatcher(_InPlaceOf):
+    def dispatch(self, job: Any, *, id: object = None, connection: str | None = None, **rest: Any) -> Any:
         if not self._fake.wants(job):
             return self._real.dispatch(job, id=id, connection=connection, **rest)
         return self._fake.take(self._real, job, "after_response" if connection == "deferred" else "queued", id)
 
-    async def adispatch(self, job: Any) -> Dispatched:
+    async def adispatch(self, job: Any) -> Any:
         return self.dispatch(job)
 
     def dispatch_sync(self, job: Any) -> Any:
@@ -347,37 +350,33 @@ class _Dispatcher:
         self._fake.take(self._real, job, "sync")
         return None
 
-    def dispatch_after_response(self, job: Any) -> Dispatched:
+    def dispatch_after_response(self, job: Any) -> Any:
         return self.dispatch(job, connection="deferred")
 
-    def bulk(self, jobs: Iterable[Any]) -> Sequence[Dispatched]:
+    def bulk(self, jobs: Iterable[Any]) -> Sequence[Any]:
         return [self.dispatch(job) for job in jobs]
 
 
-class _Chains:
-    def __init__(self, fake: BusFake, real: Chains) -> None:
-        self._fake = fake
-        self._real = real
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def dispatch(self, jobs: Sequence[Any], chain: PendingChain) -> Dispatched:
+class _Chains(_InPlaceOf):
+    def dispatch(self, jobs: Sequence[Any], chain: PendingChain) -> Any:
         if not self._fake.wants(_as_link(jobs[0])):
             return self._real.dispatch(jobs, chain)
         return self._fake.take_chain(self._real, jobs, chain)
 
 
-class _Batches:
-    def __init__(self, fake: BusFake, real: BatchService) -> None:
-        self._fake = fake
-        self._real = real
+class _Batches(_InPlaceOf):
+    """Every batch is faked, also where only some jobs are, and is in memory; it is in no store that others look at."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+    def __init__(self, fake: BusFake, real: BatchService) -> None:
+        super().__init__(fake, real)
+        self._in_memory = copy.copy(real)
+        self._in_memory.store = MemoryStore().batches
 
     def dispatch(self, pending: PendingBatch) -> Batch:
-        return self._fake.take_batch(self._real, pending)
+        return self._fake.take_batch(self._in_memory, pending)
+
+    def find(self, id: str, counts: Mapping[str, int] | None = None) -> Any:
+        return self._in_memory.find(id, counts) or self._real.find(id, counts)
 
 
 def jobs_of(pending: PendingBatch) -> list[Any]:

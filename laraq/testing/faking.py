@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ContextDecorator, ExitStack, contextmanager, nullcontext
+from contextlib import ContextDecorator, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol, Self
 from weakref import WeakKeyDictionary
@@ -12,12 +12,12 @@ from laraq.app import Laraq, StandIn
 from laraq.current import current
 from laraq.local.memory.store import MemoryStore
 from laraq.messages.payload import Payload
-from laraq.ports import QueueConnection
-from laraq.testing.inspection import HeldJob, HeldJobs
+from laraq.ports import HostInTests, QueueConnection
+from laraq.testing.inspection import QueuedJob, QueuedJobs
 from laraq.testing.matching import Target, Task
 
-#: Whether what is sent now is recorded elsewhere.
-_silent: ContextVar[bool] = ContextVar("laraq_silent", default=False)
+#: Where the payloads of what is sent now are kept, because the act of sending is recorded elsewhere.
+_dropped: ContextVar[list[Payload] | None] = ContextVar("laraq_dropped", default=None)
 
 _fakings: WeakKeyDictionary[Laraq, Faking] = WeakKeyDictionary()
 
@@ -34,7 +34,7 @@ class Recorder(Protocol):
     def record_task(self, task: Task) -> None:
         """A task of the host was sent."""
 
-    def held(self, connection: str) -> Iterable[HeldJob]:
+    def held(self, connection: str) -> Iterable[QueuedJob]:
         """The jobs that were sent through a connection."""
 
     def drop(self, connection: str, queue: str) -> int:
@@ -60,17 +60,18 @@ class FakeConnection:
         return self._made
 
     @property
-    def inspection(self) -> HeldJobs:
+    def inspection(self) -> QueuedJobs:
         """Of the jobs that were recorded."""
         recorders = self._faking.recorders
-        return HeldJobs(
+        return QueuedJobs(
             lambda: [job for one in recorders for job in one.held(self.name)],
             lambda queue: sum(one.drop(self.name, queue) for one in recorders),
         )
 
     def push(self, payload: Payload, delay: float = 0) -> Any:
         """Record the job, or send it."""
-        if _silent.get():
+        if (dropped := _dropped.get()) is not None:
+            dropped.append(payload)
             return None
         recorder = self._faking.recorder(payload.job)
         if recorder is None:
@@ -82,7 +83,7 @@ class FakeConnection:
         """Record those that are wanted and send the rest."""
         rest = []
         for payload, delay in payloads:
-            if _silent.get() or self._faking.recorder(payload.job) is not None:
+            if _dropped.get() is not None or self._faking.recorder(payload.job) is not None:
                 self.push(payload, delay)
             else:
                 rest.append((payload, delay))
@@ -113,14 +114,14 @@ class Faking:
 
     def begin(self, *, whole: bool) -> None:
         """One more fake. When the first is about the whole Laraq, its locks and batches are in memory."""
+        if not self._used:
+            stand_in = StandIn(lambda name, make: FakeConnection(self, name, make), MemoryStore() if whole else None)
+            with ExitStack() as stack:
+                stack.enter_context(self.laraq.standing_in(stand_in))
+                if isinstance(self.laraq.host, HostInTests):
+                    stack.enter_context(self.laraq.host.intercepting(self._task, whole=whole))
+                self._stack = stack.pop_all()
         self._used += 1
-        if self._used == 1:
-            store = MemoryStore() if whole else None
-            intercept = getattr(self.laraq.host, "intercepting", None)
-            self._stack.enter_context(
-                self.laraq.standing_in(StandIn(lambda name, make: FakeConnection(self, name, make), store))
-            )
-            self._stack.enter_context(nullcontext() if intercept is None else intercept(self._task))
 
     def end(self) -> None:
         """One fake less."""
@@ -137,17 +138,18 @@ class Faking:
         recorder = self.recorder(task.name)
         if recorder is not None:
             recorder.record_task(task)
-        return recorder is not None or _silent.get()
+        return recorder is not None or _dropped.get() is not None
 
 
 @contextmanager
-def silently() -> Iterator[None]:
-    """What is sent meanwhile is dropped."""
-    token = _silent.set(True)
+def dropping() -> Iterator[list[Payload]]:
+    """What is sent meanwhile goes nowhere but into this list."""
+    payloads: list[Payload] = []
+    token = _dropped.set(payloads)
     try:
-        yield
+        yield payloads
     finally:
-        _silent.reset(token)
+        _dropped.reset(token)
 
 
 class Fake(ContextDecorator):
@@ -172,9 +174,13 @@ class Fake(ContextDecorator):
         if self._faking is not None:
             raise RuntimeError(f"{self._facade}.fake() is in use already: make another one.")
         self._reset()
-        self._faking = Faking.of(current())
-        self._faking.begin(whole=self._only is None and not self._except)
-        self._begin(self._faking)
+        faking = Faking.of(current())
+        with ExitStack() as stack:
+            faking.begin(whole=self._only is None and not self._except)
+            stack.callback(faking.end)
+            self._faking = faking
+            self._begin(faking)
+            stack.pop_all()
         Fake.in_use.append(self)
         return self
 

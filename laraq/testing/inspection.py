@@ -1,4 +1,4 @@
-"""HeldJobs: what Queue.size() and the like tell of jobs that a fake or the queue of a test holds."""
+"""QueuedJobs: what Queue.size() and the like tell of jobs that a fake or the queue of a test holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from laraq.messages.inspection import InspectedJob, QueueState
 from laraq.messages.payload import Payload
 
 
-class HeldJob(NamedTuple):
+class QueuedJob(NamedTuple):
     """One job that is held."""
 
     queue: str
@@ -18,10 +18,10 @@ class HeldJob(NamedTuple):
     is_due: bool
 
 
-class HeldJobs:
+class QueuedJobs:
     """Implements `laraq.ports.Inspection` for one connection."""
 
-    def __init__(self, held: Callable[[], Iterable[HeldJob]], drop: Callable[[str], int]) -> None:
+    def __init__(self, held: Callable[[], Iterable[QueuedJob]], drop: Callable[[str], int]) -> None:
         self._held = held
         self._drop = drop
 
@@ -44,7 +44,7 @@ class HeldJobs:
         return self._drop(queue)
 
 
-def _inspected(job: HeldJob) -> InspectedJob:
+def _inspected(job: QueuedJob) -> InspectedJob:
     payload, sent_at = job.payload, job.payload.created_at
     return InspectedJob(
         id=payload.id,

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from laraq.app import StandIn, store_at
 from laraq.current import current
 from laraq.errors import ConfigurationError
+from laraq.ports import HostInTests
 
 T = TypeVar("T")
 
@@ -42,16 +43,16 @@ class LiveWorker:
 
     def __enter__(self) -> Self:
         laraq = current()
-        at_broker = getattr(laraq.host, "at_broker", None)
-        if at_broker is None:
+        host = laraq.host
+        if not isinstance(host, HostInTests):
             raise ConfigurationError("A worker process needs a Celery app: attach one, queue = Laraq(app).")
-        name = self._name or _place_of(laraq.host)
+        name = self._name or _place_of(host)
         url = f"sqlite:///{self._folder / 'laraq.sqlite3'}"
         with self._stack as stack:
-            stack.enter_context(at_broker(f"laraq-db+{url}"))
+            stack.enter_context(host.at_broker(f"laraq-db+{url}"))
             store = store_at(url)
             store.migrate()
-            laraq.migrate()
+            host.migrate()
             stack.enter_context(laraq.standing_in(StandIn(lambda _name, make: make(), store)))
             stack.callback(self._stop)
             self._start(name)

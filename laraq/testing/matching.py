@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType
 from typing import Any, Protocol, TypeAlias
 
+from laraq.app import Laraq
+from laraq.jobs import registry
 from laraq.jobs.function import JobFunction
 from laraq.jobs.job import Job
 from laraq.jobs.verbs import as_written
+from laraq.messages.payload import Payload
 from laraq.workflow.batch import ChainedBatch, PendingBatch
 
 
@@ -127,6 +130,13 @@ class Task:
     def __repr__(self) -> str:
         given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
         return f"{self.name}({', '.join(given)})"
+
+
+def restored(laraq: Laraq, payload: Payload) -> Any:
+    """The job of a message as a worker makes it; a `Task` where it is not a job."""
+    if not registry.knows(payload.job):
+        return Task(payload.job, payload.id, payload.args, payload.fields, {"queue": payload.queue})
+    return laraq.loader.instance(registry.find(payload.job), payload)
 
 
 def name_of(job: Any) -> str:

@@ -7,7 +7,7 @@ Everything before the queue is real: fields are checked as they travel, options 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
@@ -19,8 +19,8 @@ from laraq.messages import options
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
 from laraq.testing.faking import Fake, FakeConnection, Faking
-from laraq.testing.inspection import HeldJob
-from laraq.testing.matching import Target, Task, What, listed, same, shown, text_of, times
+from laraq.testing.inspection import QueuedJob
+from laraq.testing.matching import Target, Task, What, listed, restored, same, shown, text_of, times
 
 J = TypeVar("J", bound=Job)
 
@@ -31,17 +31,19 @@ class Pushed:
 
     #: The job, or a `Task` of the host.
     job: Any
-    #: The queue's name, None for the default one of a connection that was not asked.
-    queue: str | None
+    queue: str
+    #: Its name; empty for a task of the host.
     connection: str
     #: Seconds.
     delay: float = 0
     #: What would travel; None for a task of the host.
     payload: Payload | None = None
+    #: What follows it.
+    chain: Sequence[Any] = ()
 
     def __str__(self) -> str:
-        where = f" on queue {self.queue!r}" if self.queue else ""
-        return f"{shown(self.job)}{where}{f', delayed by {self.delay:g} s' if self.delay else ''}"
+        delayed = f", delayed by {self.delay:g} s" if self.delay else ""
+        return f"{shown(self.job)} on queue {self.queue!r}{delayed}"
 
 
 class QueueFake(Fake):
@@ -167,10 +169,9 @@ class QueueFake(Fake):
         found = self._matching(target)
         if not found:
             self._fail(target, f"Expected {target.text} to be pushed with a chain, but it was not pushed.")
-        chains = [self._links(one) for one in found]
-        if not any(_is_chain(chain, links) for links in chains):
+        if not any(len(chain) == len(one.chain) and all(map(same, chain, one.chain)) for one in found):
             wanted = " -> ".join(map(text_of, chain))
-            had = listed(" -> ".join(map(shown, links)) or "no chain" for links in chains)
+            had = listed(" -> ".join(map(shown, one.chain)) or "no chain" for one in found)
             raise AssertionError(f"Expected {target.text} to be followed by {wanted}, but it was pushed with:{had}")
 
     def assert_pushed_without_chain(self, what: Any, where: Callable[[Any], object] | None = None) -> None:
@@ -180,8 +181,8 @@ class QueueFake(Fake):
         found = self._matching(target)
         if not found:
             self._fail(target, f"Expected {target.text} to be pushed without a chain, but it was not pushed.")
-        if all(self._links(one) for one in found):
-            had = listed(" -> ".join(map(shown, self._links(one))) for one in found)
+        if all(one.chain for one in found):
+            had = listed(" -> ".join(map(shown, one.chain)) for one in found)
             raise AssertionError(f"Expected {target.text} to be pushed without a chain, but it is followed by:{had}")
 
     # -- recording ----------------------------------------------------------------------------------------------
@@ -194,18 +195,20 @@ class QueueFake(Fake):
     def record(self, payload: Payload, delay: float, connection: FakeConnection) -> None:
         """Keep the job that was sent. Raises InvalidJobError when a worker would get another one."""
         assert self._faking is not None
+        laraq = self._faking.laraq
         job = self._jobs.pop(payload.id, None)
         if job is None:
-            job = restored(self._faking, payload)
+            job = restored(laraq, payload)
         else:
-            self._faking.laraq.codec.check_round_trip(job)
+            laraq.codec.check_round_trip(job)
             job = copy.copy(job)
         queue = payload.queue or connection.default_queue()
-        self._keep(Pushed(job, queue, connection.name, delay, payload))
+        chain = [restored(laraq, Link.from_dict(link).payload) for link in payload.chain.get("rest", ())]
+        self._keep(Pushed(job, queue, connection.name, delay, payload, chain))
 
     def record_task(self, task: Task) -> None:
         """Keep the task that was sent."""
-        self._keep(Pushed(task, task.options.get("queue"), "", task.options.get("countdown") or 0))
+        self._keep(Pushed(task, str(task.options.get("queue")), "", task.options.get("countdown") or 0))
 
     def _keep(self, pushed: Pushed) -> None:
         for hook in self._before:
@@ -214,10 +217,10 @@ class QueueFake(Fake):
         for hook in self._after:
             hook(pushed)
 
-    def held(self, connection: str) -> list[HeldJob]:
+    def held(self, connection: str) -> list[QueuedJob]:
         """The jobs that were pushed through a connection, as Queue.size() and the like count them."""
         return [
-            HeldJob(one.queue or "", one.payload, not one.delay)
+            QueuedJob(one.queue, one.payload, not one.delay)
             for one in self._pushed
             if one.payload is not None and one.connection == connection
         ]
@@ -235,14 +238,12 @@ class QueueFake(Fake):
         self._jobs: dict[str, Any] = {}
 
     def _begin(self, faking: Faking) -> None:
-        self._laraq = faking.laraq
         faking.recorders.append(self)
         self._unlisten = Events.listen(JobQueueing, self._about_to_be_pushed)
 
     def _end(self, faking: Faking) -> None:
         self._unlisten()
         faking.recorders.remove(self)
-        self._chains = {one.payload.id: self._links(one, faking) for one in self._pushed if one.payload is not None}
         for one in self._pushed:  # nobody will run it, which would free its lock
             if one.payload is not None and one.payload.unique:
                 faking.laraq.unique.release(one.payload.unique, one.job if isinstance(one.job, Job) else None)
@@ -273,26 +274,3 @@ class QueueFake(Fake):
         if not self._pushed:
             return " Nothing was pushed."
         return f" Pushed:{listed(map(str, self._pushed))}"
-
-    def _links(self, pushed: Pushed, faking: Faking | None = None) -> list[Any]:
-        faking = faking or self._faking
-        if pushed.payload is None:
-            return []
-        if faking is None:
-            return self._chains[pushed.payload.id]
-        links = [Link.from_dict(link).payload for link in pushed.payload.chain.get("rest", ())]
-        return [restored(faking, payload) for payload in links]
-
-
-def restored(faking: Faking, payload: Payload) -> Any:
-    """The job of a message as a worker would make it; a `Task` where it is not a job."""
-    if not registry.knows(payload.job):
-        return Task(payload.job, payload.id, payload.args, dict(payload.fields), {"queue": payload.queue})
-    job = faking.laraq.codec.load(registry.find(payload.job), payload)
-    options.apply(job, payload.options)
-    return job
-
-
-def _is_chain(expected: Sequence[Any], links: Iterable[Any]) -> bool:
-    links = list(links)
-    return len(expected) == len(links) and all(map(same, expected, links))

@@ -16,20 +16,18 @@ from typing import Any, Self
 from laraq.app import Laraq, StandIn
 from laraq.current import current
 from laraq.errors import StoreError
-from laraq.jobs import registry
 from laraq.local.memory.store import MemoryStore
-from laraq.messages import options
 from laraq.messages.delivery import Delivery, Done, Fail, Obstacle, Release
 from laraq.messages.failure import FailedJob
 from laraq.messages.link import Link
 from laraq.messages.options import seconds
 from laraq.messages.payload import Payload
-from laraq.ports import QueueConnection
+from laraq.ports import HostInTests, QueueConnection
 from laraq.ports.journal import RunState
 from laraq.process import clock
 from laraq.running.run import Run
-from laraq.testing.inspection import HeldJob, HeldJobs
-from laraq.testing.matching import Target, Task
+from laraq.testing.inspection import QueuedJob, QueuedJobs
+from laraq.testing.matching import Target, Task, restored
 
 #: Jobs that one `drain` runs at most: more are taken for jobs that send themselves for ever.
 MOST = 10_000
@@ -61,13 +59,17 @@ class TestingQueue:
         self._failed: Sequence[FailedJob] = ()
 
     def __enter__(self) -> Self:
-        self._laraq = laraq = current()
-        stack = self._stack
-        stack.enter_context(laraq.standing_in(StandIn(self._connect, MemoryStore())))
-        stack.callback(clock.put_ahead, clock.ahead())
-        if (intercepting := getattr(laraq.host, "intercepting", None)) is not None:
-            stack.enter_context(intercepting(self._take_task))
-        stack.callback(self._keep_failed)
+        if self._laraq is not None:
+            raise RuntimeError("Queue.testing() is in use already: make another one.")
+        laraq = current()
+        with ExitStack() as stack:
+            stack.enter_context(laraq.standing_in(StandIn(self._connect, MemoryStore())))
+            stack.callback(clock.put_ahead, clock.ahead())
+            if isinstance(laraq.host, HostInTests):
+                stack.enter_context(laraq.host.intercepting(self._take_task, whole=True))
+            self._laraq = laraq
+            stack.callback(self._keep_failed)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -80,7 +82,7 @@ class TestingQueue:
     def waiting(self) -> list[Any]:
         """The jobs that wait, those that are due first in the order they will run."""
         laraq = self._in_use()
-        return [one.task or _restored(laraq, one.payload) for one in sorted(self._waiting)]
+        return [restored(laraq, one.payload) if one.payload else one.task for one in sorted(self._waiting)]
 
     @property
     def failed(self) -> Sequence[FailedJob]:
@@ -153,10 +155,10 @@ class TestingQueue:
             _Waiting(clock.now() + delay, self._number, connection, Payload.from_dict(json.loads(message)))
         )
 
-    def held(self, connection: str) -> list[HeldJob]:
+    def held(self, connection: str) -> list[QueuedJob]:
         """The jobs that wait of a connection, as Queue.size() and the like count them."""
         return [
-            HeldJob(one.payload.queue or _Connection.queue, one.payload, one.due_at <= clock.now())
+            QueuedJob(one.payload.queue or _Connection.queue, one.payload, one.due_at <= clock.now())
             for one in sorted(self._waiting)
             if one.payload is not None and one.connection == connection
         ]
@@ -263,7 +265,7 @@ class _Connection:
     def __init__(self, testing: TestingQueue, name: str) -> None:
         self.name = name
         self._testing = testing
-        self.inspection = HeldJobs(lambda: testing.held(name), lambda queue: testing.drop(name, queue))
+        self.inspection = QueuedJobs(lambda: testing.held(name), lambda queue: testing.drop(name, queue))
 
     def push(self, payload: Payload, delay: float = 0) -> None:
         self._testing.put(self.name, payload, delay)
@@ -278,14 +280,4 @@ class _Connection:
 
 def _again(run: Run) -> Payload:
     """The job as its next start must see it."""
-    delivery, free = run.delivery, isinstance(run.verdict, Release) and not run.verdict.counted
-    return run.payload.with_(
-        attempts=delivery.attempt - free, uncounted=delivery.payload.uncounted + free, queue=delivery.queue or None
-    )
-
-
-def _restored(laraq: Laraq, payload: Payload | None) -> Any:
-    assert payload is not None
-    job = laraq.codec.load(registry.find(payload.job), payload)
-    options.apply(job, payload.options)
-    return job
+    return run.payload.with_(**run.starts(), queue=run.delivery.queue or None)

@@ -85,9 +85,7 @@ class Line:
         run = self.laraq.runner.run(delivery)
         settled = self.laraq.books.settle(run, journal=self._journal if crash is None else None)
         if isinstance(run.verdict, Release):
-            free = not run.verdict.counted
-            starts = {"attempts": delivery.attempt - free, "uncounted": payload.uncounted + free}
-            self.push(run.payload.with_(**starts), run.verdict.delay)
+            self.push(run.payload.with_(**run.starts()), run.verdict.delay)
         self._journal.end(key, start, RunState.DONE, known=settled.counted)
         return run
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from laraq import Bus, Queue
+from laraq import Bus, Laraq, Queue
 from laraq.errors import DispatchError, InvalidJobError
 from laraq.testing import BusFake
 from tests.testing.jobs import Bill, Flaky, Once, Ship, finally_, ran, then, welcome
@@ -166,3 +166,16 @@ def test_beside_a_faked_queue_the_bus_is_asked_first(bus_first: bool) -> None:
         Bus.assert_dispatched(Ship, times=1)
         Bus.assert_batch_count(1)
         Queue.assert_nothing_pushed()
+
+
+def test_where_only_some_jobs_are_faked_the_store_is_left_as_it_was(queue: Laraq) -> None:
+    lock = f"unique:{Once.job_name()}:"
+    with Bus.fake([Ship, Once]) as fake:
+        assert not Bus.chain([Once(), Ship(1)]).dispatch().skipped
+        batch = Bus.batch([Ship(1)]).dispatch()
+        assert Bus.find_batch(batch.id) is not None
+        assert queue.store.locks.owner(lock) is not None
+    fake.assert_chained([Once, Ship])
+    fake.assert_batch_count(1)
+    assert queue.batches.all() == []
+    assert queue.store.locks.owner(lock) is None

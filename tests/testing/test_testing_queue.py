@@ -211,3 +211,8 @@ def test_the_queue_can_be_inspected_and_cleared() -> None:
         assert Queue.clear() == 3
         assert queue.waiting == [Bill(3)]
         assert not Once.dispatch().skipped, "its lock was released"
+
+
+def test_it_is_used_once_at_a_time() -> None:
+    with Queue.testing() as queue, pytest.raises(RuntimeError, match="in use already"), queue:
+        pass

@@ -364,7 +364,7 @@ class JobTask(Task):
 
     def _release(self, run: Run, release: Release) -> Any:
         """Publish the job again under its own id, then leave through Celery's Retry, which acknowledges."""
-        changes = _starts(run)
+        changes = run.starts()
         header = run.payload.with_(**changes, parked={}).to_header()
         if run.delivery.error is not None:  # a header this code cannot read goes back as it came
             header = {**self.request.headers[LARAQ], **changes, "returns": run.payload.returns}
@@ -403,7 +403,7 @@ class JobTask(Task):
         carrier = {**again, **family, "add_to_parent": False}
         default = self.laraq.settings.default
         payload = run.payload.with_(
-            **_starts(run),
+            **run.starts(),
             queue=delivery.queue or None,
             connection=None if delivery.connection == default else delivery.connection,
             carrier={name: value for name, value in carrier.items() if value is not None and name != "task_id"},
@@ -541,12 +541,6 @@ def _wait(when: Any) -> float:
     if isinstance(when, datetime):
         return delay_seconds(when if when.tzinfo else when.replace(tzinfo=UTC), datetime.now(UTC))
     return length(when) or 0.0
-
-
-def _starts(run: Run) -> dict[str, int]:
-    """How often the job was started, as its next message says."""
-    delivery, free = run.delivery, isinstance(run.verdict, Release) and not run.verdict.counted
-    return {"attempts": delivery.attempt - free, "uncounted": delivery.payload.uncounted + free}
 
 
 def _log_release(run: Run, release: Release) -> None:

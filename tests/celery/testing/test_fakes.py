@@ -28,6 +28,7 @@ def app() -> Iterator[Celery]:
     ran.clear()
     app = Celery("t", broker=NOWHERE, backend=NOWHERE, set_as_current=False)
     app.conf.broker_transport_options = {"socket_connect_timeout": 0.1, "max_retries": 0}
+    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
     app.conf.task_publish_retry = False
     Laraq(app)
     with app.laraq:
@@ -118,3 +119,13 @@ def test_everything_is_as_before_afterwards(app: Celery, add: Any) -> None:
     with Queue.fake(), Bus.fake():
         pass
     assert (app.amqp.send_task_message, app.backend, app.laraq.dispatcher) == before
+
+
+def test_results_of_tasks_that_are_sent_all_the_same_stay_where_the_app_has_them(app: Celery, add: Any) -> None:
+    backend = app.backend
+    with Queue.fake([Ship]):
+        assert app.backend is backend
+    with Queue.fake():
+        assert app.backend is not backend
+    assert app.backend is backend
+    assert "on_task_call" not in vars(backend)
