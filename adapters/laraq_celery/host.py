@@ -29,6 +29,7 @@ from laraq_celery.worker.arrival import UNKNOWN
 from laraq_celery.worker.forks import leave_pools
 from laraq_celery.worker.group_signals import GroupSignals
 from laraq_celery.worker.outcomes import Outcomes
+from laraq_celery.worker.parcels import Parcels
 from laraq_celery.worker.signals import connect
 from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 
@@ -52,6 +53,8 @@ class CeleryHost:
         self.delays = Delays(self.app, None, lambda: self.app.amqp.producer_pool)
         #: Set in a worker whose parent notifies batches, and in its children.
         self.outcomes: Outcomes | None = None
+        #: Set in a worker whose jobs reach its processes in parcels.
+        self.parcels: Parcels | None = None
         #: Set in a worker and its children.
         self.group_signals: GroupSignals | None = None
         self.acknowledged: Acknowledged | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from amqp.protocol import queue_declare_ok_t
@@ -160,6 +161,10 @@ class LeasingChannel(virtual.Channel):
             self.intake.settled()
         if self.connection is not None:
             self.connection.turns.reconsider()
+
+    def settling_together(self) -> AbstractContextManager[None]:
+        """For a block that settles several deliveries, in the thread of the event loop: plan once at its end."""
+        return nullcontext() if self.connection is None else self.connection.turns.planned_once()
 
     def pump(self) -> bool:
         """Take in the available jobs; return whether a consumer got any."""

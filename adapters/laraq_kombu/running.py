@@ -31,6 +31,7 @@ _last: list[Any] = []
 
 def _forget() -> None:
     """Clear the state in a forked child: the deliveries are its parent's."""
+    _before_reading.clear()
     _requests.clear()
     _kept.clear()
     _awaited.clear()
@@ -38,6 +39,15 @@ def _forget() -> None:
 
 
 after_fork(_forget)
+
+
+#: Called before Celery's records are read: who shares the way to a process makes them complete.
+_before_reading: list[Callable[[], object]] = []
+
+
+def before_reading(complete: Callable[[], object]) -> None:
+    """Have this called before Celery's records are read, for as long as this process lives."""
+    _before_reading.append(complete)
 
 
 class _LeftAlone:
@@ -90,6 +100,8 @@ def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, 
     `flushed`: whether the pool has already dropped what it will not run.
     """
     ending = _ending()
+    for complete in _before_reading:
+        complete()
     state = sys.modules["celery.worker.state"]
     # The request of a lost child is followed by another for the same message, which settles it (`JobRequest`).
     newest = {
@@ -140,7 +152,8 @@ def await_results() -> None:
 def awaited_requests() -> list[Any]:
     """Requests that run, or will run, although Celery's records may not have them: see `await_results`."""
     found = [getattr(result._accept_callback, "__self__", None) for result in _awaited if not result.ready()]
-    return [request for request in found if request is not None and not _is_cancelled(request)]
+    requests = [request for one in found if one is not None for request in getattr(one, "requests", [one])]
+    return [request for request in requests if not _is_cancelled(request)]
 
 
 def _on_received(request: Any = None, **_: Any) -> None:

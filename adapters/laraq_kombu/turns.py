@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 
@@ -91,6 +91,16 @@ class Turns:
             self._plan()
         else:
             self.poke()
+
+    @contextlib.contextmanager
+    def planned_once(self) -> Iterator[None]:
+        """A block in the thread of the event loop that changes much: the next turn is planned at its end."""
+        outer, self._worker = self._worker, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._worker = outer
+            self.reconsider()
 
     def take(self) -> None:
         """Work, then plan the next turn; called by the event loop."""

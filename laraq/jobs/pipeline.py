@@ -39,6 +39,8 @@ def listed(job: Any, given: Any, what: str) -> list[Any]:
 
 def unfit(given: Any) -> str | None:
     """What is wrong with a value that should be a list of middleware, and what to write; None if it is valid."""
+    if type(given) is list and not given:
+        return None
     if given is None or isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return f"{shown(given)}: expected a list, {'[]' if given is None else f'[{shown(given)}]'}"
     if not isinstance(given, Sequence | Set):

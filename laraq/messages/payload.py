@@ -136,7 +136,7 @@ class Payload:
             raise UnsupportedPayloadError(version, VERSION)
         known = {name: header[name] for name in _HEADER if name in header}
         for name, value in known.items():
-            if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
+            if not _is_of_kind(name, value):
                 raise PayloadError(f"The laraq header of job {job!r}: {name} is {type(value).__name__}.")
         known |= {name: tuple(value) for name, value in known.items() if _HEADER[name] is _LIST}
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
@@ -154,9 +154,9 @@ class Payload:
         args = tuple(args) if isinstance(args, _LIST) else ()
         return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
 
-    def misfit(self) -> str | None:
+    def misfit(self, header: Mapping[str, Any]) -> str | None:
         """The part of the header that laraq cannot have written, although its type is right."""
-        wrong = next((name for name in _HEADER if (value := getattr(self, name)) and not _fits(name, value)), None)
+        wrong = next((name for name in _HEADER if (value := header.get(name)) and not _fits(name, value)), None)
         return None if wrong is None else f"{wrong} is {shown(getattr(self, wrong))}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -213,6 +213,12 @@ _HEADER: Mapping[str, Any] = {
     "last_error": str,
 }
 
+#: The type that each of them nearly always has.
+_USUAL: Mapping[str, type] = {
+    name: dict if kind is Mapping else list if kind is _LIST else float if kind == (int, float) else kind
+    for name, kind in _HEADER.items()
+}
+
 #: The largest count, and the latest moment in epoch seconds: every store can keep it, even increased by one.
 _MOST, _LATEST = 10**9, 253_402_300_799
 
@@ -230,11 +236,15 @@ LONGEST_ID = 200
 DEEPEST = 200
 
 
+def _is_of_kind(name: str, value: Any) -> bool:
+    return type(value) is _USUAL[name] or (isinstance(value, _HEADER[name]) and not isinstance(value, bool))
+
+
 def _fits(name: str, value: Any) -> bool:
     """Whether the value is valid in the header."""
-    if not isinstance(value, _HEADER[name]) or isinstance(value, bool):
+    if not _is_of_kind(name, value):
         return False
-    if isinstance(value, int | float):
+    if isinstance(value, (int, float)):
         return 0 <= value <= (_MOST if _HEADER[name] is int else _LATEST)  # false for NaN
     if name == "unique":
         return all(isinstance(value.get(part, ""), str) for part in ("key", "owner", "token"))

@@ -7,21 +7,29 @@ overwrites. Only redelivered messages are looked up.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
+from laraq.errors import StoreError
 from laraq.messages.run_key import stored
 from laraq.ports import Journal
 from laraq.ports.journal import JournalEntry, RunState
 from laraq.process.forks import new_lock
 
+logger = logging.getLogger("laraq.runner")
+
 #: Ended runs that a process keeps in its record if it does not learn which are acknowledged.
 KEPT = 16
+
+#: So many runs that follow one another at once make it worth a search for those that are acknowledged.
+FEW = 8
 
 #: Most ended runs that it keeps if it does: a long outage of the broker must not make every write huge.
 MOST = 1000
@@ -56,8 +64,9 @@ class Acknowledgements(Protocol):
     def writer(self) -> str:
         """The name under which this process writes; its creator erases that record in the end."""
 
-    def are_out(self, run_key: str, begun_at: float) -> bool:
-        """Whether the broker has the acknowledgement of an ended run. `begun_at`: `time.monotonic()`."""
+    def are_out(self) -> Callable[[str, float], bool]:
+        """By run key and `time.monotonic()` of its start: whether the broker has the acknowledgement of an ended run,
+        as known at this moment."""
 
 
 class _Note(NamedTuple):
@@ -99,7 +108,28 @@ class RunJournal:
         self._acknowledgements = acknowledgements
         #: By `stored` run key, oldest first.
         self._notes: dict[str, _Note] = {}
+        #: Whether an end is written with the next note (`together`), and whether there is one that is not.
+        self._together = self._unwritten = False
+        #: So many notes are worth a search for those that are not needed any more.
+        self._search_at = 0
         self._reset()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """For runs that follow one another at once: the end of each is written with the start of the next, and that of
+        the last one at the end of the block."""
+        self._together, self._search_at = True, 0
+        try:
+            yield
+        finally:
+            self._together = False
+            with self._lock:
+                if self._unwritten and self._pid == os.getpid():
+                    try:
+                        self._write(self._notes)
+                    except StoreError as error:
+                        # The outcomes stand; at worst a lost acknowledgement starts a job once more.
+                        logger.warning("The ends of the last jobs could not be recorded in the run journal: %s", error)
 
     def begin(self, run_key: str, attempt: int) -> None:
         """Note a start; when this returns, a kill of this process does not undo it."""
@@ -120,7 +150,7 @@ class RunJournal:
 
         If that is `known` without this journal, it is written with the next note, which saves a write.
         """
-        self._note(run_key, attempt, state, over=True, write=not known)
+        self._note(run_key, attempt, state, over=True, write=not (known or self._together))
 
     def claim(self, run_key: str, attempt: int) -> bool:
         """Claim that start for this process, after `begin`; if another process has it, the note is removed.
@@ -154,7 +184,7 @@ class RunJournal:
             key = stored(run_key)
             begun = self._notes.get(key)
             begun_at = time.monotonic() if begun is None or state is RunState.RUNNING else begun.begun_at
-            notes = self._still_needed()
+            notes = dict(self._notes) if self._together and len(self._notes) < self._search_at else self._still_needed()
             notes.pop(key, None)
             notes[key] = _Note(JournalEntry(key, attempt, state), run_key, begun_at, over)
             if len(notes) > (KEPT if self._acknowledgements is None else MOST):
@@ -164,23 +194,23 @@ class RunJournal:
             if write:
                 self._write(notes)
             else:
-                self._notes = notes
+                self._notes, self._unwritten = notes, True
 
     def _still_needed(self) -> dict[str, _Note]:
         """The notes that may still be needed."""
-        known = self._acknowledgements
-        if known is None:
+        if self._acknowledgements is None:
             return dict(self._notes)
-        return {
-            key: note
-            for key, note in self._notes.items()
-            if not (note.over and known.are_out(note.run_key, note.begun_at))
+        is_out = self._acknowledgements.are_out()
+        needed = {
+            key: note for key, note in self._notes.items() if not (note.over and is_out(note.run_key, note.begun_at))
         }
+        self._search_at = len(needed) + FEW
+        return needed
 
     def _write(self, notes: dict[str, _Note]) -> None:
         """Write the notes, then keep them."""
         self._journal.write(self._writer, [note.entry for note in notes.values()])
-        self._notes = notes
+        self._notes, self._unwritten = notes, False
 
     def _reset(self) -> None:
         self._pid = os.getpid()

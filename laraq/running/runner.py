@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from laraq import events
@@ -235,7 +236,7 @@ class Runner:
         job = run.job
         function, given = job.entry()
         middleware = pipeline.middleware_of(job)
-        asynchronous = inspect.iscoroutinefunction(function)
+        asynchronous = _is_coroutine_function(getattr(function, "__func__", function))
         container = self._workplace.container
         until_processing = bool(run.payload.unique.get("until_processing"))
         if (
@@ -313,6 +314,10 @@ class Runner:
     def _timeout(self, run: Run) -> float | None:
         timeout = read(run.job, "timeout") if run.job is not None else None
         return self._worker().timeout if timeout is None else timeout
+
+
+#: Of functions, not of bound methods, which are new for each job.
+_is_coroutine_function = lru_cache(maxsize=512)(inspect.iscoroutinefunction)
 
 
 def _judge_unknown(run: Run, error: LaraqError) -> Verdict:

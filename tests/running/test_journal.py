@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -261,8 +261,8 @@ class Told:
     def writer(self) -> str:
         return "me"
 
-    def are_out(self, run_key: str, begun_at: float) -> bool:
-        return run_key in self.out
+    def are_out(self) -> Callable[[str, float], bool]:
+        return lambda run_key, begun_at: run_key in self.out
 
 
 def test_ended_runs_are_noted_until_they_are_acknowledged_however_many() -> None:

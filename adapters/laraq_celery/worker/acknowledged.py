@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,25 @@ GIVEN_UP = 3600.0
 _FEW = 64
 
 
+class Runs:
+    """What one child was given together: one job, or a parcel of jobs."""
+
+    __slots__ = ("accepted_at", "ended", "requests", "until")
+
+    def __init__(self, accepted_at: float, requests: list[JobRequest], *, ended: bool = True) -> None:
+        self.accepted_at = accepted_at
+        self.requests = requests
+        #: A moment after the start of each run that is over once its request is acknowledged, and before that of later
+        #: ones. One job's own start is its child's, and so later than this.
+        self.until = accepted_at
+        #: Whether no other run follows.
+        self.ended = ended
+
+    def are_out(self) -> bool:
+        """Whether the acknowledgements of all are sent."""
+        return self.ended and all(_is_out(self.accepted_at, request) for request in self.requests)
+
+
 class Acknowledged:
     """The acknowledged runs of one worker. Created by its parent before the pool forks."""
 
@@ -44,8 +64,8 @@ class Acknowledged:
         self._parent = os.getpid()
         self._token = uuid.uuid4().hex[:12]
         self._marks = mmap.mmap(-1, _PLACES * _MARK.size)
-        #: For each child, the time at which each run was accepted, and its request, in that order.
-        self._runs: dict[int, deque[tuple[float, JobRequest]]] = {}
+        #: For each child, what it was given, in that order.
+        self._runs: dict[int, deque[Runs]] = {}
         #: The runs of this process's own pool, by id.
         self._own: dict[str, list[tuple[float, JobRequest]]] = {}
         #: The processes whose records are not erased yet.
@@ -58,12 +78,16 @@ class Acknowledged:
         """The name of this process in the journal."""
         return self._writer_of(os.getpid())
 
-    def are_out(self, run_key: str, begun_at: float) -> bool:
-        """Whether the broker has the acknowledgement of a run that ended."""
+    def are_out(self) -> Callable[[str, float], bool]:
+        """Whether the broker has the acknowledgement of a run that ended, by its run key and start."""
         pid = os.getpid()
-        if pid != self._parent:
-            owner, mark = _MARK.unpack_from(self._marks, self._place(pid))
-            return bool(owner == pid and mark > begun_at)
+        if pid == self._parent:
+            return self._is_own_out
+        owner, mark = _MARK.unpack_from(self._marks, self._place(pid))
+        newest = mark if owner == pid else 0.0
+        return lambda run_key, begun_at: newest > begun_at
+
+    def _is_own_out(self, run_key: str, begun_at: float) -> bool:
         with self._lock:
             runs = self._own.get(run_key) or self._own.get(run_key.rpartition("+")[0]) or []
             return all(_is_out(accepted_at, request) for accepted_at, request in runs)
@@ -79,9 +103,18 @@ class Acknowledged:
                 if len(self._own) > self._sweep_own_at:
                     self._sweep_own()
                 return
-            runs = self._runs.setdefault(pid, deque())
-            self._advance(pid, runs)
-            runs.append((accepted_at, request))
+            self._follow(pid, Runs(accepted_at, [request]))
+
+    def accepted_parcel(self, runs: Runs, pid: int) -> None:
+        """Record that a process of the pool begins with a parcel."""
+        with self._lock:
+            self._writers.add(pid)
+            self._follow(pid, runs)
+
+    def _follow(self, pid: int, new: Runs) -> None:
+        runs = self._runs.setdefault(pid, deque())
+        self._advance(pid, runs)
+        runs.append(new)
 
     def erase_gone(self, journal: Journal, *, all_of_them: bool = False) -> None:
         """Erase the records of ended processes whose messages are all acknowledged; with `all_of_them`, at the end of
@@ -107,10 +140,10 @@ class Acknowledged:
                 del self._own[id]
         self._sweep_own_at = max(2 * len(self._own), _FEW)
 
-    def _advance(self, pid: int, runs: deque[tuple[float, JobRequest]]) -> None:
+    def _advance(self, pid: int, runs: deque[Runs]) -> None:
         newest = 0.0
-        while runs and _is_out(*runs[0]):
-            newest, _ = runs.popleft()
+        while runs and runs[0].are_out():
+            newest = runs.popleft().until
         if newest:
             _MARK.pack_into(self._marks, self._place(pid), pid, newest)
 

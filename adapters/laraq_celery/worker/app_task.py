@@ -34,6 +34,7 @@ def join(cls: type[Task], app: Any) -> None:
 
 def watch(cls: type[Task]) -> None:
     """Let laraq see how a delivery ends, whatever the app's class, the task's options or annotations define."""
+    cls.ends_as_celery_does = cls.after_return is Task.after_return
     for hook, ours in _ENDS.items():
         setattr(cls, hook, _first(getattr(cls, ours), getattr(cls, hook)))
     call = cls.__call__

@@ -11,6 +11,7 @@ import copy
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery.app.task import Context
@@ -32,6 +33,9 @@ ORIGINAL = "laraq_job"
 #: The headers that laraq writes besides `LARAQ`.
 MARKS = (CRASH, ORIGINAL)
 
+#: The content type of nearly every message.
+JSON = "application/json"
+
 #: Opening brackets up to which the depth of a body is not checked.
 _BRACKETS = 200
 
@@ -51,9 +55,9 @@ def settled_headers(headers: dict[str, Any]) -> dict[str, Any]:
             headers["task"] = original
     if "headers" not in headers:
         return headers
-    beside = {key: value for key, value in headers.items() if key not in _CELERYS}
+    beside = {key: value for key, value in headers.items() if key not in CELERYS_HEADERS}
     nested = headers["headers"] if isinstance(headers["headers"], Mapping) else {}
-    others = {key: value for key, value in nested.items() if key not in _CELERYS and key not in (LARAQ, *MARKS)}
+    others = {key: value for key, value in nested.items() if key not in CELERYS_HEADERS and key not in (LARAQ, *MARKS)}
     return {**headers, "headers": {**beside, **others}}
 
 
@@ -96,6 +100,23 @@ def job_fault(payload: Any) -> str | None:
     if not isinstance(canvas, Mapping) or not canvas.keys() <= _CANVAS:
         return f"its canvas is {type(canvas).__name__}, expected a mapping of {', '.join(sorted(_CANVAS))}"
     return None
+
+
+def decoded(message: Any) -> Any:
+    """The body of a message, as kombu decodes it, in a fraction of the time if it is plain JSON."""
+    body = message.body
+    if (
+        message._decoded_cache is None
+        and isinstance(body, str)
+        and message.content_type == JSON
+        and '"__type__"' not in body
+        and (message.accept is None or JSON in message.accept)
+    ):
+        from pydantic_core import from_json  # late, for pydantic
+
+        with suppress(ValueError):  # half a surrogate pair is JSON only to Python
+            message._decoded_cache = from_json(body)
+    return message.payload
 
 
 def notice(message: Any, headers: Mapping[str, Any], why: str) -> Any:
@@ -215,7 +236,7 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 #: Headers that Celery writes itself (celery.app.amqp: AMQP.as_task_v2; celery.app.task: Context).
-_CELERYS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
+CELERYS_HEADERS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
 
 #: Keys of the canvas that a body may hold (celery.app.amqp: AMQP.as_task_v2).
 _CANVAS = frozenset({"callbacks", "errbacks", "chain", "chord"})

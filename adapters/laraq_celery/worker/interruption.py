@@ -11,6 +11,7 @@ import logging
 import mmap
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 
 from celery.worker import state
@@ -41,20 +42,24 @@ class Interruption:
         """The number of the signal that asked the worker to stop; 0 before."""
         return self._number[0]
 
-    def notify(self, number: int) -> None:
-        """Notify every running job; called in the parent at the first signal that asks it to stop."""
+    def notify(self, number: int, in_parcels: Iterable[tuple[JobRequest, int | None]] = ()) -> None:
+        """Notify every running job; called in the parent at the first signal that asks it to stop.
+
+        `in_parcels`: those that Celery's records do not have yet, and their processes.
+        """
         if self.number:
             return
         self._number[0] = number
         free = signal.getsignal(TO_CHILD) is signal.SIG_DFL
-        for request in [*state.active_requests]:
+        running_here = {request: request.worker_pid for request in [*state.active_requests]}
+        for request, pid in {**running_here, **dict(in_parcels)}.items():
             if not isinstance(request, JobRequest) or not _wants_to_know(request):
                 continue
-            if request.worker_pid == self._parent:
+            if pid == self._parent:
                 _interrupt_running(number)  # a solo pool: this is the job's own thread
-            elif request.worker_pid and free:
+            elif pid and free:
                 with suppress(ProcessLookupError):
-                    os.kill(request.worker_pid, TO_CHILD)
+                    os.kill(pid, TO_CHILD)
 
 
 def _wants_to_know(request: JobRequest) -> bool:

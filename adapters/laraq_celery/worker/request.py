@@ -7,6 +7,7 @@ happened, and the child settles it. The message stays unacknowledged until that 
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -41,6 +42,8 @@ class JobRequest(Request):
     #: The consumer that received it; set on a subclass by strategy.py.
     consumer: Any = None
     time_limits: tuple[float | None, float | None] = (None, None)
+    #: Whether it may share its way to a child with others (parcels.py).
+    fits_in_parcel = True
     #: The batch whose `success` its parent tells; empty for none.
     batch_id = ""
     _crash_seen = False
@@ -50,7 +53,16 @@ class JobRequest(Request):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # Celery gives each task a subclass with an `on_success` of its own (`create_request_cls`).
+        # Celery gives each task a subclass with methods of its own (`create_request_cls`).
+        if (into_pool := vars(cls).get("execute_using_pool")) is not None:
+
+            def execute_using_pool(self: JobRequest, pool: Any, **options: Any) -> Any:
+                parcels = self._app.laraq.host.parcels
+                if parcels is None or not parcels.take(self):
+                    return into_pool(self, pool, **options)
+                return parcels.send(self, pool)
+
+            cls.execute_using_pool = execute_using_pool
         if (of_celery := vars(cls).get("on_success")) is not None:
 
             def on_success(self: JobRequest, result: Any, **rest: Any) -> Any:
@@ -208,7 +220,10 @@ class JobRequest(Request):
             timeout = getattr(getattr(self._task, "job_class", None), "timeout", None)
         if timeout is None:
             timeout = self._app.laraq.worker.timeout
-        return length(timeout)
+        return timeout if timeout is None else _length(timeout) if type(timeout) in (int, float) else length(timeout)
+
+
+_length = lru_cache(typed=True)(length)
 
 
 def _seconds(error: TimeLimitExceeded) -> float:

@@ -20,6 +20,7 @@ from laraq_celery.transports import lease_of, lease_options
 from laraq_celery.worker.acknowledged import Acknowledged
 from laraq_celery.worker.group_signals import GroupSignals
 from laraq_celery.worker.interruption import Interruption
+from laraq_celery.worker.trace import shorten
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -62,6 +63,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             _warn_of_shared_store(laraq)
 
     def worker_process_init(**_: Any) -> None:
+        shorten(app)
         if interruption is not None:
             interruption.listen()
         if group_signals is not None:
@@ -71,8 +73,11 @@ def connect(laraq: Laraq, app: Any) -> None:
         if interruption is None:
             return  # another app's worker
         app.laraq.host.notify_stopping(str(sender or ""))
+        parcels = _host(laraq).parcels
+        if parcels is not None:
+            parcels.stop_all()
         if sig in signal.Signals.__members__:
-            interruption.notify(int(signal.Signals[sig]))
+            interruption.notify(int(signal.Signals[sig]), parcels.running() if parcels is not None else ())
 
     def worker_process_shutdown(**_: Any) -> None:
         aio.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from billiard.pool import soft_timeout_sighandler
@@ -18,24 +17,31 @@ from laraq.process import aio
 _under_way = 0
 
 
-@contextmanager
-def for_jobs() -> Iterator[None]:
+#: The process whose signal is taken over.
+_taken_over_in = 0
+
+
+class ForJobs:
     """Wraps a delivery of a job. Its limit interrupts only the job, not the bookkeeping before and after it: a job that
     is half settled would be lost. Bookkeeping that hangs meets the hard limit.
 
     The signal is taken over here because billiard sets it up after every hook that Celery offers in a new child.
     """
-    global _under_way
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    if signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler:
-        signal.signal(signal.SIGUSR1, _on_soft_limit)
-    _under_way += 1
-    try:
-        yield
-    finally:
-        _under_way -= 1
+
+    def __enter__(self) -> None:
+        global _under_way, _taken_over_in
+        self._counts = threading.current_thread() is threading.main_thread()
+        if not self._counts:
+            return
+        if _taken_over_in != (pid := os.getpid()) and signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler:
+            signal.signal(signal.SIGUSR1, _on_soft_limit)
+            _taken_over_in = pid
+        _under_way += 1
+
+    def __exit__(self, *_: Any) -> None:
+        global _under_way
+        if self._counts:
+            _under_way -= 1
 
 
 def _on_soft_limit(signum: int, frame: Any) -> None:

@@ -14,7 +14,7 @@ from celery.worker.strategy import default
 from laraq.errors import PayloadError
 from laraq.messages.failure import text_of
 from laraq.messages.payload import LONGEST_ID, is_job_id
-from laraq_celery.worker.arrival import UNKNOWN, job_fault, notice, with_headers
+from laraq_celery.worker.arrival import UNKNOWN, decoded, job_fault, notice, with_headers
 from laraq_celery.worker.request import JobRequest
 from laraq_kombu.running import awaited_requests
 
@@ -26,8 +26,9 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     task.Request = type("JobRequest", (JobRequest,), {"consumer": weakref.proxy(consumer)})
     receive = default(task, app, consumer, **options)
     # Celery 5.7 defers acknowledgements to the next turn of the loop, which the solo pool's next job blocks:
-    # a job that kills the process would take the finished ones with it.
-    direct = isinstance(consumer.pool, SoloPool)
+    # a job that kills the process would take the finished ones with it. The ends of a parcel's jobs are heard of in the
+    # loop anyway.
+    direct = isinstance(consumer.pool, SoloPool) or app.laraq.host.parcels is not None
 
     def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **rest: Any) -> Any:
         if direct:
@@ -49,7 +50,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
 
 
 def _fault(message: Any) -> str | None:
-    id, payload = message.headers["id"], message.payload
+    id, payload = message.headers["id"], decoded(message)
     if not is_job_id(id):
         return f"its id is invalid: expected 1 to {LONGEST_ID} characters without NUL"
     if isinstance(payload, dict) and "args" in payload:
@@ -69,7 +70,9 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
     The run acknowledges the new copy; the old delivery tag is invalid.
     """
     id = str(message.headers.get("id"))
-    under_way = (*state.active_requests, *awaited_requests())
+    parcels = app.laraq.host.parcels
+    in_parcels = () if parcels is None else parcels.requests()
+    under_way = (*state.active_requests, *in_parcels, *awaited_requests())
     running = next((request for request in under_way if request.id == id), None)
     outcomes = app.laraq.host.outcomes
     if running is None and outcomes is not None:

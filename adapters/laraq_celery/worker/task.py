@@ -71,11 +71,13 @@ class JobTask(Task):
     job_class: ClassVar[type[Any] | None] = None
     #: Whether a message that Celery sends again counts the start before it; ordinary tasks leave that to Celery.
     laraq_counts: ClassVar[bool] = True
+    #: Whether no hook of the app's runs after a delivery (app_task.py).
+    ends_as_celery_does: ClassVar[bool] = False
 
     @property
     def laraq(self) -> Any:
         """The Laraq attached to this task's app."""
-        return self.app.laraq
+        return (self._app or self.app).laraq
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""
@@ -132,6 +134,9 @@ class JobTask(Task):
     def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """One delivery of the job when a worker calls, else a plain call of its handler."""
         request = self.request
+        if (raised := getattr(request, "laraq_raised", None)) is not None:
+            request.laraq_raised = None
+            raise raised  # by the delivery, on the short way (trace.py)
         if request.called_directly or getattr(request, "laraq_delivery", None) is not None:
             return self._call_directly(args, kwargs)
         return self._deliver(args, kwargs)
@@ -146,16 +151,17 @@ class JobTask(Task):
 
     def _deliver(self, args: tuple[Any, ...], fields: Mapping[str, Any], prevented: BaseException | None = None) -> Any:
         """Every delivery ends in one of done, released, or failed with a record, whatever is raised on the way."""
-        self.request.laraq_reached = True
-        with soft_limit.for_jobs():
-            delivery = self._received(args, fields)
+        request = self.request
+        request.laraq_reached = True
+        with soft_limit.ForJobs():
+            delivery = self._received(request, args, fields)
             if prevented is not None:
                 delivery = replace(delivery, prevented=prevented)
-            self.request.laraq_delivery = delivery
-            leaving = self._leave(self._run(delivery))
+            request.laraq_delivery = delivery
+            leaving = self._leave(request, self._run(delivery))
         if leaving is not None:
             raise leaving
-        verdict = self.request.laraq_settled.verdict
+        verdict = request.laraq_settled.verdict
         assert isinstance(verdict, Done)
         return verdict.result
 
@@ -191,7 +197,7 @@ class JobTask(Task):
             run.verdict = Fail(error)
             return run
 
-    def _leave(self, run: Run) -> Any:
+    def _leave(self, request: Any, run: Run) -> Any:
         """Keep the books; what Celery is then told by being raised, None for a result.
 
         Each step may be taken twice. So what nobody expects, such as a timeout of gevent's that the job left behind and
@@ -199,20 +205,19 @@ class JobTask(Task):
         """
         for again in (True, False):
             try:
-                return self._keep_books(run)
+                return self._keep_books(request, run)
             except Reject:
                 raise  # the message goes back
             except BaseException as error:
                 if ends_process(error):
                     raise
-                logger.exception("The outcome of job %s[%s] could not be recorded", self.name, self.request.id)
+                logger.exception("The outcome of job %s[%s] could not be recorded", self.name, request.id)
                 if not again:
                     run.verdict, run.steering = Fail(error), None
-        return self._keep_books(run)
+        return self._keep_books(request, run)
 
-    def _received(self, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
+    def _received(self, request: Any, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Delivery:
         """What arrived, its start noted. What cannot be read or noted for good becomes a delivery that fails."""
-        request = self.request
         try:
             if Events.heard(JobPopping):
                 queue = str((request.delivery_info or {}).get("routing_key") or "")
@@ -232,9 +237,9 @@ class JobTask(Task):
             logger.exception("Job %s[%s] cannot be started", self.name, request.id)
             return self._unreadable(request, args, fields, error)
 
-    def _keep_books(self, run: Run) -> Any:
+    def _keep_books(self, request: Any, run: Run) -> Any:
         """Settle the run; what Celery is then told by being raised, None for a result."""
-        laraq, request = self.laraq, self.request
+        laraq = self.laraq
         noted = run.delivery.crash is None and run.delivery.error is None and not request.is_eager
         outcomes = laraq.host.outcomes
         try:
@@ -260,20 +265,21 @@ class JobTask(Task):
                     steering = Ignore()  # Celery has stored that it was revoked, and told its listeners
                 elif steering is None:
                     return _raisable(reason)
-                self._end(RunState.FAILED)
+                self._end(request, RunState.FAILED)
             case _ if steering is not None:
-                self._end(RunState.DONE)
+                self._end(request, RunState.DONE)
         return steering
 
     def _over(self, status: str, *_: Any, **__: Any) -> None:
         """`after_return`: Celery's callbacks are out and the result is stored: now the run is over for good."""
-        settled: Settlement | None = getattr(self.request, "laraq_settled", None)
+        request = self.request
+        settled: Settlement | None = getattr(request, "laraq_settled", None)
         if settled is not None and settled.handed_over and status != states.SUCCESS:
             # The job's result could not be kept, and its parent hears of a failure.
             self.laraq.books.succeeded(settled.run.payload)
-            settled = self.request.laraq_settled = replace(settled, handed_over=False)
+            settled = request.laraq_settled = replace(settled, handed_over=False)
         done = status == states.SUCCESS and (settled is None or isinstance(settled.verdict, Done))
-        self._end(RunState.DONE if done else RunState.FAILED)
+        self._end(request, RunState.DONE if done else RunState.FAILED)
 
     def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
         """Celery's own: the message to send again. When a job does that (`current_task.retry()`), its start counts.
@@ -290,7 +296,7 @@ class JobTask(Task):
 
     def _sent_again(self, *_: Any, **__: Any) -> None:
         """`on_retry`: the job, or a task's own `self.retry()`, has been sent again."""
-        self._end(RunState.RELEASED)
+        self._end(self.request, RunState.RELEASED)
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
@@ -305,7 +311,7 @@ class JobTask(Task):
         header, carrier = again(headers.get(LARAQ)), carrier_of(request)
         try:
             payload = Payload.from_header(str(request.id), name, fields, args, header, carrier=carrier)
-            if header is not None and (why := payload.misfit()) is not None:
+            if header is not None and (why := payload.misfit(header)) is not None:
                 raise PayloadError(f"The laraq header of job {name!r}: {why}.")
         except PayloadError as error:
             return self._unreadable(request, args, fields, error)
@@ -453,8 +459,7 @@ class JobTask(Task):
             signature = self.app.signature({**signature, "task": request.headers[ORIGINAL]})
         return signature
 
-    def _end(self, state: RunState) -> None:
-        request = self.request
+    def _end(self, request: Any, state: RunState) -> None:
         delivery: Delivery | None = getattr(request, "laraq_delivery", None)
         if delivery is None or request.is_eager:
             return

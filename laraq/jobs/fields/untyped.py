@@ -116,7 +116,7 @@ class Untyped:
         """Mark again what a carrier has unmarked when it read JSON; remaining marks stay as they are."""
         if type(value) in _SCALARS:
             return value
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             return {key: self.again(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.again(item) for item in value]

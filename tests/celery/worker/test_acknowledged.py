@@ -55,7 +55,7 @@ def test_a_child_learns_of_a_run_once_it_and_all_before_and_the_next_are_acknowl
 
     def ask() -> None:
         begun = [float(word) for word in os.read(read_end, 200).split()]
-        assert [known.are_out("", at) for at in begun] == out
+        assert [known.are_out()("", at) for at in begun] == out
 
     child = Child(ask)
     runs = [Request() for _ in range(3)]
@@ -74,7 +74,7 @@ def test_where_the_worker_runs_jobs_itself_each_run_is_known_by_itself(known: Ac
     for request in (slow, fast, retried):
         accept(known, request, os.getpid())
     fast.message.acknowledged = True
-    assert [known.are_out(key, 0.0) for key in ("slow", "fast", "retried+1")] == [False, True, False]
+    assert [known.are_out()(key, 0.0) for key in ("slow", "fast", "retried+1")] == [False, True, False]
 
 
 def test_an_acknowledgement_that_is_only_owed_to_a_broker_of_ours_is_not_out(known: Acknowledged) -> None:
@@ -85,9 +85,9 @@ def test_an_acknowledgement_that_is_only_owed_to_a_broker_of_ours_is_not_out(kno
     ledger.hold([lease])
     ledger.settle(lease.tag)
     accept(known, request, os.getpid())
-    assert not known.are_out("job", 0.0)
+    assert not known.are_out()("job", 0.0)
     ledger.paid(ledger.collect())
-    assert known.are_out("job", 0.0)
+    assert known.are_out()("job", 0.0)
 
 
 def test_what_celery_could_not_acknowledge_is_forgotten_after_a_while(
@@ -95,9 +95,9 @@ def test_what_celery_could_not_acknowledge_is_forgotten_after_a_while(
 ) -> None:
     request = Request(acknowledged=True)
     accept(known, request, os.getpid())
-    assert not known.are_out("job", 0.0)
+    assert not known.are_out()("job", 0.0)
     monkeypatch.setattr(acknowledged, "GIVEN_UP", -1.0)
-    assert known.are_out("job", 0.0)
+    assert known.are_out()("job", 0.0)
 
 
 def test_the_record_of_a_process_that_is_gone_is_erased_once_nothing_of_it_is_open(known: Acknowledged) -> None:

@@ -15,6 +15,7 @@ from celery.worker import state
 from laraq.messages.failure import text_of
 from laraq_celery.worker.arrival import LARAQ, ORIGINAL, UNKNOWN, fault, marked, notice, settled_headers, with_headers
 from laraq_celery.worker.task import JobTask
+from laraq_celery.worker.trace import shorten
 
 logger = logging.getLogger("laraq.arrivals")
 
@@ -30,6 +31,7 @@ class Arrivals(StartStopStep):
             create = consumer.create_task_handler
             consumer.on_unknown_task = _keeping_jobs(consumer, consumer.on_unknown_task)
             consumer.create_task_handler = lambda *args, **kwargs: _guarded(consumer, create(*args, **kwargs))
+        shorten(consumer.app)
         decode_error = consumer.task_consumer.on_decode_error
         consumer.task_consumer.on_decode_error = lambda message, error: _undecoded(
             consumer, message, error, decode_error

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
-           "notify_batches:NotifyBatches")  # fmt: skip
+           "notify_batches:NotifyBatches", "pack_parcels:PackParcels")  # fmt: skip
 
-_CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "parked:ParkedJobs",
-             "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
+_CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "open_parcels:OpenParcels",
+             "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
 
 
 def install(app: Any) -> None:

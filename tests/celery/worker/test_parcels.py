@@ -1,0 +1,44 @@
+"""What a parcel holds, and how its two ends agree on which job runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from laraq_celery.worker.parcels import MOST, Places, learned, share
+
+
+@pytest.mark.parametrize(
+    ("waiting", "processes", "most"),
+    [(1, 1, 1), (1, 8, 1), (8, 2, 4), (9, 2, 5), (7, 8, 1), (10_000, 2, MOST), (5, 0, 5)],
+)
+def test_a_parcel_leaves_as_much_for_the_other_processes(waiting: int, processes: int, most: int) -> None:
+    assert share(waiting, processes) == most
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds", "now"), [(0.0, 0.004, 0.004), (0.004, 0.02, 0.02), (0.02, 0.0, 0.015), (1.0, 0.0, 0.75)]
+)
+def test_a_class_that_got_slower_is_believed_at_once(known: float, seconds: float, now: float) -> None:
+    assert learned(known, seconds) == pytest.approx(now)
+
+
+def test_what_is_taken_back_does_not_begin() -> None:
+    places = Places()
+    places.clear(3)
+    assert places.begin(3, 1)
+    assert places.begin(3, 2)
+    begun, at = places.take_back(3)
+    assert begun == 2
+    assert not places.begin(3, 3)
+    assert places.begun(3)[0] == 3, "the parent waits for the answer"
+    assert places.begun(3)[1] >= at
+
+
+def test_places_are_apart_and_used_again() -> None:
+    places = Places()
+    places.clear(0)
+    places.clear(1)
+    places.take_back(0)
+    assert places.begin(1, 1)
+    places.clear(0)
+    assert places.begin(0, 1)
