@@ -138,8 +138,12 @@ class Payload:
         for name, value in known.items():
             if not _is_of_kind(name, value):
                 raise PayloadError(f"The laraq header of job {job!r}: {name} is {type(value).__name__}.")
-        known |= {name: tuple(value) for name, value in known.items() if _HEADER[name] is _LIST}
-        return cls(id=id, job=job, fields=fields, args=args, **{**known, **rest})
+        for name in _LISTS & known.keys():
+            known[name] = tuple(known[name])
+        # A fifth of the time of the constructor, as in `with_`: each job is read once.
+        payload = object.__new__(cls)
+        vars(payload).update(_DEFAULTS, id=id, job=job, fields=fields, args=args, **known, **rest)
+        return payload
 
     @classmethod
     def salvaged(cls, id: str, job: str, fields: Any, args: Any, header: Any, **rest: Any) -> Payload:
@@ -185,6 +189,9 @@ class Payload:
 
 _NAMES = frozenset(Payload.__dataclass_fields__)
 
+#: What a payload has where nothing is said.
+_DEFAULTS: Mapping[str, Any] = vars(Payload("", ""))
+
 _LIST = (list, tuple)
 
 #: The entries of the header in the order of writing, with their types.
@@ -212,6 +219,8 @@ _HEADER: Mapping[str, Any] = {
     "unique": Mapping,
     "last_error": str,
 }
+
+_LISTS = frozenset(name for name, kind in _HEADER.items() if kind is _LIST)
 
 #: The type that each of them nearly always has.
 _USUAL: Mapping[str, type] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 def ends_process(error: BaseException) -> bool:
@@ -18,12 +16,22 @@ def ends_process(error: BaseException) -> bool:
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code < 0)
 
 
-@contextmanager
-def reported(logger: logging.Logger, what: str, *args: object) -> Iterator[None]:
-    """Log any exception of the block with its traceback, as `what % args`; only the end of the process is raised."""
-    try:
-        yield
-    except BaseException as error:
-        if ends_process(error):
-            raise
-        logger.exception(what, *args)
+class reported:
+    """Log any exception of the block with its traceback, as `what % args`; only the end of the process is raised.
+
+    A class, because a generator is slower for each run.
+    """
+
+    __slots__ = ("_args", "_logger", "_what")
+
+    def __init__(self, logger: logging.Logger, what: str, *args: object) -> None:
+        self._logger, self._what, self._args = logger, what, args
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> bool:
+        if error is None or ends_process(error):
+            return False
+        self._logger.error(self._what, *self._args, exc_info=error)
+        return True

@@ -107,9 +107,12 @@ def decoded(message: Any) -> Any:
     body = message.body
     if (
         message._decoded_cache is None
-        and isinstance(body, str)
         and message.content_type == JSON
-        and '"__type__"' not in body
+        and (message.content_encoding or "utf-8") == "utf-8"
+        and (
+            (isinstance(body, bytes) and b'"__type__"' not in body)
+            or (isinstance(body, str) and '"__type__"' not in body)
+        )
         and (message.accept is None or JSON in message.accept)
     ):
         from pydantic_core import from_json  # late, for pydantic

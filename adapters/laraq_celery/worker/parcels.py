@@ -182,6 +182,14 @@ class Parcels:
         self._is_watching = False
         self._watch()
 
+    def obstacle(self, eventer: Any) -> str | None:
+        """What keeps all jobs of this worker apart, if anything."""
+        if _sends_events(eventer):
+            return "an event of each step is sent (-E)"
+        if self._worker.pool._pool._maxtasksperchild:
+            return "max_tasks_per_child counts them"
+        return "nothing is prefetched" if self._worker.prefetch_multiplier == 1 else None
+
     def take(self, request: JobRequest) -> bool:
         """Whether the request may travel in a parcel."""
         task = request.task
@@ -395,6 +403,7 @@ class Parcels:
         with together():
             for request in done:
                 if request.time_start is None:
+                    request.time_start = time.time()  # it has begun, whatever happens until it is acknowledged
                     state.all_total_count[0] += 1
                     state.total_count[request.name] += 1
                 state.task_ready(request)

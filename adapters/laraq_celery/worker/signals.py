@@ -20,7 +20,7 @@ from laraq_celery.transports import lease_of, lease_options
 from laraq_celery.worker.acknowledged import Acknowledged
 from laraq_celery.worker.group_signals import GroupSignals
 from laraq_celery.worker.interruption import Interruption
-from laraq_celery.worker.trace import shorten
+from laraq_celery.worker.trace import obstacles, shorten
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -58,6 +58,7 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
             Events.emit(events.WorkerStarting, str(sender.hostname))
+            _tell_the_way(app, sender)
             _warn_of_pool(app, sender.pool)
             _warn_without_jobs(app)
             _warn_of_shared_store(laraq)
@@ -159,6 +160,19 @@ def _warn_of_shared_store(laraq: Laraq) -> None:
         store.cache.put("apps", json.dumps(sorted(names | {own})), SHARERS_KEPT)
     except StoreError as error:
         logger.warning("Other applications with records in %s could not be listed: %s", store.label, error)
+
+
+def _tell_the_way(app: Any, worker: Any) -> None:
+    """Log how jobs reach the pool's processes, and what makes some of them heavier."""
+    parcels = app.laraq.host.parcels
+    if parcels is not None and (why := parcels.obstacle(worker.consumer.event_dispatcher)) is None:
+        logger.info("Quick jobs reach the processes of the pool several at a time")
+    else:
+        reason = "the pool has no processes, or no event loop" if parcels is None else why
+        logger.info("Jobs reach the pool one by one: %s", reason)
+    for reason, names in obstacles(app).items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        logger.info("Celery's full tracer runs %s: %s", shown, reason)
 
 
 def _warn_without_jobs(app: Any) -> None:

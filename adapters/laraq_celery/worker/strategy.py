@@ -32,7 +32,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
 
     def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **rest: Any) -> Any:
         if direct:
-            ack, reject = message.ack_log_error, message.reject_log_error
+            ack, reject = _acknowledgers(consumer, message)
         if message.delivery_info.get("redelivered") and _adopt(app, message, ack, reject):
             return None
         try:
@@ -46,7 +46,24 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         unreadable = notice(message, message.headers, why)
         return consumer.strategies[UNKNOWN](unreadable, None, ack, reject, callbacks, **rest)
 
+    handler.is_direct = direct  # type: ignore[attr-defined] # read by steps/arrivals.py
     return handler
+
+
+def _acknowledgers(consumer: Any, message: Any) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What acknowledges and rejects the message at once. After a lost connection, Celery prefetches less at first, and
+    more again with each acknowledgement (celery.worker.consumer: Consumer.create_task_handler)."""
+    if getattr(consumer, "restart_count", 0) <= 0 or getattr(consumer, "_maximum_prefetch_restored", True):
+        return message.ack_log_error, message.reject_log_error
+
+    def then_prefetch_more(settle: Callable[..., None]) -> Callable[..., None]:
+        def settled(*args: Any, **options: Any) -> None:
+            settle(*args, **options)
+            consumer._restore_prefetch_count_after_connection_restart(None)
+
+        return settled
+
+    return then_prefetch_more(message.ack_log_error), then_prefetch_more(message.reject_log_error)
 
 
 def _fault(message: Any) -> str | None:

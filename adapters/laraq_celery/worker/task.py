@@ -77,7 +77,7 @@ class JobTask(Task):
     @property
     def laraq(self) -> Any:
         """The Laraq attached to this task's app."""
-        return (self._app or self.app).laraq
+        return (type(self)._app or self.app).laraq
 
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Celery's verb, through laraq's door; a message that has passed it (a release) goes straight on."""

@@ -27,6 +27,7 @@ from laraq_celery.worker.task import JobTask
 
 logger = logging.getLogger("laraq.task")
 
+_NAMES = ("task_prerun", "task_postrun", "task_success")
 _SIGNALS = (signals.task_prerun, signals.task_postrun, signals.task_success)
 
 #: Where laraq's own receivers are defined that leave jobs alone.
@@ -37,7 +38,7 @@ Tracer = Callable[..., Any]
 
 def shortened(task: Any, full: Tracer) -> Tracer:
     """A tracer that takes the short way where it can, else `full`; `full` itself where it never can."""
-    if not _can_be_short(task, full):
+    if obstacle(task, full) is not None:
         return full
     push_request, pop_request = task.request_stack.push, task.request_stack.pop
     loader, traced_ok = task.app.loader, celerys.trace_ok_t
@@ -69,6 +70,7 @@ def shortened(task: Any, full: Tracer) -> Tracer:
         kept = {name: value for name, value in vars(context).items() if name.startswith("laraq_")}
         return full(uuid, args, kwargs, {**request, **kept, "laraq_raised": raised})
 
+    trace.full = full  # type: ignore[attr-defined] # read by `obstacles`
     return trace
 
 
@@ -79,22 +81,34 @@ def shorten(app: Any) -> None:
             task.__trace__ = shortened(task, task.__trace__)
 
 
-def _can_be_short(task: Any, full: Tracer) -> bool:
-    """Whether nothing that stands in the process for good wants more: no library wraps the tracer or the task, and no
-    hook of the task is a user's."""
+def obstacles(app: Any) -> dict[str, list[str]]:
+    """What keeps jobs off the short way in this process, and which."""
+    found: dict[str, list[str]] = {}
+    listened = [name for name, signal in zip(_NAMES, _SIGNALS, strict=True) if _has_listeners(signal)]
+    for name, task in sorted(app.tasks.items()):
+        if isinstance(task, JobTask) and task.job_class is not None and not name.startswith("laraq."):
+            why = obstacle(task, getattr(task.__trace__, "full", task.__trace__))
+            if why is None and listened:
+                why = f"Celery's signals are listened to ({', '.join(listened)})"
+            if why is None and not task.ignore_result and not isinstance(task.backend, DisabledBackend):
+                why = "results are kept (ignore_result)"
+            if why is not None:
+                found.setdefault(why, []).append(name)
+    return found
+
+
+def obstacle(task: Any, full: Any) -> str | None:
+    """What keeps all deliveries of a task off the short way, if anything."""
     cls = type(task)
-    return bool(
-        isinstance(task, JobTask)
-        and task.job_class is not None
-        and cls.run is JobTask.run
-        and cls.__call__ is JobTask.__call__
-        and not {"run", "__call__"} & vars(task).keys()
-        and cls.ends_as_celery_does
-        and not any(task_has_custom(task, hook) for hook in ("before_start", "on_success"))
-        and full.__module__ == celerys.__name__
-        and full.__qualname__ == "build_tracer.<locals>.trace_task"
-        and not task.app.conf.worker_deduplicate_successful_tasks
-    )
+    if not isinstance(task, JobTask) or task.job_class is None:
+        return "it is not a job"
+    if cls.run is not JobTask.run or cls.__call__ is not JobTask.__call__ or {"run", "__call__"} & vars(task).keys():
+        return "run or __call__ of the task is replaced"
+    if not cls.ends_as_celery_does or any(task_has_custom(task, hook) for hook in ("before_start", "on_success")):
+        return "the task has hooks (before_start, on_success, after_return)"
+    if full is None or (full.__module__, full.__qualname__) != (celerys.__name__, "build_tracer.<locals>.trace_task"):
+        return "a library wraps Celery's tracer"
+    return "worker_deduplicate_successful_tasks is set" if task.app.conf.worker_deduplicate_successful_tasks else None
 
 
 def _is_plain(task: Any, request: Any) -> bool:
@@ -106,7 +120,8 @@ def _is_plain(task: Any, request: Any) -> bool:
     ignored = request.get("ignore_result")
     if not (task.ignore_result if ignored is None else ignored) and not isinstance(task.backend, DisabledBackend):
         return False
-    return not _are_heard(*(len(signal.receivers) for signal in _SIGNALS))
+    one, two, three = _SIGNALS
+    return not _are_heard(len(one.receivers), len(two.receivers), len(three.receivers))
 
 
 @lru_cache(maxsize=1)

@@ -56,6 +56,9 @@ def _guarded(consumer: Any, stock: Any) -> Any:
         why = fault(message, settled)
         if why is None:
             try:
+                receive = consumer.strategies.get(settled["task"])
+                if getattr(receive, "is_direct", False):  # Celery makes promises of acknowledgements for each message
+                    return receive(message, None, None, None, consumer.on_task_message)
                 return stock(message)
             except passing:
                 raise
