@@ -23,18 +23,18 @@ from laraq_celery.stock.delays import Delays
 from laraq_celery.tasks import canvas
 from laraq_celery.tasks.ordinary import record_failures
 from laraq_celery.worker import steps
-from laraq_celery.worker.acknowledged import Acknowledged
 from laraq_celery.worker.app_task import made
 from laraq_celery.worker.arrival import UNKNOWN
 from laraq_celery.worker.forks import leave_pools
-from laraq_celery.worker.group_signals import GroupSignals
-from laraq_celery.worker.outcomes import Outcomes
-from laraq_celery.worker.parcels import Parcels
 from laraq_celery.worker.signals import connect
 from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
+    from laraq_celery.worker.acknowledged import Acknowledged
+    from laraq_celery.worker.group_signals import GroupSignals
+    from laraq_celery.worker.outcomes import Outcomes
+    from laraq_celery.worker.parcels import Parcels
 
 #: URL schemes of brokers that a store adapter can also use.
 _REDIS = ("redis", "rediss", "laraq-redis", "laraq-rediss")

@@ -46,6 +46,9 @@ LENGTH = 0.01
 #: Seconds after which a parcel that is not over is looked at: what waits in it is taken back.
 PATIENCE = 0.02
 
+#: Most bytes of the bodies in a parcel of several jobs, about what fits in a pipe.
+LARGEST = 64 * 1024
+
 #: Most jobs in a parcel.
 MOST = 64
 
@@ -261,7 +264,7 @@ class Parcels:
         if not waiting or processes._maxtasksperchild or len(self._free) < 2:
             return []
         most = share(len(waiting) + 1, processes._processes)
-        length = self._length(head)
+        length, size = self._length(head), _size(head)
         found: list[JobRequest] = []
         while waiting and len(found) + 1 < most:
             callback, arguments = waiting[0][:2]
@@ -270,8 +273,14 @@ class Parcels:
             request = arguments[0]
             if not getattr(request, "fits_in_parcel", False) or not self.take(request):
                 break
-            length += self._length(request)
-            if length > LENGTH or request.id in state.revoked or request.expires or state.revoked_stamps:
+            length, size = length + self._length(request), size + _size(request)
+            if (
+                length > LENGTH
+                or size > LARGEST
+                or request.id in state.revoked
+                or request.expires
+                or state.revoked_stamps
+            ):
                 break
             waiting.popleft()
             found.append(request)
@@ -440,6 +449,11 @@ def _sends_events(eventer: Any) -> bool:
 
 def _is_stopping() -> bool:
     return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+
+
+def _size(request: JobRequest) -> int:
+    body = request.body
+    return len(body) if isinstance(body, (str, bytes)) else LARGEST
 
 
 def _all(parcel: Parcel, ran: list[JobRequest]) -> list[JobRequest]:

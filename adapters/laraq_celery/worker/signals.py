@@ -17,14 +17,12 @@ from laraq.events import Events
 from laraq.process import aio
 from laraq_celery.receivers import while_alive
 from laraq_celery.transports import lease_of, lease_options
-from laraq_celery.worker.acknowledged import Acknowledged
-from laraq_celery.worker.group_signals import GroupSignals
-from laraq_celery.worker.interruption import Interruption
-from laraq_celery.worker.trace import obstacles, shorten
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
     from laraq_celery.host import CeleryHost
+    from laraq_celery.worker.group_signals import GroupSignals
+    from laraq_celery.worker.interruption import Interruption
 
 logger = logging.getLogger("laraq")
 
@@ -46,6 +44,11 @@ def connect(laraq: Laraq, app: Any) -> None:
     def worker_init(sender: Any, **_: Any) -> None:
         nonlocal interruption, group_signals
         if sender.app is app:
+            # Late: a process that only sends needs none of it.
+            from laraq_celery.worker.acknowledged import Acknowledged
+            from laraq_celery.worker.group_signals import GroupSignals
+            from laraq_celery.worker.interruption import Interruption
+
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()
             interruption = Interruption()
@@ -64,6 +67,8 @@ def connect(laraq: Laraq, app: Any) -> None:
             _warn_of_shared_store(laraq)
 
     def worker_process_init(**_: Any) -> None:
+        from laraq_celery.worker.trace import shorten
+
         shorten(app)
         if interruption is not None:
             interruption.listen()
@@ -170,6 +175,8 @@ def _tell_the_way(app: Any, worker: Any) -> None:
     else:
         reason = "the pool has no processes, or no event loop" if parcels is None else why
         logger.info("Jobs reach the pool one by one: %s", reason)
+    from laraq_celery.worker.trace import obstacles
+
     for reason, names in obstacles(app).items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         logger.info("Celery's full tracer runs %s: %s", shown, reason)

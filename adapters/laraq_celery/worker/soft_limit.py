@@ -7,8 +7,6 @@ import signal
 import threading
 from typing import Any
 
-from billiard.pool import soft_timeout_sighandler
-
 from laraq.errors import JobTimedOutError
 from laraq.jobs.job import running
 from laraq.process import aio
@@ -29,13 +27,12 @@ class ForJobs:
     """
 
     def __enter__(self) -> None:
-        global _under_way, _taken_over_in
+        global _under_way
         self._counts = threading.current_thread() is threading.main_thread()
         if not self._counts:
             return
-        if _taken_over_in != (pid := os.getpid()) and signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler:
-            signal.signal(signal.SIGUSR1, _on_soft_limit)
-            _taken_over_in = pid
+        if _taken_over_in != os.getpid():
+            _take_over()
         _under_way += 1
 
     def __exit__(self, *_: Any) -> None:
@@ -44,10 +41,21 @@ class ForJobs:
             _under_way -= 1
 
 
+def _take_over() -> None:
+    global _taken_over_in
+    from billiard.pool import soft_timeout_sighandler  # late: a process that only sends needs no pool
+
+    if signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler:
+        signal.signal(signal.SIGUSR1, _on_soft_limit)
+        _taken_over_in = os.getpid()
+
+
 def _on_soft_limit(signum: int, frame: Any) -> None:
     job = running()
     if job is None:
         if not _under_way:
+            from billiard.pool import soft_timeout_sighandler
+
             soft_timeout_sighandler(signum, frame)
         return
     error = JobTimedOutError(f"{job.job_name()} has timed out.", job=job.job_name(), job_id=job.id)
