@@ -59,6 +59,9 @@ class Settings(BaseModel):
     after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.
     record_failed_tasks: bool = False
+    #: Hours after which workers drop records of failed jobs, and batches that have finished; None: never.
+    prune_failed_after: float | None = Field(default=None, ge=0)
+    prune_batches_after: float | None = Field(default=None, ge=0)
 
     @field_validator("keys", "discover", mode="before")
     @classmethod

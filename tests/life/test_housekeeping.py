@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,29 @@ def test_a_worker_that_ends_leaves_no_record_and_prunes_those_of_others_meanwhil
         assert worker.terminate() == 0
     assert stage.record.hkeys("{laraq}:journal") == [b"elsewhere:2:y"]
     stage.close()
+
+
+def test_one_of_the_workers_prunes_failed_jobs_and_batches(own_stage: Stage) -> None:
+    stage = own_stage
+    project = stage.project(
+        SOURCE
+        + """
+from laraq import Bus
+app.conf.update(laraq_prune_failed_after=0, laraq_prune_batches_after=0)
+housekeeping.PRUNE = 1.0
+prune = type(queue.failed).prune
+type(queue.failed).prune = lambda self, hours: (note("pruned"), prune(self, hours))[1]
+
+class Breaks(Job):
+    def handle(self): raise ValueError("no")
+"""
+    )
+    project.python("from proj import *; Bus.batch([Plain()]).dispatch(); Breaks.dispatch()")
+    with project.worker() as first, project.worker() as second:
+        wait_until(lambda: (stage.noted("pruned") and not stage.failed()) or None, 20, "the failed job is dropped")
+        wait_until(lambda: not list(stage.store.batches.all()) or None, 20, "the batch is dropped")
+        stage.wait_for("pruned", 4)
+        pids = {entry["pid"] for entry in stage.noted("pruned")}
+        assert pids <= {first.pid, second.pid}
+    times = sorted(entry["time"] for entry in stage.noted("pruned"))
+    assert all(later - earlier > 0.3 for earlier, later in pairwise(times)), "one at a time"

@@ -1,6 +1,7 @@
-"""Housekeeping: removes records of the run journal that are no longer needed, as workers may live for months.
+"""Housekeeping: removes records that are no longer needed, as workers may live for months.
 
-Any worker removes old records and claims, whichever worker wrote them. Each worker itself erases the records of its own
+Any worker removes old records of failed jobs, batches and the run journal, whichever worker wrote them; only one of
+them at a time, and about once an hour. Each worker itself erases the records of its own
 ended processes, because only it knows when their last messages are acknowledged.
 """
 
@@ -9,13 +10,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from celery.bootsteps import StartStopStep
 
 from laraq.errors import LaraqError
 from laraq_kombu import Heartbeat
+
+if TYPE_CHECKING:
+    from laraq.app import Laraq
 
 logger = logging.getLogger("laraq")
 
@@ -28,6 +33,9 @@ ERASE = 30.0
 #: Seconds after its start within which a worker prunes for the first time, and about the interval afterwards: random,
 #: because the workers of a fleet start together.
 FIRST_PRUNE, PRUNE = 5.0, 3600.0
+
+#: The lock of the worker that prunes.
+LEADER = "laraq:prune"
 
 
 class Housekeeping(StartStopStep):
@@ -67,7 +75,21 @@ class Housekeeping(StartStopStep):
                 laraq.host.acknowledged.erase_gone(laraq.store.journal)
             if time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE * random.uniform(0.5, 1.5)  # noqa: S311 # no secret
-                laraq.store.journal.prune(JOURNAL_KEPT)
+                _prune(laraq)
         except LaraqError as error:
-            logger.warning("Old records of the run journal could not be removed, trying again: %s", error)
+            logger.warning("Old records could not be removed, trying again: %s", error)
         return False
+
+
+def _prune(laraq: Laraq) -> None:
+    """Prune, unless another worker has within half the interval: it holds the lock until then."""
+    if not laraq.store.locks.acquire(LEADER, uuid4().hex, PRUNE / 2):
+        return
+    laraq.store.journal.prune(JOURNAL_KEPT)
+    settings = laraq.settings
+    if (hours := settings.prune_failed_after) is not None and (count := laraq.failed.prune(hours)):
+        logger.info("Dropped %d failed job(s) older than %g hours", count, hours)
+    if (hours := settings.prune_batches_after) is not None:
+        count = laraq.batches.prune(datetime.now(UTC) - timedelta(hours=hours))
+        if count:
+            logger.info("Dropped %d batch(es) that finished more than %g hours ago", count, hours)
