@@ -26,6 +26,7 @@ COMMANDS = {
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",
+    "make": "laraq.cli.make",
     "migrate": "laraq.cli.migrate",
     "prune-batches": "laraq.cli.prune_batches",
     "prune-failed": "laraq.cli.prune_failed",
