@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -16,9 +17,8 @@ TRUSTED = 0.1
 #: The replies of HSET: an overwritten field, a new one.
 _STORED = frozenset({b":0", b":1"})
 
-#: Replies that may be outstanding when the next command is sent. Each command has all that the ones before it had, so
-#: one that a breaking connection loses is repeated with the next.
-DUE = 16
+#: Replies that may be outstanding when the next command is sent.
+DUE = 3
 
 
 class Wire:
@@ -60,10 +60,13 @@ class Wire:
     def _collect(self, allowed: int) -> None:
         """Read replies, waiting only until no more than `allowed` are due."""
         while self._due > allowed:
-            self._read()
+            self._read(0)
+        if self._due and allowed:
+            with contextlib.suppress(BlockingIOError):
+                self._read(socket.MSG_DONTWAIT)
 
-    def _read(self) -> None:
-        got = self._socket.recv(4096)
+    def _read(self, flags: int) -> None:
+        got = self._socket.recv(4096, flags)
         if not got:
             raise ConnectionResetError("Redis closed the connection")
         *answers, self._rest = (self._rest + got).split(b"\r\n")
