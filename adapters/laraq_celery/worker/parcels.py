@@ -58,8 +58,10 @@ SHORTEST_LIMIT = 10 * PATIENCE
 #: Weight of the newest run time of a class that got faster; one that got slower counts in full.
 _NEWEST = 0.25
 
-#: Whether jobs were taken back, how many have begun, and when the last of them did (`time.monotonic()`).
-_PLACE = struct.Struct("=BBxxxxxxd")
+#: A place: one byte of the parent's, whether jobs were taken back. Then the child's: how many have begun, and when the
+#: last of them did (`time.monotonic()`). Neither writes what is the other's.
+_BEGUN = struct.Struct("=B6xd")
+_SIZE = 1 + _BEGUN.size
 
 #: Parcels that can be under way at a time.
 _PLACES = 1024
@@ -71,30 +73,31 @@ class Places:
     """The shared memory of one worker's parcels."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _PLACES * _PLACE.size)
+        self._memory = mmap.mmap(-1, _PLACES * _SIZE)
 
     def clear(self, place: int) -> None:
         """Prepare a place for another parcel."""
-        _PLACE.pack_into(self._memory, place * _PLACE.size, 0, 0, 0.0)
+        offset = place * _SIZE
+        self._memory[offset : offset + _SIZE] = bytes(_SIZE)
 
     def begin(self, place: int, number: int) -> bool:
         """In the child: begin job `number`, counted from 1; False if it was taken back."""
-        offset = place * _PLACE.size
-        _PLACE.pack_into(self._memory, offset, self._memory[offset], number, time.monotonic())
+        offset = place * _SIZE
+        _BEGUN.pack_into(self._memory, offset + 1, number, time.monotonic())
         with _fence:  # what was written is seen before the next line reads
             pass
         return not self._memory[offset]
 
     def take_back(self, place: int) -> tuple[int, float]:
         """In the parent: no further job may begin; return how many have begun, and when the last did."""
-        self._memory[place * _PLACE.size] = 1
+        self._memory[place * _SIZE] = 1
         with _fence:
             pass
         return self.begun(place)
 
     def begun(self, place: int) -> tuple[int, float]:
         """How many jobs have begun, and when the last did. The last may have been taken back instead."""
-        _, begun, at = _PLACE.unpack_from(self._memory, place * _PLACE.size)
+        begun, at = _BEGUN.unpack_from(self._memory, place * _SIZE + 1)
         return begun, at
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from laraq_celery.worker import parcels
 from laraq_celery.worker.parcels import MOST, Places, learned, share
 
 
@@ -32,6 +33,15 @@ def test_what_is_taken_back_does_not_begin() -> None:
     assert not places.begin(3, 3)
     assert places.begun(3)[0] == 3, "the parent waits for the answer"
     assert places.begun(3)[1] >= at
+
+
+def test_what_is_taken_back_in_the_moment_it_would_begin_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Places()
+    places.clear(0)
+    places.begin(0, 1)
+    monkeypatch.setattr(parcels.time, "monotonic", lambda: places.take_back(0)[1])
+    assert not places.begin(0, 2)
+    assert not places.begin(0, 3)
 
 
 def test_places_are_apart_and_used_again() -> None:
