@@ -50,7 +50,7 @@ demo: env ## the main job, from dispatch to done: a file of cities imported by a
 	@$(BIN)/laraq demo
 
 bench: env services ## where the time goes, compared with plain Celery
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/jobs.py
 	$(BIN)/python benchmarks/publish.py
 
 clean: ## remove all that was made here, except servers
