@@ -25,6 +25,8 @@ from laraq.local.failover import FailoverConnection
 from laraq.local.queues import DeferredConnection, NullConnection, SyncConnection
 from laraq.messages.keys import Keys
 from laraq.messages.options import WorkerOptions
+from laraq.orders.board import Board
+from laraq.orders.pauses import Pauses
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.process.plugins import plugins
 from laraq.running.books import Books
@@ -232,6 +234,16 @@ class Laraq:
     def parking(self) -> ParkingLot:
         """The jobs that wait for a lock or for limits."""
         return ParkingLot(lambda: self.store, self.host, self.dispatcher)
+
+    @cached_property
+    def orders(self) -> Board:
+        """What all workers obey."""
+        return Board(lambda: self.store)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        """The paused queues."""
+        return Pauses(self.orders)
 
     @cached_property
     def chains(self) -> Chains:

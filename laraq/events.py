@@ -234,6 +234,37 @@ class BatchFinished(BatchEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePaused(Event):
+    """A queue was paused; emitted in the process that did it, as the next three events."""
+
+    connection: str
+    queue: str
+    #: Seconds until it goes on by itself; None: when it is resumed.
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueResumed(Event):
+    """A paused queue was resumed; not emitted when its seconds are over."""
+
+    connection: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuesPaused(Event):
+    """All queues were paused."""
+
+    #: Seconds until they go on by themselves; None: when they are resumed.
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuesResumed(Event):
+    """The pause of all queues was undone."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerEvent(Event):
     """Something happened to the worker process."""
 

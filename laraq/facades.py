@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from laraq import events
 from laraq.current import current
-from laraq.errors import ConnectionNotFoundError, NotInspectableError
+from laraq.errors import ConfigurationError, ConnectionNotFoundError, NotInspectableError
 from laraq.events import Events
 from laraq.failed.service import FailedService
 from laraq.jobs.closures import as_job
@@ -17,8 +17,8 @@ from laraq.jobs.job import Job
 from laraq.messages import options
 from laraq.messages.failure import FailedJob
 from laraq.messages.inspection import InspectedJob, QueueState
-from laraq.messages.options import Text
-from laraq.ports import Inspection
+from laraq.messages.options import Seconds, Text
+from laraq.ports import Inspection, QueueConnection
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.chains import PendingChain
 
@@ -159,8 +159,59 @@ class Queue(metaclass=_Facade):
         inspection, name = _inspection(queue)
         return inspection.clear(name)
 
+    @staticmethod
+    def pause(queue: Text | None = None, seconds: Seconds | None = None) -> None:
+        """Let the jobs of a queue wait, for some seconds or until it is resumed; those that run go on.
+
+        Workers obey within about a second, also those that start later. `queue` as for `size`.
+        """
+        current().pauses.pause(*place_of(queue), _duration(seconds))
+
+    @staticmethod
+    def resume(queue: Text | None = None) -> bool:
+        """Let workers take the jobs of a paused queue again; return whether it was paused."""
+        return current().pauses.resume(*place_of(queue))
+
+    @staticmethod
+    def pause_all(seconds: Seconds | None = None) -> None:
+        """Let the jobs of all queues of all connections wait."""
+        current().pauses.pause_all(_duration(seconds))
+
+    @staticmethod
+    def resume_all() -> bool:
+        """Undo `pause_all`; return whether there was something to undo. Queues paused one by one stay paused."""
+        return current().pauses.resume_all()
+
+    @staticmethod
+    def paused(queue: Text | None = None) -> bool:
+        """Whether the queue, or every queue, is paused."""
+        return current().pauses.paused(*place_of(queue))
+
+
+def place_of(queue: Text | None) -> tuple[str, str]:
+    """The names of connection and queue that a name such as "redis:emails" means."""
+    place, name = _place(queue)
+    if getattr(place, "inspection", None) is None:
+        raise ConfigurationError(f"Connection {place.name!r} keeps no jobs: it has no queue to pause.")
+    return str(place.name), name or place.default_queue()
+
+
+def _duration(seconds: Seconds | None) -> float | None:
+    duration = None if seconds is None else options.seconds(seconds)
+    if duration is not None and not options.is_lease(duration):
+        raise ValueError(f"A pause of {seconds!r} seconds: expected a positive duration, or None.")
+    return duration
+
 
 def _inspection(queue: Text | None) -> tuple[Inspection, str]:
+    place, name = _place(queue)
+    inspection = getattr(place, "inspection", None)
+    if inspection is None:
+        raise NotInspectableError("its jobs", f"Connection {place.name!r}", "it keeps none")
+    return inspection, name or place.default_queue()
+
+
+def _place(queue: Text | None) -> tuple[QueueConnection, str]:
     laraq = current()
     name = options.checked("queue", queue) or ""
     connection, colon, _ = name.partition(":")
@@ -177,10 +228,7 @@ def _inspection(queue: Text | None) -> tuple[Inspection, str]:
             f"A queue with a colon in its name must be given with its connection: '{laraq.settings.default}:{name}'"
         )
         raise
-    inspection = getattr(place, "inspection", None)
-    if inspection is None:
-        raise NotInspectableError("its jobs", f"Connection {place.name!r}", "it keeps none")
-    return inspection, name or place.default_queue()
+    return place, name
 
 
 def _count(queue: Text | None, state: QueueState) -> int:

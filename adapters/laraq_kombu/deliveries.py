@@ -72,6 +72,15 @@ class Deliveries(virtual.QoS):
         """Reject a delivery; without `requeue` it is dropped."""
         self._settle(delivery_tag, self.channel.requeue if requeue else self.channel.ledger.settle)
 
+    def give_back(self, tags: Sequence[str]) -> None:
+        """Requeue deliveries that the worker has not begun, in their order; their attempts are not used."""
+        with self._lock:
+            for tag in tags:
+                self._delivered.pop(tag, None)
+                running.settled(tag)
+            self.channel.release(tags, counted=False)
+        self.channel.on_settled()
+
     def _settle(self, tag: str, how: Callable[[str], object]) -> None:
         with self._lock:  # a pool's thread may settle while the loop closes the channel
             self._delivered.pop(tag, None)

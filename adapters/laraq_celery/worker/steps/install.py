@@ -7,8 +7,8 @@ from typing import Any
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
            "notify_batches:NotifyBatches", "pack_parcels:PackParcels")  # fmt: skip
 
-_CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "open_parcels:OpenParcels",
-             "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
+_CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "obey:Obey",
+             "open_parcels:OpenParcels", "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
 
 
 def install(app: Any) -> None:

@@ -1,0 +1,146 @@
+"""Obey: a worker leaves the queues alone that are paused, and takes them up again.
+
+The orders are read outside of the event loop, which a store that is down must not block; what was read last counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+from celery.worker import state
+
+from laraq.errors import LaraqError
+from laraq.orders.board import Order
+from laraq.orders.pauses import is_paused
+from laraq_celery.worker.task import consumed_connection
+from laraq_kombu import Heartbeat
+
+logger = logging.getLogger("laraq.orders")
+
+#: Seconds between two looks at the orders.
+LOOK = 0.5
+
+
+class Obey(StartStopStep):
+    """Cancels the consumer of a paused queue, and gives back what was prefetched from it and has not reached the pool.
+
+    Celery declares the consumers anew after each lost connection, from `app.amqp.queues.consume_from`: what is
+    cancelled here is deselected there, and stays so.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._laraq = parent.app.laraq
+        self._read = self._laraq.orders.reader()
+        self._orders: Mapping[str, Order] = {}
+        self._consumer: Any = None
+        #: The queues of this worker, in the order in which it serves them.
+        self._queues: dict[str, Any] = {}
+        #: Those that it leaves alone.
+        self._left: set[str] = set()
+        self._error = ""
+        self._heartbeat = Heartbeat(self._look, LOOK, quick=False)
+        take = parent.on_task_request
+        # Before the strategies of the tasks take it from here.
+        parent.on_task_request = lambda request: take(request) if self._may_start(request) else _give_back([request])
+
+    def start(self, consumer: Any) -> None:
+        """Obey before the first message is taken; called again for each new connection."""
+        self._consumer = consumer
+        self._look()
+        self._obey(begun=False)
+        self._heartbeat.attach()
+
+    def stop(self, consumer: Any) -> None:
+        """Stop with the connection."""
+        if self._consumer is not None:
+            self._consumer = None
+            self._heartbeat.detach()
+
+    shutdown = stop
+
+    def _look(self) -> bool:
+        consumer = self._consumer
+        if consumer is None:
+            return False
+        before = self._orders
+        try:
+            self._orders = self._read()
+            self._error = ""
+        except LaraqError as error:
+            if str(error) != self._error:
+                self._error = str(error)
+                logger.warning("Pauses and other orders could not be looked up, the last ones count: %s", error)
+        if self._orders is not before:
+            consumer.call_soon(self._obey)
+        return False
+
+    def _obey(self, begun: bool = True) -> None:
+        """Called in the event loop; not `begun` before the consumer takes messages."""
+        consumer = self._consumer
+        if consumer is None or consumer.task_consumer is None:
+            return
+        consumed = dict(consumer.app.amqp.queues.consume_from)
+        self._queues |= consumed
+        paused = {name for name in self._queues if self._is_paused(name)}
+        for name in consumed.keys() & paused:
+            logger.info("Queue %s is paused", name)
+            consumer.cancel_task_queue(name)
+        if begun and paused:
+            self._give_back_waiting(consumer)
+        if resumed := [name for name in self._left - paused if name not in consumed]:
+            logger.info("Queue %s goes on", " and ".join(resumed))
+            _take_up(consumer, resumed, self._queues, begun)
+        self._left = (self._left | consumed.keys()) & paused
+
+    def _is_paused(self, queue: str) -> bool:
+        return is_paused(self._orders, consumed_connection(self._laraq), queue)
+
+    def _may_start(self, request: Any) -> bool:
+        if not self._orders:
+            return True
+        key = (request.delivery_info or {}).get("routing_key")
+        names = [name for name, queue in self._queues.items() if key in (name, queue.routing_key)]
+        return not any(map(self._is_paused, names))
+
+    def _give_back_waiting(self, consumer: Any) -> None:
+        """Give back the messages that wait for a process of the pool; other pools have taken theirs already."""
+        waiting: Any = getattr(getattr(consumer.controller, "semaphore", None), "_waiting", ())
+        back = [entry for entry in waiting if entry[1] and not self._may_start(entry[1][0])]
+        for entry in back:
+            waiting.remove(entry)
+        _give_back([entry[1][0] for entry in back])
+
+
+def _give_back(requests: Sequence[Any]) -> None:
+    """Put messages back into their queue, their attempts unused."""
+    leased: dict[Any, list[str]] = {}
+    for request in requests:
+        message = request.message
+        state.task_ready(request)
+        qos = getattr(message.channel, "qos", None)
+        if message.acknowledged:
+            continue
+        if hasattr(qos, "give_back"):
+            leased.setdefault(qos, []).append(message.delivery_tag)
+        else:
+            message.requeue()
+    for qos, tags in leased.items():
+        qos.give_back(tags)
+
+
+def _take_up(consumer: Any, names: Collection[str], order: Collection[str], begun: bool) -> None:
+    """Consume these queues again, and all in their order, which is their priority."""
+    queues, consumers = consumer.app.amqp.queues, consumer.task_consumer
+    for name in names:
+        consumers.add_queue(queues.select_add(queues[name]))
+    for each in (queues.consume_from, consumers._queues):
+        each.update({name: each.pop(name) for name in order if name in each})
+    if begun:
+        consumers.cancel()
+        consumers.consume()
