@@ -27,6 +27,7 @@ from laraq.messages.keys import Keys
 from laraq.messages.options import WorkerOptions
 from laraq.orders.board import Board
 from laraq.orders.pauses import Pauses
+from laraq.orders.restarts import Restarts
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
 from laraq.process.plugins import plugins
 from laraq.running.books import Books
@@ -244,6 +245,11 @@ class Laraq:
     def pauses(self) -> Pauses:
         """The paused queues."""
         return Pauses(self.orders)
+
+    @cached_property
+    def restarts(self) -> Restarts:
+        """Tells all workers to end."""
+        return Restarts(self.orders)
 
     @cached_property
     def chains(self) -> Chains:

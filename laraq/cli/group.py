@@ -32,6 +32,7 @@ COMMANDS = {
     "prune-batches": "laraq.cli.prune_batches",
     "prune-failed": "laraq.cli.prune_failed",
     "redis:restore": "laraq.cli.redis_restore",
+    "restart": "laraq.cli.restart",
     "resume": "laraq.cli.resume",
     "retry": "laraq.cli.retry",
     "retry-batch": "laraq.cli.retry_batch",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from laraq import Queue
+from laraq import Laraq, Queue
+from laraq.orders.restarts import is_restarted
 
 parity = pytest.mark.parity
 
@@ -19,3 +20,11 @@ def test_pause(heard: list[str]) -> None:
     Queue.resume_all()
     assert not Queue.paused("low")
     assert heard == ["QueuePaused", "QueueResumed", "QueuesPaused", "QueuesResumed"]
+
+
+@parity("A restart ends workers that began before it, and none that begins later.")
+def test_restart(queue: Laraq) -> None:
+    began = dict(queue.orders.standing())
+    queue.restarts.order()
+    ordered = dict(queue.orders.standing())
+    assert [is_restarted(began, ordered), is_restarted(ordered, ordered)] == [True, False]

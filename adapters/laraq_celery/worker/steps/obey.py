@@ -1,4 +1,4 @@
-"""Obey: a worker leaves the queues alone that are paused, and takes them up again.
+"""Obey: a worker leaves paused queues alone, takes them up again, and ends when a restart is ordered.
 
 The orders are read outside of the event loop, which a store that is down must not block; what was read last counts.
 """
@@ -15,6 +15,7 @@ from celery.worker import state
 from laraq.errors import LaraqError
 from laraq.orders.board import Order
 from laraq.orders.pauses import is_paused
+from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.task import consumed_connection
 from laraq_kombu import Heartbeat
 
@@ -38,6 +39,8 @@ class Obey(StartStopStep):
         self._laraq = parent.app.laraq
         self._read = self._laraq.orders.reader()
         self._orders: Mapping[str, Order] = {}
+        #: Those of its first look; None before it succeeded.
+        self._at_start: Mapping[str, Order] | None = None
         self._consumer: Any = None
         #: The queues of this worker, in the order in which it serves them.
         self._queues: dict[str, Any] = {}
@@ -72,6 +75,8 @@ class Obey(StartStopStep):
         try:
             self._orders = self._read()
             self._error = ""
+            if self._at_start is None:
+                self._at_start = self._orders
         except LaraqError as error:
             if str(error) != self._error:
                 self._error = str(error)
@@ -84,6 +89,10 @@ class Obey(StartStopStep):
         """Called in the event loop; not `begun` before the consumer takes messages."""
         consumer = self._consumer
         if consumer is None or consumer.task_consumer is None:
+            return
+        if is_restarted(self._at_start or {}, self._orders):
+            logger.info("A restart is ordered: this worker finishes its running jobs and exits")
+            state.should_stop = 0
             return
         consumed = dict(consumer.app.amqp.queues.consume_from)
         self._queues |= consumed
