@@ -234,6 +234,15 @@ class BatchFinished(BatchEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class QueueBusy(Event):
+    """`laraq monitor` found as many jobs in a queue as its limit, or more."""
+
+    connection: str
+    queue: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueuePaused(Event):
     """A queue was paused; emitted in the process that did it, as the next three events."""
 

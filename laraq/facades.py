@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from laraq import events
@@ -152,6 +153,11 @@ class Queue(metaclass=_Facade):
     def reserved_jobs(queue: Text | None = None, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs that workers have reserved."""
         return _jobs(queue, QueueState.RESERVED, limit)
+
+    @staticmethod
+    def oldest_pending(queue: Text | None = None) -> datetime | None:
+        """When the next job was dispatched; None if no job is due, or its message does not say."""
+        return next((job.created_at for job in _jobs(queue, QueueState.PENDING, 1)), None)
 
     @staticmethod
     def clear(queue: Text | None = None) -> int:

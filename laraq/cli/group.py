@@ -26,11 +26,15 @@ COMMANDS = {
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",
+    "jobs": "laraq.cli.jobs",
     "make": "laraq.cli.make",
     "migrate": "laraq.cli.migrate",
+    "monitor": "laraq.cli.monitor",
+    "parked": "laraq.cli.parked",
     "pause": "laraq.cli.pause",
     "prune-batches": "laraq.cli.prune_batches",
     "prune-failed": "laraq.cli.prune_failed",
+    "queues": "laraq.cli.queues",
     "redis:restore": "laraq.cli.redis_restore",
     "restart": "laraq.cli.restart",
     "resume": "laraq.cli.resume",
@@ -38,6 +42,7 @@ COMMANDS = {
     "retry-batch": "laraq.cli.retry_batch",
     "unlock": "laraq.cli.unlock",
     "work": "laraq.cli.work",
+    "workers": "laraq.cli.workers",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laraq.errors import ConfigurationError
@@ -41,6 +42,27 @@ class WorkOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningJob:
+    """What a worker runs now."""
+
+    id: str
+    #: The name in logs: the display name, else the dotted path of the class or task.
+    job: str
+    #: Aware, by the worker's clock; None if it only begins.
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """A worker that has answered."""
+
+    name: str
+    #: Queues that it takes jobs from now; a paused queue is none.
+    queues: tuple[str, ...]
+    runs: tuple[RunningJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostOption:
     """An option of the host's worker command, which `laraq work` passes on."""
 
@@ -65,6 +87,16 @@ class HostCommands(Protocol):
 
     def import_jobs(self, laraq: Laraq) -> None:
         """Import the modules a worker of the app would import, so that every Job class is known."""
+
+    def queues(self, laraq: Laraq) -> Mapping[str, Sequence[str]]:
+        """The configured queues of each connection that has a broker."""
+
+    def workers(self, laraq: Laraq) -> Mapping[str, Sequence[RunningWorker] | None]:
+        """The workers on the broker of each connection; None where the broker has no way to reach them.
+
+        Connections on one broker have the same sequence. A worker that runs a job in its main process does not answer.
+        Raises InspectionError when a broker does not answer.
+        """
 
     def work_options(self) -> Sequence[HostOption]:
         """The options of the host's worker that `laraq work` accepts."""

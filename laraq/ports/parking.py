@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -127,3 +127,6 @@ class Parking(Protocol):
 
     def count(self, line: Line) -> int:
         """The number of jobs that wait to be woken."""
+
+    def waiting(self, home: str) -> Iterator[ParkedJob]:
+        """The jobs that wait to be woken, line by line, each line in its order; read page by page."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from laraq.errors import DispatchError, LaraqError
 from laraq.messages.delivery import Obstacle
@@ -63,6 +63,11 @@ class ParkingLot:
         for line in lines:
             self._send(parking.call(line))
         return 0.0 if lines else left
+
+    def waiting(self) -> Iterator[tuple[Line, Payload]]:
+        """The jobs of this application that wait, and what for, line by line. Raises StoreError."""
+        for job in self._store().parking.waiting(self._host.label):
+            yield job.line, Payload.from_dict(json.loads(job.message))
 
     def _line(self, obstacle: Obstacle) -> Line:
         return Line(self._host.label, obstacle.lock, tuple(demand.key for demand in obstacle.demands))

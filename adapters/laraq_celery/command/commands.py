@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +17,7 @@ from laraq.current import current
 from laraq.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
-    from laraq.cli.host import HostOption, WorkOptions
+    from laraq.cli.host import HostOption, RunningWorker, WorkOptions
     from laraq_celery.host import CeleryHost
 
 #: Packages between the command line and a module it imports.
@@ -72,6 +72,18 @@ class CeleryCommands:
         Raises ConfigurationError.
         """
         _import_default_modules(cast("CeleryHost", laraq.host).app)
+
+    def queues(self, laraq: Laraq) -> Mapping[str, Sequence[str]]:
+        """The queues of the app, and the one of each named connection."""
+        from laraq_celery.command.workers import queues
+
+        return queues(laraq)
+
+    def workers(self, laraq: Laraq) -> Mapping[str, Sequence[RunningWorker] | None]:
+        """The workers that answer to Celery's remote control."""
+        from laraq_celery.command.workers import workers
+
+        return workers(laraq)
 
     def work_options(self) -> Sequence[HostOption]:
         """The options of `celery worker`."""

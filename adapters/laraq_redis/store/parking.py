@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +13,9 @@ from laraq_redis.client.connection import Client, store_errors
 
 #: Lines in one reply.
 _LINES = 100
+
+#: Jobs in one reply.
+_PAGE = 200
 
 
 class RedisParking:
@@ -73,6 +76,24 @@ class RedisParking:
         with store_errors(self._label):
             count: Any = self._client.zcard(self._keys(line)[0])
         return int(count)
+
+    def waiting(self, home: str) -> Iterator[ParkedJob]:
+        """The jobs that wait to be woken, line by line."""
+        with store_errors(self._label):
+            lines: Any = self._client.zrange(self._home(home), 0, -1)
+        for line in (Line.from_text(_text(text)) for text in lines):
+            seen = 0
+            while page := self._page(line, seen):
+                yield from page
+                seen += _PAGE
+
+    def _page(self, line: Line, start: int) -> list[ParkedJob]:
+        waiting, _, jobs, *_ = self._keys(line)
+        with store_errors(self._label):
+            owners: Any = self._client.zrange(waiting, start, start + _PAGE - 1)
+            texts: Any = self._client.hmget(jobs, owners) if owners else []
+        found = zip(owners, texts, strict=True)
+        return [_job(line, _text(owner), _text(text)) for owner, text in found if text is not None]
 
     def _keys(self, line: Line) -> list[str]:
         parts = [f"{self._prefix}parked:{part}:{line.text}" for part in ("waiting", "called", "jobs")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -87,6 +87,19 @@ class SqlParking:
         """The number of jobs that wait to be woken."""
         waiting = select(func.count()).select_from(parked_jobs).where(*_waiting(line))
         return int(self._direct.run(waiting, {}, lambda result: result.scalar_one()))
+
+    def waiting(self, home: str) -> Iterator[ParkedJob]:
+        """The jobs that wait to be woken, line by line."""
+        known = select(_line.name, _line.line).where(_line.home == stored_name(home)).order_by(_line.name)
+        for row in self._direct.run(known, {}, lambda result: result.all()):
+            line, after = Line.from_text(row.line), -1
+            while page := self._page(line, after):
+                yield from page
+                after = page[-1].since
+
+    def _page(self, line: Line, after: int) -> list[ParkedJob]:
+        page = select(parked_jobs).where(*_waiting(line), _job.since > after).order_by(_job.since).limit(_CALLS)
+        return [_parked(line, job) for job in self._direct.run(page, {}, lambda result: result.all())]
 
     def _in_line(self, line: Line) -> bool:
         first = select(_job.owner).where(*_waiting(line)).limit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from laraq.local.memory.limits import MemoryLimits
@@ -87,6 +87,15 @@ class MemoryParking:
         """The number of jobs that wait to be woken."""
         with self._lock:
             return len(jobs.waiting) if (jobs := self._lines.get(line)) else 0
+
+    def waiting(self, home: str) -> Iterator[ParkedJob]:
+        """The jobs that wait to be woken, line by line."""
+        with self._lock:
+            lines = [
+                sorted(jobs.waiting.values(), key=_place) for line, jobs in self._lines.items() if line.home == home
+            ]
+        for jobs in lines:
+            yield from jobs
 
     def _call(self, line: Line, jobs: _Jobs) -> Sequence[ParkedJob]:
         now = clock.now()

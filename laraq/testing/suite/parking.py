@@ -195,6 +195,22 @@ class ParkingSuite:
 
     # Who was called is kept until it was sent
 
+    def test_all_who_wait_are_listed_and_nobody_who_was_called(self, store: Store) -> None:
+        store.locks.acquire("lock", "holder", LONG)
+        store.limits.take([Demand("limit", 1, AGES, 1)])
+        for owner in "abc":
+            store.parking.park(waiting(owner))
+        store.parking.park(limited("d", 1))
+        store.parking.park(waiting("e", Line("other", "lock")))
+        store.parking.free(LOCK, "holder")
+        listed = list(store.parking.waiting("app"))
+        assert {job.line: owners(each for each in listed if each.line == job.line) for job in listed} == {
+            LOCK: "bc",
+            LIMIT: "d",
+        }
+        assert listed[0].message.endswith(f" of {listed[0].owner}\n")
+        assert list(store.parking.waiting("nobody")) == []
+
     def test_who_was_called_and_not_sent_is_called_again(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store.parking, "call_again", SHORT)
         store.locks.acquire("lock", "holder", LONG)

@@ -8,7 +8,8 @@ _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:K
            "notify_batches:NotifyBatches", "pack_parcels:PackParcels")  # fmt: skip
 
 _CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "obey:Obey",
-             "open_parcels:OpenParcels", "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker", "stop_when:StopWhen")  # fmt: skip
+             "open_parcels:OpenParcels", "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker",
+             "stop_when:StopWhen")  # fmt: skip
 
 
 def install(app: Any) -> None:
