@@ -9,10 +9,12 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from laraq.messages.delivery import Delivery, Verdict
 from laraq.messages.payload import Payload
+from laraq.messages.stop_reason import StopReason
 from laraq.process.hooks import reported
 
 logger = logging.getLogger("laraq.events")
@@ -292,8 +294,22 @@ class Looping(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerIdle(WorkerEvent):
+    """The worker consumes and has nothing to run; about once a second."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopping(WorkerEvent):
     """The worker stops consuming and ends its running jobs: on a signal, after its work, or after a fatal error."""
+
+    #: The exit status, as far as it is known.
+    status: int = 0
+    reason: StopReason = StopReason.INTERRUPTED
+    #: Jobs and tasks that it has run, whatever their outcome, and when the last of them ended, to about a second.
+    jobs_processed: int = 0
+    last_job_processed_at: datetime | None = None
+    #: Bytes of resident memory of its largest process.
+    memory_usage: int = 0
 
 
 class Events:

@@ -17,6 +17,7 @@ from laraq.events import Events, WorkerStopping
 from laraq.jobs import registry
 from laraq.messages.delivery import Done, Fail, Release, Verdict
 from laraq.messages.link import Link
+from laraq.messages.stop_reason import StopReason
 from laraq_celery import in_tests, transports
 from laraq_celery.sending.queue import CeleryQueue
 from laraq_celery.stock.delays import Delays
@@ -26,6 +27,8 @@ from laraq_celery.worker import steps
 from laraq_celery.worker.app_task import made
 from laraq_celery.worker.arrival import UNKNOWN
 from laraq_celery.worker.forks import leave_pools
+from laraq_celery.worker.memory import memory
+from laraq_celery.worker.processed import Processed
 from laraq_celery.worker.signals import connect
 from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 
@@ -58,6 +61,9 @@ class CeleryHost:
         #: Set in a worker and its children.
         self.group_signals: GroupSignals | None = None
         self.acknowledged: Acknowledged | None = None
+        #: The pool of a worker, and what it has run.
+        self.pool: Any = None
+        self.processed = Processed()
         #: Whether WorkerStopping was emitted in this process.
         self.is_stopping = False
         if getattr(self.app, "laraq", None) is not None:
@@ -79,11 +85,13 @@ class CeleryHost:
         """Celery's own name of the app."""
         return f"Celery app {self.app.main or '(unnamed)'!r}"
 
-    def notify_stopping(self, worker: str) -> None:
+    def notify_stopping(self, worker: str, reason: StopReason = StopReason.INTERRUPTED, status: int = 0) -> None:
         """Emit WorkerStopping, once: Celery's signals report only workers that a signal stops."""
         if not self.is_stopping:
             self.is_stopping = True
-            Events.emit(WorkerStopping, worker)
+            done = self.processed
+            done.look()
+            Events.emit(WorkerStopping, worker, status, reason, done.jobs, done.last_at, memory(self.pool))
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """`Ignore`: the job is done. `Reject`: it failed, or is requeued. `Retry`: None, as its task has sent it."""

@@ -37,6 +37,13 @@ class WorkOptions:
     #: 0 is no limit.
     max_jobs: int = 0
     stop_when_empty: bool = False
+    #: Seconds; 0 is no limit.
+    stop_when_empty_for: float = 0
+    max_time: float = 0
+    #: Megabytes; 0 is no limit.
+    memory: float = 0
+    #: Print one JSON object per event.
+    as_json: bool = False
     #: Options of the host's worker, as typed.
     passed_on: tuple[str, ...] = ()
 

@@ -83,7 +83,22 @@ def _passing_on(option: HostOption) -> click.Option:
 )
 @click.option("--once", is_flag=True, help="Stop after one job.")
 @click.option("--stop-when-empty", is_flag=True, help="Stop when no job is left.")
+@click.option(
+    "--stop-when-empty-for",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Stop when no job came for so long.",
+)
 @click.option("--max-jobs", type=click.IntRange(min=0), default=0, metavar="N", help="Stop after this many jobs.")
+@click.option("--max-time", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop after that time.")
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="MB",
+    help="Stop, with exit status 12, when a process of the worker uses so much memory.",
+)
 @click.option(
     "--tries",
     type=click.IntRange(min=0),
@@ -117,6 +132,7 @@ def _passing_on(option: HostOption) -> click.Option:
     help="Level of the log messages beside the jobs.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also print the queue, connection, attempt and memory of each job.")
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, an object per line.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not print the jobs that run.")
 @click.pass_context
 def work(
@@ -127,13 +143,17 @@ def work(
     pool: str | None,
     once: bool,
     stop_when_empty: bool,
+    stop_when_empty_for: float,
     max_jobs: int,
+    max_time: float,
+    memory: float,
     tries: int,
     backoff: float | list[float],
     timeout: float,
     name: str | None,
     loglevel: str,
     verbose: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Run jobs.
@@ -143,6 +163,8 @@ def work(
     """
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other.", context)
+    if as_json and quiet:
+        raise click.UsageError("--json and --quiet exclude each other.", context)
     with attached(context) as laraq:
         address = _address(laraq, connection)
         laraq.worker = WorkerOptions(tries, backoff, timeout, connection=connection if address else None)
@@ -159,6 +181,10 @@ def work(
             no_color=bool(os.environ.get("NO_COLOR")) or getattr(context.obj, "no_color", False),
             max_jobs=1 if once else max_jobs,
             stop_when_empty=stop_when_empty,
+            stop_when_empty_for=stop_when_empty_for,
+            max_time=max_time,
+            memory=memory,
+            as_json=as_json,
             passed_on=tuple(context.meta.get(_PASSED_ON, ())),
         )
         context.exit(host_commands().work(laraq, options))

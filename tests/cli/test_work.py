@@ -18,12 +18,13 @@ from laraq import Laraq
 from laraq.cli import laraq
 from tests.cli.programs import FORMS, run_in_terminal
 from tests.support.project import Project
+from tests.support.waiting import wait_until
 
 SOURCE = """
     import os, time
     import click
     from celery import Celery, bootsteps
-    from laraq import Job, Laraq
+    from laraq import Job, Laraq, Queue
 
     app = Celery("proj", broker=os.environ["BROKER"])
     app.conf.task_default_queue = os.environ["QUEUE"]
@@ -71,6 +72,19 @@ SOURCE = """
         def handle(self):
             time.sleep(600)
 
+    class Grow(Job):
+        def handle(self):
+            self.all_of_it = kept = b"x" * 2**28
+            while not os.path.exists("end"):
+                time.sleep(0.01)
+
+    def stopping(event):
+        with open("stopping", "a") as file:
+            print(event.reason, event.status, event.jobs_processed, event.last_job_processed_at is not None,
+                  event.memory_usage > 2**20, file=file)
+
+    Queue.stopping(stopping)
+
     class PassOn(Job):
         def handle(self):
             Note(2).dispatch()
@@ -90,9 +104,13 @@ class Shop(Project):
         path = self.folder / "notes"
         return path.read_text().splitlines() if path.exists() else []
 
-    def work(self, *options: str, form: str = "laraq") -> None:
-        """Run a worker that ends by itself, with exit status 0."""
-        self.run([*FORMS[form], "work", "--concurrency", "1", *options])
+    def work(self, *options: str, form: str = "laraq", status: int = 0) -> str:
+        """Run a worker that ends by itself; return what it printed."""
+        return self.run([*FORMS[form], "work", "--concurrency", "1", *options], status=status)
+
+    def stopping(self) -> list[str]:
+        """What WorkerStopping said."""
+        return (self.folder / "stopping").read_text().splitlines()
 
     def failed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run([*FORMS["laraq"], "failed", "--json"]))
@@ -140,6 +158,34 @@ def test_a_worker_that_stops_when_empty_waits_neither_for_delays_nor_for_other_w
         shop.work("--stop-when-empty", "--timeout", "0")
         assert shop.notes() == ["4 1"]
         other.default_channel.basic_reject(held.delivery_tag, requeue=True)
+
+
+def test_a_worker_says_why_it_stops(shop: Shop) -> None:
+    shop.python("import proj; proj.Note(1).dispatch()")
+    shop.work("--max-time", "0.01", "--queue", "none")
+    shop.work("--stop-when-empty-for", "0.5")
+    shop.python("import proj; proj.Note(2).dispatch()")
+    shop.work("--once")
+    assert shop.notes() == ["1 1", "2 1"]
+    assert shop.stopping() == ["max_time 0 0 False True", "empty 0 1 True True", "max_jobs 0 1 True True"]
+
+
+def test_a_worker_whose_process_uses_too_much_memory_ends_after_its_job_with_status_12(shop: Shop) -> None:
+    shop.python("import proj; proj.Grow().dispatch(); proj.Note(1).dispatch()")
+    with shop.worker(command="laraq", args=["--memory", "200"]) as worker:
+        wait_until(lambda: (shop.folder / "stopping").exists(), 20)
+        (shop.folder / "end").touch()
+        assert worker.wait() == 12
+    assert shop.stopping() == ["memory 12 0 False True"]
+    assert shop.notes() == []
+
+
+def test_jobs_are_told_as_json(shop: Shop) -> None:
+    shop.python("import proj; proj.Note(1).dispatch(); proj.Refused().dispatch()")
+    told = [json.loads(line) for line in shop.work("--json", "--stop-when-empty").splitlines()]
+    assert [each["status"] for each in told] == ["ready", "running", "done", "running", "fail"]
+    assert (told[2]["job"], told[2]["queue"], told[2]["attempts"]) == ("proj.Note", shop.queue, 1)
+    assert (told[4]["level"], told[4]["exception"], told[4]["message"]) == ("error", "builtins.PermissionError", "no")
 
 
 def test_what_is_due_in_the_store_is_done_before_a_worker_stops(shop: Shop) -> None:

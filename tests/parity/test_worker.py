@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from laraq import Laraq, Queue
 from laraq.orders.restarts import is_restarted
+from laraq_celery.worker.steps.stop_when import StopRules
 
 parity = pytest.mark.parity
 
@@ -20,6 +24,16 @@ def test_pause(heard: list[str]) -> None:
     Queue.resume_all()
     assert not Queue.paused("low")
     assert heard == ["QueuePaused", "QueueResumed", "QueuesPaused", "QueuesResumed"]
+
+
+@parity("A worker stops for its memory, empty queues, its time or its number of jobs, checked in this order.")
+def test_stop_order() -> None:
+    every: dict[str, Any] = {"memory": 1, "idle": True, "empty": True, "lived": 1.0, "taken": 1}
+    rules = StopRules(1, True, 0, 1, 1)
+    assert rules.reason(**every) == "memory"
+    assert replace(rules, memory=0).reason(**every) == "empty"
+    assert replace(rules, memory=0).reason(**{**every, "empty": False}) == "max_time"
+    assert replace(rules, memory=0, max_time=0).reason(**{**every, "empty": False}) == "max_jobs"
 
 
 @parity("A restart ends workers that began before it, and none that begins later.")

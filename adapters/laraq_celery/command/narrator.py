@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
 import sys
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from celery import signals, states
 
 from laraq.cli.run_line import RunLine
-from laraq.messages.delivery import Delivery, Done, Superseded
+from laraq.cli.run_object import RunObject
+from laraq.messages.delivery import Delivery, Done, Fail, Release, Superseded
+from laraq.messages.payload import CIPHER
 from laraq_celery.worker.arrival import CRASH, LARAQ
 from laraq_celery.worker.task import consumed_connection
 
@@ -37,6 +40,7 @@ class Narrator:
         self._laraq = laraq
         self._app = app
         self._verbose = options.verbose
+        self._as_json = options.as_json
         #: Whether the lines go to the log, as with --logfile.
         self._logs = any(each.startswith("--logfile=") for each in options.passed_on)
         stream = sys.__stdout__
@@ -55,7 +59,8 @@ class Narrator:
         queues = ", ".join(self._app.amqp.queues.consume_from)
         broker = sender.app.connection_for_read().as_uri()
         pool = type(sender.pool).__module__.rpartition(".")[2]
-        self._print(f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready.")
+        text = f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready."
+        self._print(json.dumps({"level": "info", "status": "ready", "message": text}) if self._as_json else text)
 
     def _begins(self, task: Any, **_: Any) -> None:
         request = task.request
@@ -64,46 +69,58 @@ class Narrator:
         request.laraq_began = time.monotonic()
         self._print_run(task, "RUNNING")
 
-    def _ended(self, task: Any, state: Any = None, **_: Any) -> None:
+    def _ended(self, task: Any, state: Any = None, retval: Any = None, **_: Any) -> None:
         request = task.request
         if request.is_eager or request.called_directly:
             return
         began = getattr(request, "laraq_began", None)
         settled = getattr(request, "laraq_settled", None)
-        self._print_run(task, outcome(str(state), settled), None if began is None else time.monotonic() - began)
+        seconds = None if began is None else time.monotonic() - began
+        self._print_run(task, outcome(str(state), settled), seconds, error_of(settled, retval))
 
-    def _print_run(self, task: Any, status: str, seconds: float | None = None) -> None:
+    def _print_run(
+        self, task: Any, status: str, seconds: float | None = None, error: BaseException | None = None
+    ) -> None:
         request = task.request
         header = (request.headers or {}).get(LARAQ)
         options = header.get("options") if isinstance(header, Mapping) else None
         named = options.get("display_name") if isinstance(options, Mapping) else None
+        name = str(named or request.shadow or request.task or task.name)
+        if self._as_json:
+            told = RunObject(
+                name,
+                str(request.id),
+                status,
+                consumed_connection(self._laraq),
+                str((request.delivery_info or {}).get("routing_key") or ""),
+                self._attempt(request, header),
+                seconds,
+                error,
+                is_secret=CIPHER in (request.kwargs or {}),
+            )
+            self._print(told.text(datetime.now(UTC)))
+            return
         details = self._details(request, header) if self._verbose else ()
-        line = RunLine(
-            datetime.now(),
-            str(named or request.shadow or request.task or task.name),
-            str(request.id),
-            status,
-            seconds,
-            details,
-        )
+        line = RunLine(datetime.now(), name, str(request.id), status, seconds, details)
         width = get_terminal_size().columns if self._on_terminal else None
         self._print(line.text(width, coloured=self._coloured))
 
     def _details(self, request: Any, header: Any) -> tuple[str, ...]:
-        delivery: Delivery | None = getattr(request, "laraq_delivery", None)
-        if delivery is not None:
-            attempt = delivery.attempt
-        elif isinstance(header, Mapping) and isinstance(header.get("attempts", 0), int):
-            attempt = header.get("attempts", 0) + 1
-        else:
-            attempt = request.retries + 1
         queue = (request.delivery_info or {}).get("routing_key") or ""
         return (
             f"queue {queue}",
             f"connection {consumed_connection(self._laraq)}",
-            f"attempt {attempt}",
+            f"attempt {self._attempt(request, header)}",
             f"{peak_memory() / 2**20:.0f} MB",
         )
+
+    def _attempt(self, request: Any, header: Any) -> int:
+        delivery: Delivery | None = getattr(request, "laraq_delivery", None)
+        if delivery is not None:
+            return delivery.attempt
+        if isinstance(header, Mapping) and isinstance(header.get("attempts", 0), int):
+            return int(header.get("attempts", 0)) + 1
+        return int(request.retries) + 1
 
     def _print(self, text: str) -> None:
         if self._logs:
@@ -129,6 +146,13 @@ def outcome(state: str, settled: Settlement | None) -> str:
             return "SKIPPED" if settled is None else "DONE" if isinstance(verdict, Done) else "FAIL"
         case _:
             return "FAIL"
+
+
+def error_of(settled: Settlement | None, returned: Any) -> BaseException | None:
+    """The error that ended a run, if one did."""
+    if settled is not None and isinstance(settled.verdict, Fail | Release):
+        return settled.verdict.error
+    return returned if settled is None and isinstance(returned, Exception) else None
 
 
 def peak_memory() -> int:

@@ -48,8 +48,15 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
         _move_to(laraq, app, options)
     if len(options.queues) > 1:
         _serve_in_order(app)
-    if options.max_jobs or options.stop_when_empty:
-        app.laraq_stop_when = StopRules(options.max_jobs, options.stop_when_empty)
+    rules = StopRules(
+        options.max_jobs,
+        options.stop_when_empty,
+        options.stop_when_empty_for,
+        options.max_time,
+        int(options.memory * 2**20),
+    )
+    if rules != StopRules():
+        app.laraq_stop_when = rules
     if not options.quiet:
         app.laraq_narrator = Narrator(laraq, app, options)
         app.laraq_narrator.listen()

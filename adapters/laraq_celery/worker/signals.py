@@ -17,6 +17,7 @@ from laraq.events import Events
 from laraq.process import aio
 from laraq_celery.receivers import while_alive
 from laraq_celery.transports import lease_of, lease_options
+from laraq_celery.worker.processed import Processed
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -55,11 +56,12 @@ def connect(laraq: Laraq, app: Any) -> None:
             group_signals = app.laraq.host.group_signals = GroupSignals(interruption)
             _host(laraq).acknowledged = acknowledged = Acknowledged()
             laraq.follow_acknowledgements(acknowledged)
-            app.laraq.host.is_stopping = False
+            app.laraq.host.is_stopping, app.laraq.host.processed = False, Processed()
             _set_retry_after(laraq, app.conf)
 
     def worker_ready(sender: Any, **_: Any) -> None:
         if sender.app is app:
+            app.laraq.host.pool = sender.pool
             Events.emit(events.WorkerStarting, str(sender.hostname))
             _tell_the_way(app, sender)
             _warn_of_pool(app, sender.pool)

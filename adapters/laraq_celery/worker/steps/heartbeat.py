@@ -1,17 +1,18 @@
-"""Looping: the event that is emitted about once a second while the worker consumes."""
+"""Looping: the events that are emitted about once a second while the worker consumes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery.bootsteps import StartStopStep
+from celery.worker import state
 
 from laraq import events
 from laraq.events import Events
 
 
 class Looping(StartStopStep):
-    """Emits `laraq.events.Looping` from the worker's timer."""
+    """Emits `laraq.events.Looping`, and `WorkerIdle` if there is nothing to run, from the worker's timer."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -21,7 +22,7 @@ class Looping(StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Start; called again for each new connection."""
-        self._entry = consumer.timer.call_repeatedly(1.0, Events.emit, (events.Looping, consumer.hostname))
+        self._entry = consumer.timer.call_repeatedly(1.0, self._look, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         """Stop with the connection."""
@@ -30,3 +31,9 @@ class Looping(StartStopStep):
             self._entry = None
 
     shutdown = stop
+
+    def _look(self, consumer: Any) -> None:
+        consumer.app.laraq.host.processed.look()
+        Events.emit(events.Looping, consumer.hostname)
+        if not state.reserved_requests and not state.active_requests:
+            Events.emit(events.WorkerIdle, consumer.hostname)

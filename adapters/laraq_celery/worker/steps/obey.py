@@ -13,16 +13,18 @@ from celery.bootsteps import StartStopStep
 from celery.worker import state
 
 from laraq.errors import LaraqError
+from laraq.messages.stop_reason import StopReason
 from laraq.orders.board import Order
 from laraq.orders.pauses import is_paused
 from laraq.orders.restarts import is_restarted
+from laraq_celery.worker.ending import end
 from laraq_celery.worker.task import consumed_connection
 from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq.orders")
 
 #: Seconds between two looks at the orders.
-LOOK = 0.5
+LOOK = 1.0
 
 
 class Obey(StartStopStep):
@@ -92,7 +94,7 @@ class Obey(StartStopStep):
             return
         if is_restarted(self._at_start or {}, self._orders):
             logger.info("A restart is ordered: this worker finishes its running jobs and exits")
-            state.should_stop = 0
+            end(consumer, StopReason.RESTART)
             return
         consumed = dict(consumer.app.amqp.queues.consume_from)
         self._queues |= consumed

@@ -1,10 +1,11 @@
-"""StopWhen: --once, --max-jobs and --stop-when-empty of `laraq work`.
+"""StopWhen: --once, --max-jobs, --max-time, --memory and --stop-when-empty of `laraq work`.
 
 Set as `app.laraq_stop_when` by the command; a worker started otherwise never stops by itself.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MethodType
@@ -15,23 +16,59 @@ from celery.worker import state
 
 from laraq.errors import LaraqError
 from laraq.messages.inspection import QueueState
+from laraq.messages.stop_reason import StopReason
 from laraq_celery.stock.inspection import browser_of
+from laraq_celery.worker.ending import end
+from laraq_celery.worker.memory import memory
 from laraq_kombu import running
 
 #: Seconds between checks.
 CHECK = 0.1
 
+#: Seconds between two looks at the memory.
+LOOK = 1.0
+
+#: The exit status of a worker that stops for its memory (Illuminate/Queue/Worker.php).
+MEMORY_STATUS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """The conditions under which a worker stops."""
+    """The conditions under which a worker stops; 0 is none."""
 
     max_jobs: int = 0
     when_empty: bool = False
+    #: Seconds without a job, until the queues are asked.
+    when_empty_for: float = 0
+    #: Seconds since it began to consume.
+    max_time: float = 0
+    #: Bytes of one process.
+    memory: int = 0
+
+    def reason(self, *, memory: int, idle: bool, empty: bool, lived: float, taken: int) -> StopReason | None:
+        """Why to stop now, if at all. `idle`: it has nothing to do; `empty`: nor has it for as long as the rules say.
+
+        (Illuminate/Queue/Worker.php: stopIfNecessary, in its order.)
+        """
+        if self.memory and memory >= self.memory:
+            return StopReason.MEMORY
+        if empty:
+            return StopReason.EMPTY
+        if self.max_time and lived >= self.max_time:
+            return StopReason.MAX_TIME
+        if self.max_jobs and idle and taken >= self.max_jobs:
+            return StopReason.MAX_JOBS
+        return None
+
+    def asks(self, idle_for: float | None) -> bool:
+        """Whether to ask if the queues are empty, of a worker that is idle for so many seconds; None: it is busy."""
+        if idle_for is None:
+            return False
+        return self.when_empty or (self.when_empty_for > 0 and idle_for >= self.when_empty_for)
 
 
 class StopWhen(StartStopStep):
-    """Takes no more messages than allowed, and requests a warm shutdown of Celery when the rules hold."""
+    """Takes no more messages than allowed, and ends the worker when the rules hold."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -39,7 +76,12 @@ class StopWhen(StartStopStep):
         super().__init__(parent, **options)
         self._rules: StopRules | None = getattr(parent.app, "laraq_stop_when", None)
         self._taken = 0
-        self._idle = 0
+        self._began: float | None = None
+        #: Monotonic seconds.
+        self._idle_since: float | None = None
+        #: How often in a row it was idle and its queues were empty.
+        self._empty_looks = 0
+        self._memory, self._memory_at = 0, 0.0
         self._entry: Any = None
         if self._rules and self._rules.max_jobs:
             parent.initial_prefetch_count = min(parent.initial_prefetch_count, self._rules.max_jobs)
@@ -52,6 +94,8 @@ class StopWhen(StartStopStep):
         """Count received messages, and check the rules from the timer."""
         rules, channel = self._rules, consumer.task_consumer.channel
         assert rules is not None
+        if self._began is None:
+            self._began = time.monotonic()
         if rules.max_jobs:
             self._limit(consumer, channel, rules.max_jobs)
         self._entry = consumer.timer.call_repeatedly(CHECK, self._check, (consumer,))
@@ -89,20 +133,25 @@ class StopWhen(StartStopStep):
             qos.can_consume = MethodType(lambda _: self._taken < most and can_consume(), qos)
 
     def _check(self, consumer: Any) -> None:
-        rules = self._rules
+        rules, now = self._rules, time.monotonic()
         assert rules is not None
-        if state.reserved_requests or state.active_requests or state.total_count is None:
-            self._idle = 0
-            return
-        if rules.max_jobs and self._taken >= rules.max_jobs:
-            state.should_stop = 0
-        elif rules.when_empty and self._empty(consumer):
-            # Twice in a row: a job that was released just now must be seen.
-            self._idle += 1
-            if self._idle >= 2:
-                state.should_stop = 0
-        else:
-            self._idle = 0
+        assert self._began is not None
+        idle = not (state.reserved_requests or state.active_requests)
+        self._idle_since = None if not idle else self._idle_since or now
+        asks = rules.asks(None if self._idle_since is None else now - self._idle_since)
+        # Twice in a row: a job that was released just now must be seen.
+        self._empty_looks = self._empty_looks + 1 if asks and self._empty(consumer) else 0
+        if rules.memory and now >= self._memory_at:
+            self._memory, self._memory_at = memory(consumer.pool), now + LOOK
+        reason = rules.reason(
+            memory=self._memory,
+            idle=idle,
+            empty=self._empty_looks >= 2,
+            lived=now - self._began,
+            taken=self._taken,
+        )
+        if reason is not None:
+            end(consumer, reason, MEMORY_STATUS if reason is StopReason.MEMORY else 0)
 
     def _empty(self, consumer: Any) -> bool:
         """Whether the queues hold no job that could start now, read over a separate connection.

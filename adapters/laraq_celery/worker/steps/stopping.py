@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery.bootsteps import StartStopStep
+from celery.platforms import EX_FAILURE
+
+from laraq.messages.stop_reason import StopReason
 
 
 class Stopping(StartStopStep):
@@ -12,4 +15,6 @@ class Stopping(StartStopStep):
 
     def close(self, worker: Any) -> None:
         """The first that Celery does to end a worker, for whatever reason."""
-        worker.app.laraq.host.notify_stopping(str(worker.hostname))
+        status = worker.exitcode or 0
+        reason = StopReason.ERROR if status == EX_FAILURE else StopReason.INTERRUPTED
+        worker.app.laraq.host.notify_stopping(str(worker.hostname), reason, int(status))
