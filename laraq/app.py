@@ -26,6 +26,7 @@ from laraq.local.queues import DeferredConnection, NullConnection, SyncConnectio
 from laraq.messages.keys import Keys
 from laraq.messages.options import WorkerOptions
 from laraq.orders.board import Board
+from laraq.orders.maintenance import Maintenance
 from laraq.orders.pauses import Pauses
 from laraq.orders.restarts import Restarts
 from laraq.ports import Delayed, FailedJobs, Host, Models, QueueConnection, Store, Transactions
@@ -245,6 +246,11 @@ class Laraq:
     def pauses(self) -> Pauses:
         """The paused queues."""
         return Pauses(self.orders)
+
+    @cached_property
+    def maintenance(self) -> Maintenance:
+        """Whether the application is down for its workers."""
+        return Maintenance(self.orders)
 
     @cached_property
     def restarts(self) -> Restarts:

@@ -276,6 +276,16 @@ class QueuesResumed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MaintenanceModeEnabled(Event):
+    """`laraq down` was called; emitted in its process, as the next event."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceModeDisabled(Event):
+    """`laraq up` was called."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerEvent(Event):
     """Something happened to the worker process."""
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "batches": "laraq.cli.batches",
     "clear": "laraq.cli.clear",
     "demo": "laraq.cli.demo",
+    "down": "laraq.cli.down",
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",
@@ -41,6 +42,7 @@ COMMANDS = {
     "retry": "laraq.cli.retry",
     "retry-batch": "laraq.cli.retry_batch",
     "unlock": "laraq.cli.unlock",
+    "up": "laraq.cli.up",
     "work": "laraq.cli.work",
     "workers": "laraq.cli.workers",
 }

@@ -42,6 +42,8 @@ class WorkOptions:
     max_time: float = 0
     #: Megabytes; 0 is no limit.
     memory: float = 0
+    #: Take jobs even while the application is down.
+    force: bool = False
     #: Print one JSON object per event.
     as_json: bool = False
     #: Options of the host's worker, as typed.

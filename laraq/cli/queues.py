@@ -49,13 +49,16 @@ def queues(context: click.Context, names: tuple[str, ...], wide: bool, as_json: 
             known = workers.get(facts.connection)
             count = None if known is None else sum(facts.queue in worker.queues for worker in known)
             found.append(replace(facts, workers=count))
+        down = laraq.maintenance.is_down()
     if as_json:
         output.as_json([facts.to_dict() for facts in found])
         return
     now = datetime.now(UTC)
     output.table(COLUMNS, [_row(facts, now) for facts in found], wide=wide)
+    if down:
+        click.echo("The application is down: only workers with --force take jobs.", err=True)
     for facts in found:
-        if facts.is_forgotten:
+        if facts.is_forgotten and not down:
             click.echo(f"No worker takes the jobs of {facts.name}.", err=True)
 
 

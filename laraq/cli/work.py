@@ -122,6 +122,7 @@ def _passing_on(option: HostOption) -> click.Option:
     show_default=True,
     help="Seconds a job may run that does not set a timeout itself; 0 means unlimited.",
 )
+@click.option("--force", is_flag=True, help="Take jobs even while the application is down (`laraq down`).")
 @click.option("-n", "--name", "--hostname", "name", help="Name of the worker; must be unique on this machine.")
 @click.option(
     "-l",
@@ -150,6 +151,7 @@ def work(
     tries: int,
     backoff: float | list[float],
     timeout: float,
+    force: bool,
     name: str | None,
     loglevel: str,
     verbose: bool,
@@ -184,6 +186,7 @@ def work(
             stop_when_empty_for=stop_when_empty_for,
             max_time=max_time,
             memory=memory,
+            force=force,
             as_json=as_json,
             passed_on=tuple(context.meta.get(_PASSED_ON, ())),
         )

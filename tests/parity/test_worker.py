@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from laraq import Laraq, Queue
+from laraq.orders.maintenance import is_down
 from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.steps.stop_when import StopRules
 
@@ -42,3 +43,11 @@ def test_restart(queue: Laraq) -> None:
     queue.restarts.order()
     ordered = dict(queue.orders.standing())
     assert [is_restarted(began, ordered), is_restarted(ordered, ordered)] == [True, False]
+
+
+@parity("While the application is down all jobs wait, except for workers with `--force`; queues stay paused beside it.")
+def test_maintenance(queue: Laraq, heard: list[str]) -> None:
+    queue.maintenance.down()
+    assert (queue.maintenance.is_down(), is_down(queue.orders.standing()), Queue.paused("high")) == (True, True, False)
+    assert [queue.maintenance.up(), queue.maintenance.up(), queue.maintenance.is_down()] == [True, False, False]
+    assert heard == ["MaintenanceModeEnabled", "MaintenanceModeDisabled", "MaintenanceModeDisabled"]

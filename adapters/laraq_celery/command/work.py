@@ -55,6 +55,7 @@ def work(laraq: Laraq, options: WorkOptions) -> int:
         options.max_time,
         int(options.memory * 2**20),
     )
+    app.laraq_forced = options.force
     if rules != StopRules():
         app.laraq_stop_when = rules
     if not options.quiet:

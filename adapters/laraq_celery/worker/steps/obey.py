@@ -1,4 +1,4 @@
-"""Obey: a worker leaves paused queues alone, takes them up again, and ends when a restart is ordered.
+"""Obey: a worker leaves queues alone while they are paused or the application is down, and ends for a restart.
 
 The orders are read outside of the event loop, which a store that is down must not block; what was read last counts.
 """
@@ -15,6 +15,7 @@ from celery.worker import state
 from laraq.errors import LaraqError
 from laraq.messages.stop_reason import StopReason
 from laraq.orders.board import Order
+from laraq.orders.maintenance import is_down
 from laraq.orders.pauses import is_paused
 from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.ending import end
@@ -39,6 +40,7 @@ class Obey(StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._laraq = parent.app.laraq
+        self._forced = getattr(parent.app, "laraq_forced", False)
         self._read = self._laraq.orders.reader()
         self._orders: Mapping[str, Order] = {}
         #: Those of its first look; None before it succeeded.
@@ -110,7 +112,8 @@ class Obey(StartStopStep):
         self._left = (self._left | consumed.keys()) & paused
 
     def _is_paused(self, queue: str) -> bool:
-        return is_paused(self._orders, consumed_connection(self._laraq), queue)
+        down = is_down(self._orders) and not self._forced
+        return down or is_paused(self._orders, consumed_connection(self._laraq), queue)
 
     def _may_start(self, request: Any) -> bool:
         if not self._orders:
