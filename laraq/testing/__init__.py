@@ -18,22 +18,27 @@ if TYPE_CHECKING:
     from laraq.testing.host import TestingApp
     from laraq.testing.live_worker import LiveWorker
     from laraq.testing.matching import ChainedBatchMatcher, Task
+    from laraq.testing.mixins import BusFakeMixin, LaraqTestingMixin, LaraqWorkerMixin, QueueFakeMixin
     from laraq.testing.queue_fake import Pushed, QueueFake
     from laraq.testing.testing_queue import TestingQueue
 
 __all__ = [
-    "BatchFake", "BusFake", "ChainedBatchMatcher", "LiveWorker", "Pushed", "QueueFake", "Task", "TestingApp",
-    "TestingQueue",
+    "BatchFake", "BusFake", "BusFakeMixin", "ChainedBatchMatcher", "LaraqTestingMixin", "LaraqWorkerMixin",
+    "LiveWorker", "Pushed", "QueueFake", "QueueFakeMixin", "Task", "TestingApp", "TestingQueue",
 ]  # fmt: skip
 
 #: pytest imports this package at every start, for its plugin: the rest waits.
 _PLACE = {
     "BatchFake": "batch_fake",
     "BusFake": "bus_fake",
+    "BusFakeMixin": "mixins",
     "ChainedBatchMatcher": "matching",
+    "LaraqTestingMixin": "mixins",
+    "LaraqWorkerMixin": "mixins",
     "LiveWorker": "live_worker",
     "Pushed": "queue_fake",
     "QueueFake": "queue_fake",
+    "QueueFakeMixin": "mixins",
     "Task": "matching",
     "TestingApp": "host",
     "TestingQueue": "testing_queue",
