@@ -29,7 +29,7 @@ lint: env ## ruff and the import contracts
 types: env ## mypy, strict
 	$(BIN)/mypy
 
-tracing: env ## the tracing libraries that some tests run beside laraq
+tracing: env ## the tracing libraries, and Django, that some tests run beside laraq
 	@scripts/tracing
 
 core: env ## the tests of the core: no server, no Celery, no client of either

@@ -91,15 +91,17 @@ def trace():
 _SETUPS = {"sentry-2.20": _SENTRY, "sentry": _SENTRY, "ddtrace": _DATADOG, "opentelemetry": _OPENTELEMETRY}
 
 
-def set_up(name: str) -> tuple[str, str]:
-    """The folder of a library, and `tracing.py`, the module of a project that sets it up.
-
-    A library that could not be installed skips the test, and fails it where CI=true.
-    """
+def folder_of(name: str) -> Path:
+    """Where a library is. One that could not be installed skips the test, and fails it where CI=true."""
     folder = _FOLDERS / name
     if not (folder / ".made").exists():
         why = f"{name} is not in {folder}: make tracing"
         if os.environ.get("CI") == "true":
             pytest.fail(why, pytrace=False)
         pytest.skip(why)
-    return str(folder), _FOUND + _SETUPS[name]
+    return folder
+
+
+def set_up(name: str) -> tuple[str, str]:
+    """The folder of a library, and `tracing.py`, the module of a project that sets it up."""
+    return str(folder_of(name)), _FOUND + _SETUPS[name]
