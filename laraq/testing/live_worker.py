@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,11 +15,9 @@ from laraq.app import StandIn, store_at
 from laraq.current import current
 from laraq.errors import ConfigurationError
 from laraq.ports import HostInTests
+from laraq.testing.program import PATIENCE, Program, import_path
 
 T = TypeVar("T")
-
-#: Seconds until a worker must have started, and stopped.
-PATIENCE = 30.0
 
 _READY = re.compile(r" ready\.$", re.MULTILINE)
 
@@ -39,7 +33,6 @@ class LiveWorker:
         self._folder = folder
         self._name = app
         self._stack = ExitStack()
-        self._log: list[str] = []
 
     def __enter__(self) -> Self:
         laraq = current()
@@ -54,8 +47,9 @@ class LiveWorker:
             store.migrate()
             host.migrate()
             stack.enter_context(laraq.standing_in(StandIn(lambda _name, make: make(), store)))
-            stack.callback(self._stop)
-            self._start(name)
+            self._program = self._start(name)
+            stack.callback(self._program.stop)
+            self.wait_until(lambda: _READY.search(self.log), PATIENCE)
             self._stack = stack.pop_all()
         return self
 
@@ -65,58 +59,27 @@ class LiveWorker:
     @property
     def pid(self) -> int:
         """The worker's main process."""
-        return self._process.pid
+        return self._program.pid
 
     @property
     def log(self) -> str:
         """What it has printed so far."""
-        return "".join(self._log)
+        return self._program.log
 
     def wait_until(self, condition: Callable[[], T], timeout: float = 10) -> T:
         """Look again and again until the condition is true, and return what it gave.
 
         Raises AssertionError after `timeout` seconds, or when the worker has ended.
         """
-        deadline = time.monotonic() + timeout
-        while not (found := condition()):
-            if self._process.poll() is not None:
-                raise AssertionError(f"The worker has ended with status {self._process.returncode}:\n{self.log}")
-            if time.monotonic() > deadline:
-                raise AssertionError(f"The condition is not true after {timeout:g} s. The worker's log:\n{self.log}")
-            time.sleep(0.02)
-        return found
+        return self._program.wait_until(condition, timeout)
 
-    def _start(self, name: str) -> None:
-        path = os.pathsep.join(str(entry) for entry in sys.path if entry) or os.getcwd()
+    def _start(self, name: str) -> Program:
         command = [sys.executable, "-m", "celery", "-A", name, "worker", "--loglevel", "INFO", "--concurrency", "1"]
-        self._process = subprocess.Popen(  # noqa: S603 # a worker, of the app that is tested
+        return Program(
+            "The worker",
             [*command, "--without-mingle", "--without-gossip", "--hostname", f"laraq-{os.getpid()}-{id(self)}@%h"],
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+            {**os.environ, "PYTHONPATH": import_path(), "PYTHONUNBUFFERED": "1"},
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.wait_until(lambda: _READY.search(self.log), PATIENCE)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        self._log.extend(self._process.stdout)
-
-    def _stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._reader.join(PATIENCE)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
 
 def _place_of(host: Any) -> str:

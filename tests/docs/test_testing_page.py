@@ -15,6 +15,6 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
         name = source.partition("\n")[0].removeprefix("# ")
         (tmp_path / name).write_text(source)
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert "15 passed" in done.stdout, done.stdout
-    assert len(files) == 7
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert "16 passed" in done.stdout, done.stdout
+    assert len(files) == 9
