@@ -30,10 +30,13 @@ class InTests:
         job = ChargeOrder(7).with_fake_queue_interactions()
         job.handle()
         job.assert_released(delay=30)
+
+        What `handle` is not given is injected.
         """
         name, queue = self.job_name(), self.queue  # type: ignore[attr-defined] # of Job
         payload = Payload(str(uuid.uuid4()), name)
         self._interactions = Interactions(Delivery(payload, attempts, str(queue or "default"), "testing"))
+        self._inject()
         return self
 
     def with_fake_batch(self, **values: Any) -> tuple[Self, BatchFake]:
@@ -44,6 +47,7 @@ class InTests:
         assert batch.added == [ImportRows(2)]
         """
         self._fake_batch = import_module("laraq.testing").BatchFake(**values)
+        self._inject()
         return self, self._fake_batch
 
     def assert_released(self, delay: Delay | None = None) -> None:
@@ -119,6 +123,10 @@ class InTests:
         if links := self._links():
             had = " -> ".join(map(import_module("laraq.testing.matching").shown, links))
             raise AssertionError(f"Expected {self!r} to be followed by nothing, but it is followed by {had}.")
+
+    def _inject(self) -> None:
+        if "handle" not in vars(self):
+            vars(self)["handle"] = import_module("laraq.testing.by_hand").by_hand(self)
 
     def _links(self) -> list[Any]:
         rest = self._rest  # type: ignore[attr-defined] # of Job

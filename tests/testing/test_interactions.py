@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from laraq import Bus, Job
-from laraq.errors import NotInQueueError
+from laraq import Bus, Injected, Job, Laraq, injected, job
+from laraq.errors import InjectionError, NotInQueueError
 from laraq.testing import BatchFake
 from tests.testing.jobs import Bill, Ship
 
@@ -90,6 +92,53 @@ def test_a_batch_in_memory() -> None:
     assert batch.added == [Ship(1), Ship(2)]
     assert (batch.total_jobs, batch.cancelled, batch.deleted) == (6, True, False)
     assert isinstance(job.batch(), BatchFake)
+
+
+class Mailer:
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+
+class Mail(Job):
+    user_id: int
+
+    def handle(self, mailer: Mailer, running: Job) -> None:
+        assert running is self
+        mailer.sent.append(self.user_id)
+
+
+class MailAsync(Job):
+    user_id: int
+
+    async def handle(self, mailer: Mailer) -> str:
+        mailer.sent.append(self.user_id)
+        return "sent"
+
+
+@job
+def mail(user_id: int, mailer: Injected[Mailer] = injected()) -> str:  # noqa: B008
+    mailer.sent.append(user_id)
+    return "sent"
+
+
+def test_what_handle_is_not_given_is_injected(queue: Laraq) -> None:
+    bound, given = Mailer(), Mailer()
+    queue.container.instance(Mailer, bound)
+    with_interactions, (with_batch, _) = Mail(1).with_fake_queue_interactions(), Mail(2).with_fake_batch()
+    for each in (with_interactions, with_batch):
+        each.handle()  # type: ignore[call-arg] # what is missing is injected
+    with_interactions.handle(given)  # type: ignore[call-arg] # what is missing is injected
+    assert asyncio.run(MailAsync(3).with_fake_queue_interactions().handle()) == "sent"  # type: ignore[call-arg]
+    assert mail.job(4).with_fake_queue_interactions().handle() == "sent"  # type: ignore[attr-defined]
+    assert (bound.sent, given.sent) == ([1, 2, 3, 4], [1])
+
+
+def test_a_parameter_that_cannot_be_filled_is_named() -> None:
+    class Odd(Job):
+        def handle(self, number: int) -> None: ...
+
+    with pytest.raises(InjectionError, match="number"):
+        Odd().with_fake_queue_interactions().handle()  # type: ignore[call-arg]
 
 
 def test_what_follows_a_job() -> None:
