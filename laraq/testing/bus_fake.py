@@ -19,7 +19,7 @@ from laraq.local.memory.store import MemoryStore
 from laraq.sending.dispatcher import Dispatcher
 from laraq.sending.packing import delay_of
 from laraq.testing.faking import Fake, Faking, dropping
-from laraq.testing.matching import Target, What, listed, same, shown, text_of, times
+from laraq.testing.matching import Target, What, listed, restored, same, shown, text_of, times
 from laraq.workflow.batch import Batch, PendingBatch
 from laraq.workflow.batch_service import BatchService
 from laraq.workflow.chains import Chains, PendingChain
@@ -231,7 +231,8 @@ class BusFake(Fake):
             if payload.unique:
                 self._claims.append((payload.unique, job))
         follows = () if job._rest is None else tuple(job._rest.jobs)
-        self._recorded.append(Recorded(copy.copy(job), way, follows))
+        recorded = restored(laraq, payload) if self._restores else copy.copy(job)
+        self._recorded.append(Recorded(recorded, way, follows))
         return Dispatched(payload.id, job=job)
 
     def take_chain(self, chains: Chains, jobs: Sequence[Any], chain: PendingChain) -> Dispatched:
@@ -302,7 +303,7 @@ class BusFake(Fake):
     def _fail(self, target: Target, way: Way | None, message: str) -> None:
         __tracebackhide__ = True
         near = []
-        for one in self._recorded:
+        for one in sorted(self._recorded, key=lambda one: target.distance(one.job) if target.is_kind(one.job) else 0):
             if target.matches(one.job) and way not in (None, one.way):
                 near.append(str(one))
             elif target.is_kind(one.job) and not target.matches(one.job):

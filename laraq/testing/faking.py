@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from laraq.app import Laraq, StandIn
@@ -15,6 +17,8 @@ from laraq.messages.payload import Payload
 from laraq.ports import HostInTests, QueueConnection
 from laraq.testing.inspection import QueuedJob, QueuedJobs
 from laraq.testing.matching import Target, Task
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Where the payloads of what is sent now are kept, because the act of sending is recorded elsewhere.
 _dropped: ContextVar[list[Payload] | None] = ContextVar("laraq_dropped", default=None)
@@ -163,7 +167,16 @@ class Fake(ContextDecorator):
     def __init__(self, only: Any = None) -> None:
         self._only = None if only is None else [Target(one) for one in _several(only)]
         self._except: list[Target] = []
+        self._restores = False
         self._faking: Faking | None = None
+
+    def serialize_and_restore(self) -> Self:
+        """Record each job as a worker would make it of its message, with models read anew, not as it was dispatched.
+
+        That a job can travel, and comes back equal, is checked in any case.
+        """
+        self._restores = True
+        return self
 
     def except_(self, jobs: Any) -> Self:
         """Fake all but these, which are really sent."""
@@ -193,9 +206,21 @@ class Fake(ContextDecorator):
         finally:
             faking.end()
 
+    def __call__(self, function: F) -> F:
+        """Use the fake in each call of the function, also of an async one."""
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def faked(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return cast("F", faked)
+
     def _recreate_cm(self) -> Self:  # of ContextDecorator: each call of a decorated function begins with nothing
         fake = type(self)()
-        fake._only, fake._except = self._only, self._except
+        fake._only, fake._except, fake._restores = self._only, self._except, self._restores
         return fake
 
     def _reset(self) -> None:

@@ -15,7 +15,7 @@ class QueuedJob(NamedTuple):
 
     queue: str
     payload: Payload
-    is_due: bool
+    state: QueueState
 
 
 class QueuedJobs:
@@ -30,13 +30,12 @@ class QueuedJobs:
         return sum(job.queue == queue for job in self._held())
 
     def count(self, queue: str, state: QueueState) -> int:
-        """Jobs in that state; none is reserved."""
+        """Jobs in that state."""
         return len(self.jobs(queue, state))
 
     def jobs(self, queue: str, state: QueueState, limit: int | None = None) -> Sequence[InspectedJob]:
         """The jobs in that state, in the order they were sent."""
-        wanted = {QueueState.PENDING: True, QueueState.DELAYED: False}.get(state)
-        found = [_inspected(job) for job in self._held() if job.queue == queue and job.is_due is wanted]
+        found = [_inspected(job) for job in self._held() if job.queue == queue and job.state is state]
         return found[:limit]
 
     def clear(self, queue: str) -> int:

@@ -97,6 +97,10 @@ class Target:
             return False
         return self._where is None or bool(self._where(job))
 
+    def distance(self, job: Any) -> int:
+        """In how many fields a job of the kind differs from the one that is meant."""
+        return 0 if self._instance is None else len(differences(self._instance, job))
+
     def miss(self, job: Any) -> str:
         """A job of the kind that does not match, with what is different."""
         if self._instance is not None and (different := differences(self._instance, job)):

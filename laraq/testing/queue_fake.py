@@ -16,6 +16,7 @@ from laraq.jobs import registry
 from laraq.jobs.closures import CallQueuedClosure
 from laraq.jobs.job import Job
 from laraq.messages import options
+from laraq.messages.inspection import QueueState
 from laraq.messages.link import Link
 from laraq.messages.payload import Payload
 from laraq.testing.faking import Fake, FakeConnection, Faking
@@ -77,6 +78,17 @@ class QueueFake(Fake):
     def size(self, queue: str | None = None) -> int:
         """How many jobs were pushed to a queue; None: to any."""
         return sum(queue is None or one.queue == queue for one in self._pushed)
+
+    def reserve(self, what: Any = None, where: Callable[[Any], object] | None = None) -> int:
+        """Let `Queue.reserved_size()` and the like tell that workers hold the jobs that match, all without arguments;
+        return how many these are."""
+        found = self._pushed if what is None else self._matching(Target(what, where))
+        self._reserved += [one for one in found if not any(one is known for known in self._reserved)]
+        return len(found)
+
+    def clear_reserved(self) -> None:
+        """Let no worker hold a job."""
+        self._reserved.clear()
 
     def before_pushing(self, hook: Callable[[Pushed], object]) -> None:
         """Call it with each job that is about to be recorded; what it raises reaches the dispatch."""
@@ -197,11 +209,9 @@ class QueueFake(Fake):
         assert self._faking is not None
         laraq = self._faking.laraq
         job = self._jobs.pop(payload.id, None)
-        if job is None:
-            job = restored(laraq, payload)
-        else:
+        if job is not None:
             laraq.codec.check_round_trip(job)
-            job = copy.copy(job)
+        job = restored(laraq, payload) if job is None or self._restores else copy.copy(job)
         queue = payload.queue or connection.default_queue()
         chain = [restored(laraq, Link.from_dict(link).payload) for link in payload.chain.get("rest", ())]
         self._keep(Pushed(job, queue, connection.name, delay, payload, chain))
@@ -220,7 +230,7 @@ class QueueFake(Fake):
     def held(self, connection: str) -> list[QueuedJob]:
         """The jobs that were pushed through a connection, as Queue.size() and the like count them."""
         return [
-            QueuedJob(one.queue, one.payload, not one.delay)
+            QueuedJob(one.queue, one.payload, self._state(one))
             for one in self._pushed
             if one.payload is not None and one.connection == connection
         ]
@@ -234,6 +244,7 @@ class QueueFake(Fake):
 
     def _reset(self) -> None:
         self._pushed: list[Pushed] = []
+        self._reserved: list[Pushed] = []
         #: Jobs about to be pushed, by id.
         self._jobs: dict[str, Any] = {}
 
@@ -252,6 +263,11 @@ class QueueFake(Fake):
         if event.job is not None:
             self._jobs[event.payload.id] = event.job
 
+    def _state(self, pushed: Pushed) -> QueueState:
+        if any(pushed is one for one in self._reserved):
+            return QueueState.RESERVED
+        return QueueState.DELAYED if pushed.delay else QueueState.PENDING
+
     def _matching(self, target: Target) -> list[Pushed]:
         return [one for one in self._pushed if target.matches(one.job)]
 
@@ -265,9 +281,10 @@ class QueueFake(Fake):
 
     def _fail(self, target: Target, message: str) -> None:
         __tracebackhide__ = True
-        near = [target.miss(one.job) for one in self._pushed if target.is_kind(one.job) and not target.matches(one.job)]
+        near = [one.job for one in self._pushed if target.is_kind(one.job) and not target.matches(one.job)]
         if near:
-            raise AssertionError(f"{message} Near misses:{listed(near)}")
+            nearest = map(target.miss, sorted(near, key=target.distance))
+            raise AssertionError(f"{message} Near misses:{listed(nearest)}")
         raise AssertionError(f"{message}{self._all()}")
 
     def _all(self) -> str:

@@ -19,6 +19,7 @@ from laraq.errors import StoreError
 from laraq.local.memory.store import MemoryStore
 from laraq.messages.delivery import Delivery, Done, Fail, Obstacle, Release
 from laraq.messages.failure import FailedJob
+from laraq.messages.inspection import QueueState
 from laraq.messages.link import Link
 from laraq.messages.options import seconds
 from laraq.messages.payload import Payload
@@ -157,8 +158,13 @@ class TestingQueue:
 
     def held(self, connection: str) -> list[QueuedJob]:
         """The jobs that wait of a connection, as Queue.size() and the like count them."""
+        now = clock.now()
         return [
-            QueuedJob(one.payload.queue or _Connection.queue, one.payload, one.due_at <= clock.now())
+            QueuedJob(
+                one.payload.queue or _Connection.queue,
+                one.payload,
+                QueueState.PENDING if one.due_at <= now else QueueState.DELAYED,
+            )
             for one in sorted(self._waiting)
             if one.payload is not None and one.connection == connection
         ]

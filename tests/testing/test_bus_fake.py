@@ -102,6 +102,16 @@ def test_assertions_that_fail_say_what_was_dispatched(fails: Callable[[BusFake],
     assert text in str(failure.value)
 
 
+def test_the_nearest_miss_comes_first() -> None:
+    with Bus.fake() as fake:
+        for order_id in (1, 7):
+            Ship.dispatch(order_id, express=True)
+    with pytest.raises(
+        AssertionError, match=r"Near misses:\n  Ship\(7, True\): express is True, expected False\n  Ship\(1"
+    ):
+        fake.assert_dispatched(Ship(7))
+
+
 def _is_named(batch: object) -> bool:
     return False
 

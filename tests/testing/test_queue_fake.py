@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -186,6 +187,28 @@ def test_it_is_a_decorator() -> None:
     act()
 
 
+def test_it_is_a_decorator_of_async_functions_too() -> None:
+    @Queue.fake([Ship])
+    async def act(order_id: int) -> int:
+        await Ship(order_id).adispatch()
+        await asyncio.sleep(0)
+        Queue.assert_pushed(Ship, times=1)
+        return order_id
+
+    assert [asyncio.run(act(n)) for n in (1, 2)] == [1, 2]
+
+
+def test_the_nearest_miss_comes_first() -> None:
+    with Queue.fake() as fake:
+        for order_id, express in ((1, True), (7, True), (2, True)):
+            Ship.dispatch(order_id, express=express)
+    with pytest.raises(AssertionError) as failure:
+        fake.assert_pushed(Ship(7, express=False))
+    assert "Near misses:\n  Ship(7, True): express is True, expected False\n  Ship(1, True): order_id" in str(
+        failure.value
+    )
+
+
 def test_the_facade_asks_the_innermost_fake() -> None:
     with Queue.fake():
         Ship.dispatch(1)
@@ -224,6 +247,39 @@ def test_the_queue_can_be_inspected() -> None:
         assert Queue.size("money") == 1
         assert Queue.clear() == 2
         fake.assert_count(1)
+
+
+def test_pushed_jobs_may_count_as_reserved() -> None:
+    with Queue.fake() as fake:
+        for order_id in (1, 2, 3):
+            Ship.dispatch(order_id)
+        assert fake.reserve(Ship(2)) == 1
+        assert (Queue.pending_size(), Queue.reserved_size(), Queue.size()) == (2, 1, 3)
+        assert [job.payload["kwargs"]["order_id"] for job in Queue.reserved_jobs()] == [2]
+        assert fake.reserve() == 3
+        assert Queue.reserved_size() == 3
+        fake.clear_reserved()
+        assert (Queue.pending_size(), Queue.reserved_size()) == (3, 0)
+
+
+class Described(Job):
+    order_id: int
+    known_to = "the sender"
+
+    def handle(self) -> None: ...
+
+
+@pytest.mark.parametrize("restores", [True, False])
+def test_a_recorded_job_is_the_one_a_worker_gets_if_that_is_asked_for(restores: bool) -> None:
+    for facade in (Queue, Bus):
+        fake: Any = facade.fake()
+        with fake.serialize_and_restore() if restores else fake:
+            job = Described(7)
+            vars(job)["known_to"] = "this process"
+            job.dispatch()
+        recorded = fake.pushed(Described) if facade is Queue else fake.dispatched(Described)
+        assert recorded == [Described(7)]
+        assert recorded[0].known_to == ("the sender" if restores else "this process")
 
 
 def test_hooks_around_each_push() -> None:

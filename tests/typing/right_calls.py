@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, assert_type
+from unittest import IsolatedAsyncioTestCase, TestCase
 
 from laraq import Backoff, Batch, Bus, Dispatched, Injected, Job, Queue, dispatch, injected, job
+from laraq.testing import BusFakeMixin, LaraqTestingMixin, QueueFakeMixin
 from laraq.workflow.batch import PendingBatch
 from laraq.workflow.chains import PendingChain
 
@@ -182,3 +184,23 @@ def test_with_fakes() -> None:
     assert_type(job, ProcessPodcast)
     assert_type(batch.added, list[Any])
     assert_type(ProcessPodcast(1).with_fake_queue_interactions(), ProcessPodcast)
+
+
+class PodcastTest(QueueFakeMixin, BusFakeMixin, TestCase):
+    def test_it(self) -> None:
+        self.queue_fake.assert_pushed(ProcessPodcast, lambda job: job.podcast == 1)
+        assert_type(self.bus_fake.dispatched(HighBitrate), list[HighBitrate])
+
+
+class DrainTest(LaraqTestingMixin, IsolatedAsyncioTestCase):
+    async def test_it(self) -> None:
+        assert_type(self.laraq_testing.drain(), int)
+
+
+@Queue.fake()
+async def an_async_test(number: int) -> str:
+    return str(number)
+
+
+async def of_an_async_test() -> None:
+    assert_type(await an_async_test(1), str)
