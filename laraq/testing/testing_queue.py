@@ -140,10 +140,14 @@ class TestingQueue:
 
     def travel(self, by: float | timedelta) -> None:
         """Move the clock forward: seconds or a timedelta. What is due then is run by `drain`."""
+        self._in_use()
         clock.put_ahead(clock.ahead() + seconds(by))
 
     def travel_to(self, moment: datetime) -> None:
-        """Move the clock to an aware datetime."""
+        """Move the clock to an aware datetime. Raises ValueError for a naive one, whose moment is ambiguous."""
+        self._in_use()
+        if moment.tzinfo is None:
+            raise ValueError(f"travel_to() needs an aware datetime, got {moment!r}: datetime.now(UTC), for example.")
         clock.put_ahead(clock.ahead() + moment.timestamp() - clock.now())
 
     # -- the connection -----------------------------------------------------------------------------------------

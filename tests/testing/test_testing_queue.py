@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from laraq import Bus, Job, Limit, Queue, RateLimited, RateLimiter, WithoutOverlapping, dispatch
 from laraq.errors import MaxAttemptsExceededError
 from laraq.process import clock
+from laraq.testing import TestingQueue
 from tests.testing.jobs import Bill, Flaky, Once, Ship, finally_, ran, then, welcome
 
 
@@ -195,9 +198,35 @@ def _greet() -> None:
     ran.append("hello")
 
 
-def test_outside_of_its_block_it_says_so() -> None:
+@pytest.mark.parametrize(
+    "act",
+    [lambda queue: queue.drain(), lambda queue: queue.travel(60), lambda queue: queue.travel_to(datetime.now(UTC))],
+)
+def test_outside_of_its_block_it_says_so(act: Callable[[TestingQueue], object]) -> None:
     with pytest.raises(RuntimeError, match=r"with Queue.testing\(\) as queue"):
-        Queue.testing().drain()
+        act(Queue.testing())
+    assert clock.ahead() == 0
+
+
+def test_a_moment_without_a_time_zone_is_refused() -> None:
+    with Queue.testing() as queue, pytest.raises(ValueError, match="needs an aware datetime"):
+        queue.travel_to(datetime(2040, 1, 1))
+
+
+class Async(Job):
+    async def handle(self) -> None:
+        await asyncio.sleep(0)
+        ran.append("async")
+
+
+def test_async_jobs_are_run_in_an_async_test_too() -> None:
+    async def test() -> None:
+        with Queue.testing() as queue:
+            await Async().adispatch()
+            assert queue.drain() == 1
+
+    asyncio.run(test())
+    assert ran == ["async"]
 
 
 def test_the_queue_can_be_inspected_and_cleared() -> None:

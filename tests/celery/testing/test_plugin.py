@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,17 @@ def pytest_collection_modifyitems(items):
 """
     (tmp_path / "conftest.py").write_text(f"import pytest\n{shuffled}")
     assert "60 passed" in run_tests(tmp_path, *arguments)
+
+
+def test_sixty_tests_over_fakes_take_less_than_two_seconds(tmp_path: Path) -> None:
+    """Of this process's time: others may keep the machine busy."""
+    (tmp_path / "conftest.py").write_text(
+        "import time\nbegun = time.process_time()\n"
+        "def pytest_unconfigure(): print(f'it took {time.process_time() - begun} s')\n"
+    )
+    took = re.search(r"it took (\S+) s", run_tests(tmp_path))
+    assert took is not None
+    assert float(took.group(1)) < 2
 
 
 def test_a_failure_shows_the_line_of_the_test_and_what_was_pushed(tmp_path: Path) -> None:
