@@ -14,9 +14,11 @@ from laraq.testing.pytest_celery.fixtures import (
     default_worker_container,
     default_worker_container_cls,
     default_worker_container_session_cls,
+    laraq_redis_broker,
     start_laraq_worker,
 )
 from laraq.testing.pytest_celery.process import LocalContainer
+from laraq.testing.pytest_celery.redis import LaraqRedisBroker, RedisProcess
 from laraq.testing.pytest_celery.setup import LaraqSetup
 from laraq.testing.pytest_celery.worker import LaraqWorker, LaraqWorkerContainer
 
@@ -24,10 +26,12 @@ __all__ = [
     "FileContainer",
     "LaraqBackend",
     "LaraqBroker",
+    "LaraqRedisBroker",
     "LaraqSetup",
     "LaraqWorker",
     "LaraqWorkerContainer",
     "LocalContainer",
+    "RedisProcess",
     "celery_backend",
     "celery_broker",
     "celery_setup_app",
@@ -36,5 +40,6 @@ __all__ = [
     "default_worker_container",
     "default_worker_container_cls",
     "default_worker_container_session_cls",
+    "laraq_redis_broker",
     "start_laraq_worker",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytest_celery import CeleryTestWorker, CeleryWorkerContainer
 
 from laraq.testing.pytest_celery.files import LaraqBackend, LaraqBroker
 from laraq.testing.pytest_celery.process import LocalContainer
+from laraq.testing.pytest_celery.redis import LaraqRedisBroker
 from laraq.testing.pytest_celery.setup import LaraqSetup
 from laraq.testing.pytest_celery.worker import LaraqWorker, LaraqWorkerContainer
 
@@ -18,6 +20,18 @@ from laraq.testing.pytest_celery.worker import LaraqWorker, LaraqWorkerContainer
 def celery_broker(tmp_path_factory: pytest.TempPathFactory) -> LaraqBroker:
     """One kind of broker: laraq's, in a file."""
     return LaraqBroker.in_folder(tmp_path_factory.mktemp("laraq-broker"))
+
+
+@pytest.fixture
+def laraq_redis_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaraqRedisBroker]:
+    """To be given by a `celery_broker` of your own: laraq's Redis broker, on a server for this test. Without a
+    `redis-server` the test is skipped."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("There is no redis-server.")
+    broker = LaraqRedisBroker.in_folder(tmp_path_factory.mktemp("laraq-redis"))
+    broker.ready()
+    yield broker
+    broker.teardown()
 
 
 @pytest.fixture

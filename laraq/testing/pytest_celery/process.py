@@ -68,6 +68,11 @@ class LocalContainer:
             "NetworkSettings": {"Networks": {}, "Ports": {}},
         }
 
+    def wait_for(self, prompt: str) -> None:
+        """Wait until it has printed that, in its last start."""
+        program = self._program
+        program.wait_until(lambda: prompt in program.log, PATIENCE)
+
     def reload(self) -> None:
         """Nothing: what it tells is true when it is asked."""
 

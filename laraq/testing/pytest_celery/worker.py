@@ -34,8 +34,7 @@ class LaraqWorkerContainer(CeleryWorkerContainer):
     def ready(self) -> bool:
         """Whether it takes jobs: wait until it says so, in its last start."""
         if isinstance(self._container, LocalContainer):
-            program = self._container.program
-            program.wait_until(lambda: f" {self.ready_prompt}" in program.log, 30)
+            self._container.wait_for(f" {self.ready_prompt}")
             return True
         return bool(super().ready())
 

@@ -120,8 +120,35 @@ def test_what_one_worker_leaves_the_other_does(celery_setup):
 """
 
 
+REDIS = """
+import pytest
+from laraq import Bus
+from shop import Ship, marks
+
+@pytest.fixture
+def celery_broker(laraq_redis_broker):
+    return laraq_redis_broker
+
+def test_jobs_outlive_the_broker_and_its_loss_is_survived_by_the_worker(celery_setup):
+    assert celery_setup.broker.config()["url"].startswith("laraq-redis://")
+    Ship.dispatch(1)
+    celery_setup.worker.wait_until(lambda: marks(1))
+    celery_setup.worker.kill()
+    batch = Bus.batch([Ship(2), Ship(3)]).dispatch()
+    celery_setup.broker.kill()
+    assert celery_setup.broker.container.status == "exited"
+    celery_setup.broker.restart()
+    celery_setup.worker.restart()
+    assert celery_setup.ready(ping=True)
+    assert batch.wait(timeout=20).processed_jobs == 2
+    celery_setup.broker.restart()
+    Ship.dispatch(4)
+    celery_setup.worker.wait_until(lambda: marks(4), 30)
+"""
+
+
 @pytest.mark.fault
-@pytest.mark.parametrize(("tests", "outcome"), [(ONE, "1 failed, 3 passed"), (TWO, "1 passed")])
+@pytest.mark.parametrize(("tests", "outcome"), [(ONE, "1 failed, 3 passed"), (TWO, "1 passed"), (REDIS, "1 passed")])
 def test_a_cluster(tmp_path: Path, tests: str, outcome: str) -> None:
     (tmp_path / "shop.py").write_text(SHOP.format(marks=str(tmp_path / "marks")))
     (tmp_path / "conftest.py").write_text(CONFTEST)
