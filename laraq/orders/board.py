@@ -98,8 +98,7 @@ class Board:
         return _parsed(self._text())
 
     def _text(self) -> str:
-        found = self._store().cache.get(LIST)
-        return found.value if found is not None else ""
+        return self._store().cache.peek(LIST) or ""
 
     def _write(self, listed: Mapping[str, str]) -> None:
         self._store().cache.put(LIST, json.dumps({name: listed[name] for name in sorted(listed)}), FOREVER)

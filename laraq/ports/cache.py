@@ -26,6 +26,9 @@ class Cache(Protocol):
     def get(self, key: str) -> Cached | None:
         """The live value, or None."""
 
+    def peek(self, key: str) -> str | None:
+        """The live value without its end, or None: the cheapest query, for those who ask every second."""
+
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value to live for `seconds`, replacing any other."""
 

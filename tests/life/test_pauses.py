@@ -118,14 +118,14 @@ AWAY = """
 from laraq.errors import StoreError
 
 stored = queue.store.cache
-get = stored.get
+peek = stored.peek
 
-def get_unless_away(key):
+def peek_unless_away(key):
     if os.path.exists("away"):
         raise StoreError("the store is away")
-    return get(key)
+    return peek(key)
 
-stored.get = get_unless_away
+stored.peek = peek_unless_away
 """
 
 

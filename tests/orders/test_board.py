@@ -64,11 +64,13 @@ def test_a_reader_asks_for_one_value_while_nothing_changes(store: Store, monkeyp
     board.give("a")
     board.give("b")
     read()
-    asked: list[str] = []
-    get = store.cache.get
-    monkeypatch.setattr(store.cache, "get", lambda key: asked.append(key) or get(key))
+    cache, asked = store.cache, list[str]()
+    for query in ("get", "peek"):
+        ask = getattr(cache, query)
+        monkeypatch.setattr(cache, query, lambda key, ask=ask, query=query: asked.append(f"{query} {key}") or ask(key))
     read()
-    assert asked == [module.LIST]
+    assert f"peek {module.LIST}" in asked
+    assert not [each for each in asked if module.ORDER in each]
 
 
 def test_a_reader_notices_a_change_whose_author_died_half_way(store: Store, monkeypatch: Any) -> None:

@@ -33,6 +33,12 @@ class RedisCache:
             return None
         return Cached(value.decode() if isinstance(value, bytes) else value, left / 1000)
 
+    def peek(self, key: str) -> str | None:
+        """The live value without its end, or None."""
+        with store_errors(self._label):
+            value: Any = self._client.get(self._prefix + key)
+        return value.decode() if isinstance(value, bytes) else value
+
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value to live for `seconds`, replacing any other."""
         with store_errors(self._label), sized(self._client, [value]):

@@ -50,6 +50,11 @@ class SqlCache:
         found = self._direct.run(self._live(key), {}, lambda result: result.one_or_none())
         return None if found is None else _cached(found)
 
+    def peek(self, key: str) -> str | None:
+        """The live value without its end, or None."""
+        found = self.get(key)
+        return None if found is None else found.value
+
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value to live for `seconds`, replacing any other."""
         self._expired.sweep()

@@ -20,6 +20,11 @@ class MemoryCache:
         with self._lock:
             return self._get(key)
 
+    def peek(self, key: str) -> str | None:
+        """The live value without its end, or None."""
+        found = self.get(key)
+        return None if found is None else found.value
+
     def put(self, key: str, value: str, seconds: float) -> None:
         """Set the value to live for `seconds`, replacing any other."""
         with self._lock:

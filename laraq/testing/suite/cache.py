@@ -45,6 +45,12 @@ class CacheSuite:
         assert eventually(lambda: cache.get("key") is None)
         assert cache.forget("key") is False
 
+    def test_a_peek_sees_the_value_while_it_lives(self, cache: Cache) -> None:
+        assert cache.peek("key") is None
+        cache.put("key", "\N{SNOWMAN} value", SHORT)
+        assert cache.peek("key") == "\N{SNOWMAN} value"
+        assert eventually(lambda: cache.peek("key") is None)
+
     def test_put_replaces_the_value_and_its_end(self, cache: Cache) -> None:
         cache.put("key", "old", SHORT)
         cache.put("key", "new", LONG)
