@@ -23,6 +23,7 @@ COMMANDS = {
     "batches": "laraq.cli.batches",
     "clear": "laraq.cli.clear",
     "demo": "laraq.cli.demo",
+    "doctor": "laraq.cli.doctor",
     "down": "laraq.cli.down",
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",

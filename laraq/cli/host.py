@@ -72,6 +72,19 @@ class RunningWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What `laraq doctor` has found."""
+
+    #: One or two words.
+    check: str
+    says: str
+    #: The setting or command that mends it; may be empty.
+    mend: str
+    #: Whether it may be left as it is.
+    advice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostOption:
     """An option of the host's worker command, which `laraq work` passes on."""
 
@@ -106,6 +119,9 @@ class HostCommands(Protocol):
         Connections on one broker have the same sequence. A worker that runs a job in its main process does not answer.
         Raises InspectionError when a broker does not answer.
         """
+
+    def diagnose(self, laraq: Laraq) -> Sequence[Finding]:
+        """What is wrong with the configuration, the broker and the store."""
 
     def work_options(self) -> Sequence[HostOption]:
         """The options of the host's worker that `laraq work` accepts."""

@@ -6,6 +6,7 @@ from laraq.ports.cache import Cache, Cached
 from laraq.ports.connection import QueueConnection
 from laraq.ports.delayed import Delayed, DelayedMessage, Due
 from laraq.ports.failed import FailedJobs
+from laraq.ports.health import Examined, StoreHealth
 from laraq.ports.host import Host, HostInTests
 from laraq.ports.inspection import Inspection
 from laraq.ports.journal import Journal, JournalEntry, RunState
@@ -39,6 +40,7 @@ __all__ = [
     "DelayedMessage",
     "Demand",
     "Due",
+    "Examined",
     "FailedJobs",
     "Grant",
     "Host",
@@ -55,6 +57,7 @@ __all__ = [
     "QueueConnection",
     "RunState",
     "Store",
+    "StoreHealth",
     "Transactions",
     "Turn",
     "Usage",

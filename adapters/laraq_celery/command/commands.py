@@ -17,7 +17,7 @@ from laraq.current import current
 from laraq.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
-    from laraq.cli.host import HostOption, RunningWorker, WorkOptions
+    from laraq.cli.host import Finding, HostOption, RunningWorker, WorkOptions
     from laraq_celery.host import CeleryHost
 
 #: Packages between the command line and a module it imports.
@@ -84,6 +84,14 @@ class CeleryCommands:
         from laraq_celery.command.workers import workers
 
         return workers(laraq)
+
+    def diagnose(self, laraq: Laraq) -> Sequence[Finding]:
+        """What every check finds."""
+        from laraq_celery.command.checks import CHECKS
+        from laraq_celery.command.setup import setup_of
+
+        setup = setup_of(laraq)
+        return [finding for check in CHECKS for finding in check(setup)]
 
     def work_options(self) -> Sequence[HostOption]:
         """The options of `celery worker`."""

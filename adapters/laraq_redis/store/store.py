@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from laraq.ports import StoreHealth
 from laraq_redis.client import script
 from laraq_redis.client.connection import Client, label, open_client, store_errors
 from laraq_redis.client.direct import direct
@@ -120,6 +121,16 @@ class RedisStore:
             return False
         with store_errors(self.label):
             return bool(self.client.exists(*(f"{PREFIX}{name}" for name in ("failed", "batches", "delayed"))))
+
+    def examine(self) -> StoreHealth:
+        """Ask the server what it does when it is full, and whether it writes every change to disk."""
+        with store_errors(self.label):
+            memory: Any = self.client.info("memory")
+            disk: Any = self.client.info("persistence")
+            seconds, micros = self.client.time()
+        # A cluster answers by node.
+        policy, appends = memory.get("maxmemory_policy"), disk.get("aof_enabled")
+        return StoreHealth((), policy, None if appends is None else bool(appends), seconds + micros / 1e6)
 
     def close(self) -> None:
         """Close the connections; the store may be used again and then reconnects."""

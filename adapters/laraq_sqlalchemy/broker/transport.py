@@ -71,6 +71,20 @@ class Transport(RoutingTransport):
             engine.dispose()
 
     @classmethod
+    def missing(cls, url: str) -> list[str]:
+        """The names of the broker's tables that are missing, but for SQLite, where they are made when needed."""
+        engine = open_engine(url.removeprefix(f"{ALIAS}+"))
+        try:
+            if engine.dialect.name == "sqlite":
+                return []
+            known = set(inspect(engine).get_table_names())
+            return [name for name in metadata.tables if name not in known]
+        except SQLAlchemyError as error:
+            raise StoreError(f"The broker's tables could not be listed in {label(engine.url)}: {error}") from error
+        finally:
+            engine.dispose()
+
+    @classmethod
     def as_uri(cls, uri: str, include_password: bool = False, mask: str = "**") -> str:
         shown = make_url(uri).render_as_string(hide_password=not include_password)
         return f"{ALIAS}+{shown.replace('***', mask)}"

@@ -41,7 +41,7 @@ def migrate(engine: Engine) -> tuple[str, ...]:
     MySQL cannot roll DDL back: there an interrupted step is run again, and what it created stays.
     """
     with engine.connect() as connection:
-        if not _missing(connection):
+        if not missing(connection):
             return ()
         connection.rollback()
         with _alone(connection):
@@ -52,14 +52,14 @@ def migrate(engine: Engine) -> tuple[str, ...]:
 
 def upgrade(connection: Connection) -> tuple[str, ...]:
     """Run the missing migrations in the connection's transaction; the caller must exclude other processes."""
-    missing = _missing(connection)
+    left = missing(connection)
     connection.execute(CreateTable(tables.migrations, if_not_exists=True))
-    for step in missing:
+    for step in left:
         for element in step.upgrade():
             if not _exists(connection, element):
                 connection.execute(element)
         connection.execute(insert(tables.migrations).values(version=step.version))
-    return tuple(step.version for step in missing)
+    return tuple(step.version for step in left)
 
 
 def sql(dialect: Dialect, after: str | None = None) -> str:
@@ -79,7 +79,8 @@ def _text(element: ExecutableDDLElement, dialect: Dialect) -> str:
     return "\n".join(line.rstrip() for line in lines) + ";"
 
 
-def _missing(connection: Connection) -> list[Step]:
+def missing(connection: Connection) -> list[Step]:
+    """The migrations that the database did not have."""
     if not inspect(connection).has_table(tables.migrations.name):
         return steps()
     had = set(connection.scalars(select(tables.migrations.c.version)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, select
 
+from laraq.ports import StoreHealth
+from laraq_sqlalchemy.database.clock import now
 from laraq_sqlalchemy.database.engine import open_engine
 from laraq_sqlalchemy.schema import versions
 from laraq_sqlalchemy.store.batches import SqlBatches
@@ -95,6 +97,16 @@ class SqlStore:
     def migrate(self) -> Sequence[str]:
         """Bring the tables to this version; return the names of the steps taken. Processes may call it concurrently."""
         return self.database.migrate()
+
+    def examine(self) -> StoreHealth:
+        """Ask the database which migrations it had."""
+        if self.database.dialect == "sqlite":
+            return StoreHealth()  # creates its tables itself, and has this machine's clock
+        return self.database.read(self._examine)
+
+    def _examine(self, connection: Connection) -> StoreHealth:
+        moment: int = connection.execute(select(now(self.database.dialect))).one()[0]
+        return StoreHealth([step.version for step in versions.missing(connection)], now=moment / 1000)
 
     def migration_sql(self, after: str | None = None) -> str:
         """The SQL of all migrations, or of those after the named one, without connecting; for `laraq migrate --sql`."""
