@@ -309,6 +309,22 @@ class WorkerIdle(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerQueuePaused(WorkerEvent):
+    """The worker leaves a queue alone: it is paused, or the application is down."""
+
+    connection: str = ""
+    queue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerQueueResumed(WorkerEvent):
+    """The worker takes jobs of a queue again."""
+
+    connection: str = ""
+    queue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopping(WorkerEvent):
     """The worker stops consuming and ends its running jobs: on a signal, after its work, or after a fatal error."""
 

@@ -12,6 +12,8 @@ from tests.support.cutting import cut_connections
 from tests.support.waiting import wait_until
 
 SOURCE = """
+app.conf.broker_transport_options = {"create_tables": True} if "laraq-db" in os.environ["BROKER"] else {}
+
 class Note(Job):
     n: int
 
@@ -25,9 +27,10 @@ class Hold(Job):
 """
 
 
-@pytest.fixture(params=["redis", "amqp", "laraq-redis"])
+@pytest.fixture(params=["redis", "amqp", "laraq-redis", "laraq-db"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, queue_name: str) -> Any:
-    broker = f"laraq-{redis_url}" if request.param == "laraq-redis" else request.getfixturevalue(f"{request.param}_url")
+    own = {"laraq-redis": f"laraq-{redis_url}", "laraq-db": f"laraq-db+sqlite:///{tmp_path / 'broker.db'}"}
+    broker = own.get(request.param) or request.getfixturevalue(f"{request.param}_url")
     stage = Stage(tmp_path, broker, redis_url, queue_name)
     yield stage
     stage.close()
@@ -112,6 +115,19 @@ def test_a_pause_for_a_time_ends_in_the_worker_by_itself(redis_stage: Stage) -> 
     with project.worker(queues=["high"]) as worker:
         stage.wait_for("ran")
         assert worker.terminate() == 0
+
+
+def test_a_laravel_worker_tells_of_it(redis_stage: Stage) -> None:
+    project = redis_stage.project(
+        SOURCE + 'Events.listen(events.WorkerQueuePaused, lambda event: note("told", queue=event.queue))'
+    )
+    with project.worker(command="laraq", queues=["high", "low"]) as worker:
+        project.python("import proj; proj.Queue.pause('high')")
+        worker.wait_for_log(r"^Queue default:high is paused\.$")
+        project.python("import proj; proj.Queue.resume('high')")
+        worker.wait_for_log(r"^Queue default:high is resumed\.$")
+        assert worker.terminate() == 0
+    assert [entry["queue"] for entry in redis_stage.noted("told")] == ["high"]
 
 
 AWAY = """

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals, states
 
+from laraq import events
 from laraq.cli.run_line import RunLine
 from laraq.cli.run_object import RunObject
+from laraq.events import Events
 from laraq.messages.delivery import Delivery, Done, Fail, Release, Superseded
 from laraq.messages.payload import CIPHER
 from laraq_celery.worker.arrival import CRASH, LARAQ
@@ -52,6 +54,8 @@ class Narrator:
         if self._logs:
             logger.setLevel(logging.INFO)
         signals.worker_ready.connect(self._ready, weak=False)
+        Events.listen(events.WorkerQueuePaused, self._queue_changed)
+        Events.listen(events.WorkerQueueResumed, self._queue_changed)
         signals.task_prerun.connect(self._begins, weak=False)
         signals.task_postrun.connect(self._ended, weak=False)
 
@@ -59,8 +63,18 @@ class Narrator:
         queues = ", ".join(self._app.amqp.queues.consume_from)
         broker = sender.app.connection_for_read().as_uri()
         pool = type(sender.pool).__module__.rpartition(".")[2]
-        text = f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready."
-        self._print(json.dumps({"level": "info", "status": "ready", "message": text}) if self._as_json else text)
+        self._tell(
+            "ready", f"{sender.hostname} takes jobs from {queues} at {broker} ({pool}, {sender.pool.limit}): ready."
+        )
+
+    def _queue_changed(self, event: events.WorkerQueuePaused | events.WorkerQueueResumed) -> None:
+        status = "paused" if isinstance(event, events.WorkerQueuePaused) else "resumed"
+        self._tell(status, f"Queue {event.connection}:{event.queue} is {status}.")
+
+    def _tell(self, status: str, text: str) -> None:
+        """Print what is not about a job."""
+        told = {"level": "info", "timestamp": datetime.now(UTC).isoformat(), "status": status, "message": text}
+        self._print(json.dumps(told) if self._as_json else text)
 
     def _begins(self, task: Any, **_: Any) -> None:
         request = task.request

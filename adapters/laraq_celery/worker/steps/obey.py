@@ -12,7 +12,9 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 from celery.worker import state
 
+from laraq import events
 from laraq.errors import LaraqError
+from laraq.events import Events
 from laraq.messages.stop_reason import StopReason
 from laraq.orders.board import Order
 from laraq.orders.maintenance import is_down
@@ -103,12 +105,15 @@ class Obey(StartStopStep):
         paused = {name for name in self._queues if self._is_paused(name)}
         for name in consumed.keys() & paused:
             logger.info("Queue %s is paused", name)
+            Events.emit(events.WorkerQueuePaused, consumer.hostname, consumed_connection(self._laraq), name)
             consumer.cancel_task_queue(name)
         if begun and paused:
             self._give_back_waiting(consumer)
         if resumed := [name for name in self._left - paused if name not in consumed]:
             logger.info("Queue %s goes on", " and ".join(resumed))
             _take_up(consumer, resumed, self._queues, begun)
+            for name in resumed:
+                Events.emit(events.WorkerQueueResumed, consumer.hostname, consumed_connection(self._laraq), name)
         self._left = (self._left | consumed.keys()) & paused
 
     def _is_paused(self, queue: str) -> bool:
