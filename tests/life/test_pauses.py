@@ -178,3 +178,28 @@ def test_a_paused_queue_stays_paused_when_the_connection_is_cut(redis_stage: Sta
         stage.wait_for("ran", n=1)
         assert ran(stage) == [2, 1]
         assert worker.terminate() == 0
+
+
+def test_a_job_that_dies_while_its_queue_is_paused_has_used_its_try(stage: Stage) -> None:
+    project = stage.project(
+        SOURCE
+        + """
+class Dies(Job):
+    tries = 1
+    def handle(self):
+        note("dies")
+        while not record.get("go"): time.sleep(0.01)
+        os.kill(os.getpid(), 9)
+"""
+    )
+    with project.worker(queues=["high"]) as worker:
+        project.python("import proj; proj.Dies().on_queue('high').dispatch()")
+        stage.wait_for("dies")
+        project.python("import proj; proj.Queue.pause('high')")
+        worker.wait_for_log("Queue high is paused")
+        stage.record.set("go", 1)
+        stage.wait_for_failed()
+        project.python("import proj; proj.Queue.resume('high')\n" + send((1, "high")))
+        stage.wait_for("ran")
+        assert len(stage.noted("dies")) == 1
+        assert worker.terminate() == 0

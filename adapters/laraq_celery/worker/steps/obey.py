@@ -20,6 +20,7 @@ from laraq.orders.board import Order
 from laraq.orders.maintenance import is_down
 from laraq.orders.pauses import is_paused
 from laraq.orders.restarts import is_restarted
+from laraq_celery.worker.arrival import CRASH
 from laraq_celery.worker.ending import end
 from laraq_celery.worker.task import consumed_connection
 from laraq_kombu import Heartbeat
@@ -108,6 +109,8 @@ class Obey(StartStopStep):
             Events.emit(events.WorkerQueuePaused, consumer.hostname, consumed_connection(self._laraq), name)
             consumer.cancel_task_queue(name)
         if begun and paused:
+            if (parcels := self._laraq.host.parcels) is not None:
+                parcels.open_all()
             self._give_back_waiting(consumer)
         if resumed := [name for name in self._left - paused if name not in consumed]:
             logger.info("Queue %s goes on", " and ".join(resumed))
@@ -121,8 +124,8 @@ class Obey(StartStopStep):
         return down or is_paused(self._orders, consumed_connection(self._laraq), queue)
 
     def _may_start(self, request: Any) -> bool:
-        if not self._orders:
-            return True
+        if not self._orders or CRASH in getattr(request, "request_dict", ()):
+            return True  # what settles a run that died begins nothing
         key = (request.delivery_info or {}).get("routing_key")
         names = [name for name, queue in self._queues.items() if key in (name, queue.routing_key)]
         return not any(map(self._is_paused, names))
