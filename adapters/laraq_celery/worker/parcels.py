@@ -29,6 +29,7 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 from celery.worker.request import Request
 
+from laraq.process.hooks import reported
 from laraq_celery.worker.acknowledged import Runs
 from laraq_celery.worker.arrival import CRASH, JSON
 from laraq_kombu import running
@@ -372,18 +373,17 @@ class Parcels:
             each = (at - parcel.accepted_at) / len(ran)
             for name in {request.type for request in ran}:
                 self._learn(name, each)
-        done = [request for request, outcome in zip(ran, outcomes, strict=True) if outcome is None]
-        self._finish(done)
-        for request, outcome in zip(ran, outcomes, strict=True):
-            if outcome is not None:
-                if request.time_start is None:
-                    Request.on_accepted(request, parcel.pid or 0, parcel.accepted_at or at)
-                request.on_success(outcome)
+        self._finish([request for request, outcome in zip(ran, outcomes, strict=True) if outcome is None])
         for request in rest:
             if request.time_start is not None:  # it was about to begin when it was taken back
                 state.active_requests.discard(request)
                 request.time_start = request.worker_pid = None
         self._return(rest)
+        for request, outcome in zip(ran, outcomes, strict=True):
+            if outcome is not None:  # the last one; Celery may raise what it hears
+                if request.time_start is None:
+                    Request.on_accepted(request, parcel.pid or 0, parcel.accepted_at or at)
+                request.on_success(outcome)
 
     def died(self, parcel: Parcel, tell: Callable[[JobRequest], Any]) -> None:
         """What happened to the process happened to the job it had begun last."""
@@ -420,7 +420,8 @@ class Parcels:
                     state.total_count[request.name] += 1
                 state.task_ready(request)
                 request._succeeded = True
-                request.acknowledge()
+                with reported(logger, "Job %s[%s] has succeeded and cannot be acknowledged", request.name, request.id):
+                    request.acknowledge()
 
     def _return(self, requests: Sequence[JobRequest]) -> None:
         """It is their turn again, before all that wait."""
