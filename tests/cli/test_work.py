@@ -16,6 +16,7 @@ from kombu import Connection
 
 from laraq import Laraq
 from laraq.cli import laraq
+from laraq_celery import transports
 from tests.cli.programs import FORMS, run_in_terminal
 from tests.support.project import Project
 from tests.support.waiting import wait_until
@@ -146,6 +147,7 @@ def test_a_worker_that_stops_when_empty_waits_neither_for_delays_nor_for_other_w
     url = urls.get(broker) or request.getfixturevalue(f"{broker}_url")
     shop = Shop(tmp_path, url, store, queue_name)
     shop.python("import proj; proj.queue.migrate(); proj.Note(1).dispatch()")
+    transports.register()  # in this process, where no other test may have done it
     with Connection(url, transport_options={"create_tables": True}) as other:
         held = other.default_channel.basic_get(queue_name)
         assert held is not None
