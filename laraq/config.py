@@ -55,6 +55,11 @@ class Settings(BaseModel):
     retry_after: float | None = Field(default=90, gt=0)
     #: Seconds; jobs delayed for longer wait in the store, not in a worker, on brokers without delays. `inf`: none do.
     store_delays_over: float = Field(default=10, ge=0)
+    #: When a worker ends by itself, however it was started, unless its options say otherwise; 0: never. Number of jobs,
+    #: seconds, and megabytes of one of its processes.
+    worker_max_jobs: int = Field(default=0, ge=0)
+    worker_max_time: float = Field(default=0, ge=0)
+    worker_memory: float = Field(default=0, ge=0)
     #: Whether jobs wait for the commit of the open transaction when neither they nor their connection set it.
     after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.

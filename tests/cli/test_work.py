@@ -182,6 +182,14 @@ def test_a_worker_whose_process_uses_too_much_memory_ends_after_its_job_with_sta
     assert shop.notes() == []
 
 
+def test_settings_end_a_celery_worker_too(shop: Shop) -> None:
+    shop.python("import proj; [proj.Note(n).dispatch() for n in range(3)]")
+    with shop.worker(env={"LARAQ_WORKER_MAX_JOBS": "2"}, await_ready=False) as worker:
+        assert worker.wait(60) == 0
+    assert sorted(shop.notes()) == ["0 1", "1 1"]
+    assert shop.stopping() == ["max_jobs 0 2 True True"]
+
+
 def test_jobs_are_told_as_json(shop: Shop) -> None:
     shop.python("import proj; proj.Note(1).dispatch(); proj.Refused().dispatch()")
     told = [json.loads(line) for line in shop.work("--json", "--stop-when-empty").splitlines()]

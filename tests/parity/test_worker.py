@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import click
 import pytest
 
 from laraq import Laraq, Queue
+from laraq.cli.group import COMMANDS
+from laraq.cli.work import work
 from laraq.orders.maintenance import is_down
 from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.steps.stop_when import StopRules
@@ -45,9 +48,39 @@ def test_restart(queue: Laraq) -> None:
     assert [is_restarted(began, ordered), is_restarted(ordered, ordered)] == [True, False]
 
 
-@parity("While the application is down all jobs wait, except for workers with `--force`; queues stay paused beside it.")
+@parity("While the application is down jobs wait, except for workers with `--force`; paused queues stay paused.")
 def test_maintenance(queue: Laraq, heard: list[str]) -> None:
     queue.maintenance.down()
     assert (queue.maintenance.is_down(), is_down(queue.orders.standing()), Queue.paused("high")) == (True, True, False)
     assert [queue.maintenance.up(), queue.maintenance.up(), queue.maintenance.is_down()] == [True, False, False]
     assert heard == ["MaintenanceModeEnabled", "MaintenanceModeDisabled", "MaintenanceModeDisabled"]
+
+
+def option(name: str) -> click.Parameter | None:
+    return next((param for param in work.params if name in param.opts), None)
+
+
+@parity(
+    "`--memory` is unlimited unless it is given.",
+    differs="Laravel's 128 MB are little for Python with Celery and an application, and a worker has several processes.",
+)
+def test_memory_is_unlimited() -> None:
+    memory = option("--memory")
+    assert memory is not None
+    assert memory.default == 0
+
+
+@parity(
+    "There are no `--sleep` and `--rest`.",
+    differs="Brokers tell workers of new jobs, so none sleeps; Celery has no pause between two jobs of a process.",
+)
+def test_no_sleep() -> None:
+    assert (option("--sleep"), option("--rest")) == (None, None)
+
+
+@parity(
+    "`laraq migrate` makes all tables.",
+    differs="Laravel writes migrations into the application: `make:queue-table`, `make:queue-failed-table` and more.",
+)
+def test_migrate_instead_of_make_table() -> None:
+    assert "migrate" in COMMANDS

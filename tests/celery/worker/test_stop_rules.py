@@ -46,3 +46,8 @@ def test_why_a_worker_stops(rules: StopRules, seen: dict[str, Any], reason: Stop
 )
 def test_when_a_worker_asks_whether_its_queues_are_empty(rules: StopRules, idle_for: float | None, asks: bool) -> None:
     assert rules.asks(idle_for) is asks
+
+
+def test_options_beat_settings() -> None:
+    settings = StopRules(max_jobs=5, max_time=60)
+    assert StopRules(max_jobs=1, when_empty=True).or_else(settings) == StopRules(1, True, 0, 60)

@@ -1,13 +1,14 @@
 """StopWhen: --once, --max-jobs, --max-time, --memory and --stop-when-empty of `laraq work`.
 
-Set as `app.laraq_stop_when` by the command; a worker started otherwise never stops by itself.
+The command sets them as `app.laraq_stop_when`; those that it does not give are the settings `laraq_worker_...`, which
+also count for a worker that was started otherwise.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MethodType
 from typing import Any
 
@@ -60,6 +61,10 @@ class StopRules:
             return StopReason.MAX_JOBS
         return None
 
+    def or_else(self, others: StopRules) -> StopRules:
+        """These rules, and of the others what these leave open."""
+        return StopRules(*(getattr(self, each.name) or getattr(others, each.name) for each in fields(self)))
+
     def asks(self, idle_for: float | None) -> bool:
         """Whether to ask if the queues are empty, of a worker that is idle for so many seconds; None: it is busy."""
         if idle_for is None:
@@ -74,7 +79,7 @@ class StopWhen(StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._rules: StopRules | None = getattr(parent.app, "laraq_stop_when", None)
+        self._rules = _rules(parent.app)
         self._taken = 0
         self._began: float | None = None
         #: Monotonic seconds.
@@ -83,17 +88,16 @@ class StopWhen(StartStopStep):
         self._empty_looks = 0
         self._memory, self._memory_at = 0, 0.0
         self._entry: Any = None
-        if self._rules and self._rules.max_jobs:
+        if self._rules.max_jobs:
             parent.initial_prefetch_count = min(parent.initial_prefetch_count, self._rules.max_jobs)
 
     def include_if(self, parent: Any) -> bool:
-        """Only for `laraq work` with one of its options."""
-        return getattr(parent.app, "laraq_stop_when", None) is not None
+        """Only if there is a rule."""
+        return _rules(parent.app) != StopRules()
 
     def start(self, consumer: Any) -> None:
         """Count received messages, and check the rules from the timer."""
         rules, channel = self._rules, consumer.task_consumer.channel
-        assert rules is not None
         if self._began is None:
             self._began = time.monotonic()
         if rules.max_jobs:
@@ -134,7 +138,6 @@ class StopWhen(StartStopStep):
 
     def _check(self, consumer: Any) -> None:
         rules, now = self._rules, time.monotonic()
-        assert rules is not None
         assert self._began is not None
         idle = not (state.reserved_requests or state.active_requests)
         self._idle_since = None if not idle else self._idle_since or now
@@ -168,3 +171,14 @@ class StopWhen(StartStopStep):
             browser = browser_of(connection.default_channel, connection.transport.driver_type)
             queues = consumer.app.amqp.queues.consume_from
             return all(browser.count(name, QueueState.PENDING) == 0 for name in queues)
+
+
+def _rules(app: Any) -> StopRules:
+    settings = app.laraq.settings
+    configured = StopRules(
+        max_jobs=settings.worker_max_jobs,
+        max_time=settings.worker_max_time,
+        memory=int(settings.worker_memory * 2**20),
+    )
+    given: StopRules = getattr(app, "laraq_stop_when", StopRules())
+    return given.or_else(configured)
