@@ -48,7 +48,7 @@ def test_restart(queue: Laraq) -> None:
     assert [is_restarted(began, ordered), is_restarted(ordered, ordered)] == [True, False]
 
 
-@parity("While the application is down jobs wait, except for workers with `--force`; paused queues stay paused.")
+@parity("While the application is down jobs wait, except for workers with `--force`; pauses stay beside it.")
 def test_maintenance(queue: Laraq, heard: list[str]) -> None:
     queue.maintenance.down()
     assert (queue.maintenance.is_down(), is_down(queue.orders.standing()), Queue.paused("high")) == (True, True, False)
@@ -62,7 +62,7 @@ def option(name: str) -> click.Parameter | None:
 
 @parity(
     "`--memory` is unlimited unless it is given.",
-    differs="Laravel's 128 MB are little for Python with Celery and an application, and a worker has several processes.",
+    differs="Laravel's 128 MB are little for Python with Celery and an application; a worker has several processes.",
 )
 def test_memory_is_unlimited() -> None:
     memory = option("--memory")
@@ -80,7 +80,7 @@ def test_no_sleep() -> None:
 
 @parity(
     "`laraq migrate` makes all tables.",
-    differs="Laravel writes migrations into the application: `make:queue-table`, `make:queue-failed-table` and more.",
+    differs="Laravel writes migrations into the application: `make:queue-table`, `make:queue-failed-table`.",
 )
 def test_migrate_instead_of_make_table() -> None:
     assert "migrate" in COMMANDS
