@@ -127,7 +127,7 @@ class Obey(StartStopStep):
         if not self._orders or CRASH in getattr(request, "request_dict", ()):
             return True  # what settles a run that died begins nothing
         key = (request.delivery_info or {}).get("routing_key")
-        names = [name for name, queue in self._queues.items() if key in (name, queue.routing_key)]
+        names = [name for name, queue in [*self._queues.items()] if key in (name, queue.routing_key)]
         return not any(map(self._is_paused, names))
 
     def _give_back_waiting(self, consumer: Any) -> None:
