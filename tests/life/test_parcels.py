@@ -52,7 +52,7 @@ class Does(Job):
         if self.what == "sleep": time.sleep(2)
         if self.what == "die" : os.kill(os.getpid(), 9)
         if self.what == "raise": raise ValueError("no")
-        if self.what == "release" and self.attempts() == 1: self.release()
+        if self.what == "release" and self.attempts == 1: self.release()
         if self.what == "wait":
             while not record.exists("go"): time.sleep(0.01)
         note("done", n=self.n)
@@ -224,3 +224,25 @@ for name in ("task_prerun", "task_postrun", "task_success"):
     with project.worker(concurrency=2):
         for name in ("task_prerun", "task_postrun", "task_success"):
             stage.wait_for(name, 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "listens", "told"),
+    [
+        ([], False, "Quick jobs reach the processes of the pool several at a time"),
+        (["-E"], False, r"Jobs reach the pool one by one: an event of each step is sent \(-E\)"),
+        (["--prefetch-multiplier", "1"], False, "Jobs reach the pool one by one: nothing is prefetched"),
+        (["--max-tasks-per-child", "5"], False, "Jobs reach the pool one by one: max_tasks_per_child counts them"),
+        ([], True, r"Celery's full tracer runs proj.Does, .*: Celery's signals are listened to \(task_prerun\)"),
+    ],
+)
+def test_the_log_of_a_worker_names_the_way_and_what_keeps_jobs_off(
+    redis_stage: Stage, options: list[str], listens: bool, told: str
+) -> None:
+    listening = "from celery import signals\nsignals.task_prerun.connect(lambda **_: None, weak=False)\n"
+    project = redis_stage.project(PARCELS + (listening if listens else ""))
+    if "--prefetch-multiplier" in options:
+        project = redis_stage.project(PARCELS.replace("multiplier = 32", "multiplier = 1"))
+        options = []
+    with project.worker(args=options) as worker:
+        worker.wait_for_log(told)

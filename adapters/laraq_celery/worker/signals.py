@@ -169,10 +169,10 @@ def _warn_of_shared_store(laraq: Laraq) -> None:
         logger.warning("Other applications with records in %s could not be listed: %s", store.label, error)
 
 
-def _tell_the_way(app: Any, worker: Any) -> None:
+def _tell_the_way(app: Any, consumer: Any) -> None:
     """Log how jobs reach the pool's processes, and what makes some of them heavier."""
     parcels = app.laraq.host.parcels
-    if parcels is not None and (why := parcels.obstacle(worker.consumer.event_dispatcher)) is None:
+    if parcels is not None and (why := parcels.obstacle(consumer.event_dispatcher)) is None:
         logger.info("Quick jobs reach the processes of the pool several at a time")
     else:
         reason = "the pool has no processes, or no event loop" if parcels is None else why
