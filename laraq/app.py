@@ -240,7 +240,7 @@ class Laraq:
     @cached_property
     def orders(self) -> Board:
         """What all workers obey."""
-        return Board(lambda: self.store)
+        return Board(lambda: self.store, self.host.tell_workers)
 
     @cached_property
     def pauses(self) -> Pauses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     from laraq_celery.worker.group_signals import GroupSignals
     from laraq_celery.worker.outcomes import Outcomes
     from laraq_celery.worker.parcels import Parcels
+
+logger = logging.getLogger("laraq.orders")
+
+#: Seconds that a broker has to take a remote control command.
+TOLD_WITHIN = 2.0
 
 #: URL schemes of brokers that a store adapter can also use.
 _REDIS = ("redis", "rediss", "laraq-redis", "laraq-rediss")
@@ -151,6 +157,15 @@ class CeleryHost:
     def connect(self, name: str, config: Mapping[str, Any]) -> CeleryQueue:
         """A connection to the app's own broker, or to the one at `config["url"]`."""
         return CeleryQueue(self.app, name, url=config.get("url"), queue=config.get("queue"))
+
+    def tell_workers(self) -> None:
+        """Broadcast a remote control command."""
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=TOLD_WITHIN)
+                self.app.control.broadcast(steps.LOOK_COMMAND, connection=connection)
+        except Exception as error:  # of whatever library is behind the transport
+            logger.debug("Workers could not be told to look at their orders: %r", error)
 
     def migrate(self) -> Sequence[str]:
         """Create the tables of laraq's own transports (`Transport.migrate(url)`); others have none."""

@@ -40,8 +40,10 @@ class Board:
     The list changes with every order, so that a reader who knows it needs no other value.
     """
 
-    def __init__(self, store: Callable[[], Store]) -> None:
+    def __init__(self, store: Callable[[], Store], changed: Callable[[], object] = lambda: None) -> None:
+        """`changed` is called after each change."""
         self._store = store
+        self._changed = changed
 
     def give(self, name: str, seconds: float | None = None) -> None:
         """Give an order, or give it anew."""
@@ -49,6 +51,7 @@ class Board:
             token = uuid4().hex
             self._store().cache.put(f"{ORDER}{name}", token, seconds or FOREVER)
             self._write({**self._list(), name: token})
+        self._changed()
 
     def take_back(self, names: Iterable[str]) -> list[str]:
         """Take orders back; return those that stood."""
@@ -57,6 +60,7 @@ class Board:
             stood = [name for name in names if cache.forget(f"{ORDER}{name}")]
             known = self._list()
             self._write({name: token for name, token in known.items() if name not in stood})
+        self._changed()
         return stood
 
     def standing(self) -> Mapping[str, Order]:

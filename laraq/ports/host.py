@@ -37,6 +37,9 @@ class Host(Protocol):
     def connect(self, name: str, config: Mapping[str, Any]) -> QueueConnection:
         """A connection to the application's own broker, or to the one at `config["url"]`."""
 
+    def tell_workers(self) -> None:
+        """Let workers look at their orders now; those that cannot be reached do so by themselves. Never raises."""
+
     def migrate(self) -> Sequence[str]:
         """Create the tables of a laraq broker in the application's database; return the names of the steps taken."""
 

@@ -80,6 +80,9 @@ class TestingHost:
         """One that refuses jobs: there is no broker."""
         return _NoBroker(name)
 
+    def tell_workers(self) -> None:
+        """There are none."""
+
     def migrate(self) -> Sequence[str]:
         """Nothing."""
         return ()

@@ -203,3 +203,24 @@ class Dies(Job):
         stage.wait_for("ran")
         assert len(stage.noted("dies")) == 1
         assert worker.terminate() == 0
+
+
+def test_workers_are_told_of_a_change_and_a_pause_for_a_time_ends_by_itself(stage: Stage) -> None:
+    project = stage.project(SOURCE + "from laraq_celery.worker.steps import obey\nobey.TOLD_LOOK = 600\n")
+    with project.worker(queues=["high"]) as worker:
+        project.python("import proj; proj.Queue.pause('high')")
+        worker.wait_for_log("Queue high is paused")
+        project.python("import proj; proj.Queue.resume('high')")
+        worker.wait_for_log("Queue high goes on")
+        project.python("import proj; proj.Queue.pause('high', 2)\n" + send((1, "high")))
+        stage.wait_for("ran")
+        assert worker.terminate() == 0
+
+
+def test_a_worker_without_remote_control_looks_by_itself(redis_stage: Stage) -> None:
+    source = "from laraq_celery.worker.steps import obey\nobey.TOLD_LOOK = 600\n"
+    project = redis_stage.project(SOURCE + source + "app.conf.worker_enable_remote_control = False\n")
+    with project.worker(queues=["high"]) as worker:
+        project.python("import proj; proj.Queue.pause('high')")
+        worker.wait_for_log("Queue high is paused")
+        assert worker.terminate() == 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: The remote control command by which workers look at their orders (obey.py).
+LOOK_COMMAND = "laraq_look"
+
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
            "notify_batches:NotifyBatches", "pack_parcels:PackParcels")  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.bootsteps import StartStopStep
 from celery.worker import state
+from celery.worker.control import control_command
 
 from laraq import events
 from laraq.errors import LaraqError
@@ -22,13 +23,14 @@ from laraq.orders.pauses import is_paused
 from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.arrival import CRASH
 from laraq_celery.worker.ending import end
+from laraq_celery.worker.steps.install import LOOK_COMMAND
 from laraq_celery.worker.task import consumed_connection
 from laraq_kombu import Heartbeat
 
 logger = logging.getLogger("laraq.orders")
 
-#: Seconds between two looks at the orders.
-LOOK = 1.0
+#: Seconds between two looks at the orders of a worker that is told of changes by remote control, and of another one.
+TOLD_LOOK, LOOK = 10.0, 1.0
 
 
 class Obey(StartStopStep):
@@ -54,7 +56,7 @@ class Obey(StartStopStep):
         #: Those that it leaves alone.
         self._left: set[str] = set()
         self._error = ""
-        self._heartbeat = Heartbeat(self._look, LOOK, quick=False)
+        self._heartbeat = Heartbeat(self._look, self._wait, quick=False)
         take = parent.on_task_request
         # Before the strategies of the tasks take it from here.
         parent.on_task_request = lambda request: take(request) if self._may_start(request) else _give_back([request])
@@ -62,6 +64,7 @@ class Obey(StartStopStep):
     def start(self, consumer: Any) -> None:
         """Obey before the first message is taken; called again for each new connection."""
         self._consumer = consumer
+        consumer.laraq_obey = self
         self._look()
         self._obey(begun=False)
         self._heartbeat.attach()
@@ -73,6 +76,15 @@ class Obey(StartStopStep):
             self._heartbeat.detach()
 
     shutdown = stop
+
+    def look_soon(self) -> None:
+        """Orders have changed."""
+        self._heartbeat.hurry()
+
+    def _wait(self) -> float:
+        ends = [one.ends_in for one in self._orders.values() if one.ends_in is not None]
+        usual = TOLD_LOOK if _is_told(self._consumer) and not self._error else LOOK
+        return max(min([usual, *ends]), LOOK)
 
     def _look(self) -> bool:
         consumer = self._consumer
@@ -137,6 +149,18 @@ class Obey(StartStopStep):
         for entry in back:
             waiting.remove(entry)
         _give_back([entry[1][0] for entry in back])
+
+
+@control_command(name=LOOK_COMMAND)
+def look(state: Any) -> None:
+    """Look at laraq's orders now: pauses, a restart, maintenance."""
+    if (obey := getattr(state.consumer, "laraq_obey", None)) is not None:
+        obey.look_soon()
+
+
+def _is_told(consumer: Any) -> bool:
+    """Whether the worker has a mailbox for remote control."""
+    return any(hasattr(step, "box") for step in getattr(consumer, "steps", ()))
 
 
 def _give_back(requests: Sequence[Any]) -> None:
