@@ -74,6 +74,7 @@ def running(name):
 
 def held():
     keys = [key.decode().removeprefix("{laraq}:lock:") for key in queue.store.client.scan_iter("{laraq}:lock:*")]
+    keys = [key for key in keys if not key.startswith("laraq:")]  # the worker's own
     return {key for key in keys if queue.store.locks.owner(key) is not None}
 """
 
