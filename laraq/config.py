@@ -60,6 +60,8 @@ class Settings(BaseModel):
     worker_max_jobs: int = Field(default=0, ge=0)
     worker_max_time: float = Field(default=0, ge=0)
     worker_memory: float = Field(default=0, ge=0)
+    #: The file in which a worker says once a second that it is well; None: it does not.
+    health_file: str | None = None
     #: Whether jobs wait for the commit of the open transaction when neither they nor their connection set it.
     after_commit: bool = False
     #: Whether ordinary Celery tasks that fail are recorded as well.

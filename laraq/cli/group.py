@@ -28,6 +28,7 @@ COMMANDS = {
     "failed": "laraq.cli.failed",
     "flush": "laraq.cli.flush",
     "forget": "laraq.cli.forget",
+    "health": "laraq.cli.health",
     "jobs": "laraq.cli.jobs",
     "make": "laraq.cli.make",
     "migrate": "laraq.cli.migrate",

@@ -10,7 +10,7 @@ LOOK_COMMAND = "laraq_look"
 _WORKER = ("answer_signals:AnswerSignals", "fast_reap:FastReap", "keep_results:KeepResults", "stopping:Stopping",
            "notify_batches:NotifyBatches", "pack_parcels:PackParcels")  # fmt: skip
 
-_CONSUMER = ("arrivals:Arrivals", "heartbeat:Looping", "housekeeping:Housekeeping", "obey:Obey",
+_CONSUMER = ("arrivals:Arrivals", "health:HealthFile", "heartbeat:Looping", "housekeeping:Housekeeping", "obey:Obey",
              "open_parcels:OpenParcels", "parked:ParkedJobs", "reconcile:Reconcile", "stock_broker:StockBroker",
              "stop_when:StopWhen")  # fmt: skip
 

@@ -6,6 +6,7 @@ The orders are read outside of the event loop, which a store that is down must n
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,9 @@ class Obey(StartStopStep):
         self._queues: dict[str, Any] = {}
         #: Those that it leaves alone.
         self._left: set[str] = set()
-        self._error = ""
+        #: Why the store did not answer, and when it did so last, in epoch seconds.
+        self.error = ""
+        self.answered_at = time.time()
         self._heartbeat = Heartbeat(self._look, self._wait, quick=False)
         take = parent.on_task_request
         # Before the strategies of the tasks take it from here.
@@ -83,7 +86,7 @@ class Obey(StartStopStep):
 
     def _wait(self) -> float:
         ends = [one.ends_in for one in self._orders.values() if one.ends_in is not None]
-        usual = TOLD_LOOK if _is_told(self._consumer) and not self._error else LOOK
+        usual = TOLD_LOOK if _is_told(self._consumer) and not self.error else LOOK
         return max(min([usual, *ends]), LOOK)
 
     def _look(self) -> bool:
@@ -93,12 +96,12 @@ class Obey(StartStopStep):
         before = self._orders
         try:
             self._orders = self._read()
-            self._error = ""
+            self.error, self.answered_at = "", time.time()
             if self._at_start is None:
                 self._at_start = self._orders
         except LaraqError as error:
-            if str(error) != self._error:
-                self._error = str(error)
+            if str(error) != self.error:
+                self.error = str(error)
                 logger.warning("Pauses and other orders could not be looked up, the last ones count: %s", error)
         if self._orders is not before:
             consumer.call_soon(self._obey)
