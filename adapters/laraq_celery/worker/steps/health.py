@@ -28,12 +28,13 @@ class HealthFile(StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._path: str = parent.app.laraq.settings.health_file
+        self._path: str | None = parent.app.laraq.settings.health_file
         self._entry: Any = None
         self._asked = False
         self._missing_since: float | None = None
         self._error = ""
-        self._write(parent, "starting")
+        if self._path:  # Celery makes a step before it asks whether to include it
+            self._write(parent, "starting")
 
     def include_if(self, parent: Any) -> bool:
         """Only if it is asked for."""
@@ -66,6 +67,7 @@ class HealthFile(StartStopStep):
             self._write(consumer, "running")
 
     def _write(self, consumer: Any, state: Literal["starting", "running", "reconnecting", "stopping"]) -> None:
+        assert self._path is not None
         now = time.time()
         living, wanted = _children(consumer.pool)
         self._missing_since = None if living >= wanted else self._missing_since or now
