@@ -41,14 +41,11 @@ _FEW = 64
 class Runs:
     """What one child was given together: one job, or a parcel of jobs."""
 
-    __slots__ = ("accepted_at", "ended", "requests", "until")
+    __slots__ = ("accepted_at", "ended", "requests")
 
     def __init__(self, accepted_at: float, requests: list[JobRequest], *, ended: bool = True) -> None:
         self.accepted_at = accepted_at
         self.requests = requests
-        #: A moment after the start of each run that is over once its request is acknowledged, and before that of later
-        #: ones. One job's own start is its child's, and so later than this.
-        self.until = accepted_at
         #: Whether no other run follows.
         self.ended = ended
 
@@ -143,7 +140,7 @@ class Acknowledged:
     def _advance(self, pid: int, runs: deque[Runs]) -> None:
         newest = 0.0
         while runs and runs[0].are_out():
-            newest = runs.popleft().until
+            newest = runs.popleft().accepted_at
         if newest:
             _MARK.pack_into(self._marks, self._place(pid), pid, newest)
 

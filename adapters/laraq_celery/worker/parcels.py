@@ -368,7 +368,7 @@ class Parcels:
         outcomes = outcomes[parcel.first - 1 :] if parcel.first else outcomes
         ran, rest = parcel.requests[: len(outcomes)], parcel.requests[len(outcomes) :]
         if parcel.runs is not None:
-            parcel.runs.requests, parcel.runs.until, parcel.runs.ended = _all(parcel, ran), at, True
+            parcel.runs.requests, parcel.runs.ended = _all(parcel, ran), True
         if ran and not parcel.is_opened and parcel.accepted_at is not None:
             each = (at - parcel.accepted_at) / len(ran)
             for name in {request.type for request in ran}:
