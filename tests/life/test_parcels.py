@@ -13,12 +13,15 @@ import pytest
 
 from tests.life.conftest import Stage
 from tests.life.test_crashes import give_back
+from tests.support.full import full_size_only
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["redis", "amqp", "laraq-redis", "laraq-db"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, queue_name: str) -> Iterator[Stage]:
     """On the stock brokers and laraq's own; the store is Redis."""
+    if request.param == "laraq-db" and "quick_jobs" not in request.node.name:
+        full_size_only()
     urls = {"redis": redis_url, "laraq-redis": f"laraq-{redis_url}", "laraq-db": f"laraq-db+sqlite:///{tmp_path}/q.db"}
     url = urls.get(request.param) or request.getfixturevalue("amqp_url")
     stage = Stage(tmp_path, url, redis_url, queue_name)

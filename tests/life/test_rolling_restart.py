@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.life.conftest import Stage
+from tests.support.full import full_size_only
 
 JOBS = int(os.environ.get("LARAQ_ROLLING_JOBS", "400"))
 
@@ -36,6 +37,8 @@ class Works(Job):
 def test_workers_are_replaced_under_load(
     tmp_path: Path, redis_url: str, request: pytest.FixtureRequest, broker: str, whole_group: bool
 ) -> None:
+    if not whole_group and broker != "redis":
+        full_size_only()
     urls = {
         "redis": lambda: redis_url,
         "amqp": lambda: str(request.getfixturevalue("amqp_url")),
