@@ -57,7 +57,7 @@ class JobRequest(Request):
         if (into_pool := vars(cls).get("execute_using_pool")) is not None:
 
             def execute_using_pool(self: JobRequest, pool: Any, **options: Any) -> Any:
-                parcels = self._app.laraq.host.parcels
+                parcels = parcels_of(self._app)
                 if parcels is None or not parcels.take(self):
                     return into_pool(self, pool, **options)
                 return parcels.send(self, pool)
@@ -224,6 +224,12 @@ class JobRequest(Request):
 
 
 _length = lru_cache(typed=True)(length)
+
+
+def parcels_of(app: Any) -> Any:
+    """The parcels of the app's worker, if there are any. Tasks are shared with apps that laraq is not attached to."""
+    laraq = getattr(app, "laraq", None)
+    return None if laraq is None else laraq.host.parcels
 
 
 def _seconds(error: TimeLimitExceeded) -> float:

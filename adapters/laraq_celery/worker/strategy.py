@@ -15,7 +15,7 @@ from laraq.errors import PayloadError
 from laraq.messages.failure import text_of
 from laraq.messages.payload import LONGEST_ID, is_job_id
 from laraq_celery.worker.arrival import UNKNOWN, decoded, job_fault, notice, with_headers
-from laraq_celery.worker.request import JobRequest
+from laraq_celery.worker.request import JobRequest, parcels_of
 from laraq_kombu.running import awaited_requests
 
 logger = logging.getLogger("laraq.strategy")
@@ -28,7 +28,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     # Celery 5.7 defers acknowledgements to the next turn of the loop, which the solo pool's next job blocks:
     # a job that kills the process would take the finished ones with it. The ends of a parcel's jobs are heard of in the
     # loop anyway.
-    direct = isinstance(consumer.pool, SoloPool) or app.laraq.host.parcels is not None
+    direct = isinstance(consumer.pool, SoloPool) or parcels_of(app) is not None
 
     def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **rest: Any) -> Any:
         if direct:
@@ -87,7 +87,7 @@ def _adopt(app: Any, message: Any, ack: Any, reject: Any) -> bool:
     The run acknowledges the new copy; the old delivery tag is invalid.
     """
     id = str(message.headers.get("id"))
-    parcels = app.laraq.host.parcels
+    parcels = parcels_of(app)
     in_parcels = () if parcels is None else parcels.requests()
     under_way = (*state.active_requests, *in_parcels, *awaited_requests())
     running = next((request for request in under_way if request.id == id), None)

@@ -52,3 +52,31 @@ def test_places_are_apart_and_used_again() -> None:
     assert places.begin(1, 1)
     places.clear(0)
     assert places.begin(0, 1)
+
+
+def test_a_worker_of_an_app_without_laraq_can_have_its_tasks() -> None:
+    """Tasks of one app are shared with others in the process (celery.app.task: shared)."""
+    from types import SimpleNamespace
+
+    from celery import Celery
+
+    from laraq import Laraq, LaraqTask
+    from laraq_celery.worker.strategy import strategy
+
+    attached, other = (Celery(name, broker="memory://", set_as_current=False) for name in ("one", "other"))
+    Laraq(attached)
+
+    @attached.task(base=LaraqTask, name="shared")
+    def task() -> None: ...
+
+    consumer = SimpleNamespace(
+        hostname="h", connection_errors=(), event_dispatcher=None, timer=SimpleNamespace(call_at=None), pool=None,
+        apply_eta_task=None, disable_rate_limits=True, task_buckets={}, on_task_request=None, _limit_task=None,
+        _limit_post_eta=None, controller=SimpleNamespace(state=SimpleNamespace(revoked=set())),
+    )  # fmt: skip
+    consumer.pool = SimpleNamespace(apply_async=None)
+
+    class Consumer(SimpleNamespace):
+        """Can be referred to weakly."""
+
+    assert callable(strategy(attached.tasks[task.name], other, Consumer(**vars(consumer))))
