@@ -28,8 +28,6 @@ from laraq_celery.worker import steps
 from laraq_celery.worker.app_task import made
 from laraq_celery.worker.arrival import UNKNOWN
 from laraq_celery.worker.forks import leave_pools
-from laraq_celery.worker.memory import memory
-from laraq_celery.worker.processed import Processed
 from laraq_celery.worker.signals import connect
 from laraq_celery.worker.task import JobTask, UnknownJobTask, task_for
 
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from laraq_celery.worker.group_signals import GroupSignals
     from laraq_celery.worker.outcomes import Outcomes
     from laraq_celery.worker.parcels import Parcels
+    from laraq_celery.worker.processed import Processed
 
 logger = logging.getLogger("laraq.orders")
 
@@ -67,9 +66,9 @@ class CeleryHost:
         #: Set in a worker and its children.
         self.group_signals: GroupSignals | None = None
         self.acknowledged: Acknowledged | None = None
-        #: The pool of a worker, and what it has run.
+        #: The pool of a worker, and what it has run; set in a worker.
         self.pool: Any = None
-        self.processed = Processed()
+        self.processed: Processed | None = None
         #: Whether WorkerStopping was emitted in this process.
         self.is_stopping = False
         if getattr(self.app, "laraq", None) is not None:
@@ -93,9 +92,10 @@ class CeleryHost:
 
     def notify_stopping(self, worker: str, reason: StopReason = StopReason.INTERRUPTED, status: int = 0) -> None:
         """Emit WorkerStopping, once: Celery's signals report only workers that a signal stops."""
-        if not self.is_stopping:
+        if not self.is_stopping and (done := self.processed) is not None:
+            from laraq_celery.worker.memory import memory  # late: a process that only sends needs none of it
+
             self.is_stopping = True
-            done = self.processed
             done.look()
             Events.emit(WorkerStopping, worker, status, reason, done.jobs, done.last_at, memory(self.pool))
 

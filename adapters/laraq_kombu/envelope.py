@@ -17,7 +17,7 @@ from laraq_kombu.store import Job, Posting
 
 #: kombu writes values that JSON does not have as {"__type__": ...}. A body is a string in the envelope, with escaped
 #: quotes, so this finds only marks of the envelope itself.
-_TYPED = '"__type__"'
+_TYPED, _TYPED_BYTES = '"__type__"', b'"__type__"'
 
 
 def seconds_to_wait(message: Mapping[str, Any]) -> float:
@@ -56,7 +56,7 @@ def unseal(job: Job, *, waited: bool = False) -> dict[str, Any]:
 
 
 def _unseal(job: Job, waited: bool) -> dict[str, Any]:
-    message: dict[str, Any] = _loads(job.payload)
+    message: dict[str, Any] = loads(job.payload)
     properties, headers = message["properties"], message["headers"]
     info = properties["delivery_info"]
     properties["delivery_tag"] = job.lease.tag
@@ -71,8 +71,10 @@ def _unseal(job: Job, waited: bool) -> dict[str, Any]:
     return message
 
 
-def _loads(payload: str) -> Any:
-    if _TYPED in payload:
+def loads(payload: str | bytes) -> Any:
+    """What kombu's JSON reads, in half the time if it holds no marks. ValueError if it is not JSON."""
+    typed = _TYPED_BYTES in payload if isinstance(payload, bytes) else _TYPED in payload
+    if typed:
         return kombu_json.loads(payload)
     try:
         from pydantic_core import from_json  # takes half the time; late: attaching an app opens no message

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from functools import partial
 from typing import Any
+from weakref import WeakMethod
 
 from laraq.process.forks import after_fork
 from laraq_kombu.fate import Fate, Place, fate
@@ -41,13 +42,14 @@ def _forget() -> None:
 after_fork(_forget)
 
 
-#: Called before Celery's records are read: who shares the way to a process makes them complete.
-_before_reading: list[Callable[[], object]] = []
+#: Methods called before Celery's records are read: whoever shares the way to a process makes them complete.
+_before_reading: list[WeakMethod[Callable[[], object]]] = []
 
 
 def before_reading(complete: Callable[[], object]) -> None:
-    """Have this called before Celery's records are read, for as long as this process lives."""
-    _before_reading.append(complete)
+    """Have this method called before Celery's records are read, for as long as its object lives."""
+    _before_reading[:] = [known for known in _before_reading if known() is not None]
+    _before_reading.append(WeakMethod(complete))
 
 
 class _LeftAlone:
@@ -100,8 +102,9 @@ def fates(tags: Iterable[str], *, flushed: bool = False) -> Iterator[tuple[str, 
     `flushed`: whether the pool has already dropped what it will not run.
     """
     ending = _ending()
-    for complete in _before_reading:
-        complete()
+    for method in _before_reading:
+        if (complete := method()) is not None:
+            complete()
     state = sys.modules["celery.worker.state"]
     # The request of a lost child is followed by another for the same message, which settles it (`JobRequest`).
     newest = {

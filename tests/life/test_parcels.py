@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from tests.life.conftest import Stage
 from tests.life.test_crashes import give_back
 from tests.support.full import full_size_only
+from tests.support.project import Project
 from tests.support.waiting import wait_until
+from tests.support.worker import WorkerProcess
 
 
 @pytest.fixture(params=["redis", "amqp", "laraq-redis", "laraq-db"])
@@ -85,8 +88,14 @@ def sent(what: str, cls: str = "Does") -> str:
     return f"from proj import *; send(*{whats!r}, cls={cls})"
 
 
-def taught(cls: str = "Does") -> str:
-    return f"from proj import *; teach({cls})"
+@contextmanager
+def taught(stage: Stage, cls: str = "Does", concurrency: int = 1) -> Iterator[tuple[Project, WorkerProcess]]:
+    """A worker that knows how long jobs of the class take."""
+    project = stage.project(PARCELS)
+    project.python(f"from proj import *; teach({cls})")
+    with project.worker(concurrency=concurrency) as worker:
+        stage.wait_for("done", 100)
+        yield project, worker
 
 
 def test_quick_jobs_travel_together_and_each_runs_once(stage: Stage) -> None:
@@ -99,10 +108,7 @@ def test_quick_jobs_travel_together_and_each_runs_once(stage: Stage) -> None:
 
 
 def test_nothing_waits_behind_a_slow_job_while_a_process_is_idle(stage: Stage) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught())
-    with project.worker(concurrency=2):
-        stage.wait_for("done", 100)
+    with taught(stage, concurrency=2) as (project, _):
         project.python(sent("wait"))
         stage.wait_for("done", 140)
         assert not stage.noted("done", n=20)
@@ -112,10 +118,7 @@ def test_nothing_waits_behind_a_slow_job_while_a_process_is_idle(stage: Stage) -
 
 
 def test_a_process_that_dies_takes_only_the_job_it_ran(stage: Stage) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught())
-    with project.worker(concurrency=1):
-        stage.wait_for("done", 100)
+    with taught(stage) as (project, _):
         project.python(sent("die"))
         stage.wait_for("done", 140)
         (failed,) = stage.wait_for("failed")
@@ -125,10 +128,7 @@ def test_a_process_that_dies_takes_only_the_job_it_ran(stage: Stage) -> None:
 
 @pytest.mark.parametrize("what", ["raise", "release"])
 def test_a_job_that_does_not_simply_succeed_ends_as_ever_and_the_others_go_on(stage: Stage, what: str) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught("Twice"))
-    with project.worker(concurrency=1):
-        stage.wait_for("done", 100)
+    with taught(stage, "Twice") as (project, _):
         project.python(sent(what, "Twice"))
         stage.wait_for("done", 142 if what == "release" else 140)
         if what == "raise":
@@ -139,10 +139,7 @@ def test_a_job_that_does_not_simply_succeed_ends_as_ever_and_the_others_go_on(st
 
 
 def test_a_timeout_is_that_of_the_running_job(stage: Stage) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught("Limited"))
-    with project.worker(concurrency=1):
-        stage.wait_for("done", 100)
+    with taught(stage, "Limited") as (project, _):
         began = time.time()
         project.python(sent("sleep", "Limited"))
         (failed,) = stage.wait_for("failed")
@@ -153,10 +150,7 @@ def test_a_timeout_is_that_of_the_running_job(stage: Stage) -> None:
 
 
 def test_what_waits_in_a_parcel_can_be_seen_and_revoked_and_what_runs_be_terminated(stage: Stage) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught())
-    with project.worker(concurrency=1):
-        stage.wait_for("done", 100)
+    with taught(stage) as (project, _):
         project.python(sent("wait"))
         stage.wait_for("ran", n=20)
         seen = project.python(
@@ -179,10 +173,7 @@ def test_what_waits_in_a_parcel_can_be_seen_and_revoked_and_what_runs_be_termina
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_ends_loses_and_repeats_nothing_of_a_parcel(stage: Stage, how: int) -> None:
-    project = stage.project(PARCELS)
-    project.python(taught())
-    with project.worker(concurrency=1) as worker:
-        stage.wait_for("done", 100)
+    with taught(stage) as (project, worker):
         project.python(sent("wait"))
         stage.wait_for("ran", n=20)
         if how == signal.SIGTERM:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.life.conftest import Stage
 from tests.support.cutting import cut_connections
+from tests.support.project import Project
 from tests.support.waiting import wait_until
 
 SOURCE = """
@@ -42,6 +43,15 @@ def ran(stage: Stage) -> list[int]:
 
 def send(*jobs: tuple[int, str]) -> str:
     return "import proj\n" + "\n".join(f"proj.Note({n}).on_queue({queue!r}).dispatch()" for n, queue in jobs)
+
+
+def assert_it_waits_until_resumed(stage: Stage, project: Project) -> None:
+    """The worker runs the job of the other queue first, although `high` comes before it."""
+    project.python(send((1, "high"), (2, "low")))
+    stage.wait_for("ran", n=2)
+    project.python("import proj; proj.Queue.resume('high')")
+    stage.wait_for("ran", n=1)
+    assert ran(stage) == [2, 1]
 
 
 def test_a_worker_leaves_a_paused_queue_alone_and_takes_it_up_again_in_its_place(stage: Stage) -> None:
@@ -100,11 +110,7 @@ def test_workers_of_every_pool_obey(redis_stage: Stage, pool: str) -> None:
     with project.worker(queues=["high", "low"], pool=pool) as worker:
         project.python("import proj; proj.Queue.pause('high', 600)")
         worker.wait_for_log("Queue high is paused")
-        project.python(send((1, "high"), (2, "low")))
-        stage.wait_for("ran", n=2)
-        project.python("import proj; proj.Queue.resume('high')")
-        stage.wait_for("ran", n=1)
-        assert ran(stage) == [2, 1]
+        assert_it_waits_until_resumed(stage, project)
         assert worker.terminate() == 0
 
 
@@ -172,11 +178,7 @@ def test_a_paused_queue_stays_paused_when_the_connection_is_cut(redis_stage: Sta
         worker.wait_for_log("Queue high is paused")
         assert cut_connections(worker.pid)
         worker.wait_for_log("Connected to redis", times=2)
-        project.python(send((1, "high"), (2, "low")))
-        stage.wait_for("ran", n=2)
-        project.python("import proj; proj.Queue.resume('high')")
-        stage.wait_for("ran", n=1)
-        assert ran(stage) == [2, 1]
+        assert_it_waits_until_resumed(stage, project)
         assert worker.terminate() == 0
 
 

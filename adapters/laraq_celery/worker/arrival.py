@@ -17,6 +17,7 @@ from typing import Any
 from celery.app.task import Context
 
 from laraq.messages.payload import Payload, is_job_id, shown, too_deep
+from laraq_kombu.envelope import loads
 
 #: Name of the task for messages that this worker cannot run: jobs of unknown classes, and unreadable messages.
 UNKNOWN = "laraq.unknown"
@@ -103,22 +104,16 @@ def job_fault(payload: Any) -> str | None:
 
 
 def decoded(message: Any) -> Any:
-    """The body of a message, as kombu decodes it, in a fraction of the time if it is plain JSON."""
-    body = message.body
+    """The body of a message, as kombu decodes it; JSON in a fraction of the time."""
     if (
         message._decoded_cache is None
         and message.content_type == JSON
         and (message.content_encoding or "utf-8") == "utf-8"
-        and (
-            (isinstance(body, bytes) and b'"__type__"' not in body)
-            or (isinstance(body, str) and '"__type__"' not in body)
-        )
+        and isinstance(message.body, (str, bytes))
         and (message.accept is None or JSON in message.accept)
     ):
-        from pydantic_core import from_json  # late, for pydantic
-
-        with suppress(ValueError):  # half a surrogate pair is JSON only to Python
-            message._decoded_cache = from_json(body)
+        with suppress(Exception):  # kombu says in its own words what is wrong
+            message._decoded_cache = loads(message.body)
     return message.payload
 
 

@@ -1,4 +1,4 @@
-"""end(): a worker stops by itself, as if it had received SIGTERM."""
+"""end(): a worker stops by itself, as if it had received SIGTERM. is_ending(): it was asked to stop, by whomever."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def end(consumer: Any, reason: StopReason, status: int = 0) -> None:
     # As Celery does on a signal: who follows the deliveries must know before the loop does.
     signals.worker_shutting_down.send(sender=consumer.hostname, sig=str(reason), how="Warm", exitcode=status)
     state.should_stop = status
+
+
+def is_ending() -> bool:
+    """Whether the worker of this process stops. Celery's flags are its exit status, which may be 0; None and False are
+    none."""
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))

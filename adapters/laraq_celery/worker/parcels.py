@@ -6,17 +6,12 @@ takes along those that wait right behind it, as many as take a few milliseconds 
 those behind it are taken back and go to the next free child.
 
 What happens to the pool's task while a job runs (its time limits, the loss of its child, a termination) happens to the
-request of that job. Which one that is, parent and child know from shared memory: the child writes the number of each
-job before it begins, then looks whether it may still begin; the parent takes back, then reads the number. So both
-agree without a lock, which a killed child would never let go.
+request of that job. Which one that is, parent and child know from shared memory (places.py).
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
-import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -24,20 +19,22 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from billiard import get_start_method
+from celery import current_app
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
-from celery.worker.request import Request
 
 from laraq.process.hooks import reported
 from laraq_celery.worker.acknowledged import Runs
 from laraq_celery.worker.arrival import CRASH, JSON
+from laraq_celery.worker.ending import is_ending
+from laraq_celery.worker.places import PLACES, Places
+from laraq_celery.worker.request import JobRequest
 from laraq_kombu import running
 
 if TYPE_CHECKING:
     from celery import Celery
-
-    from laraq_celery.worker.request import JobRequest
 
 logger = logging.getLogger("laraq")
 
@@ -59,63 +56,19 @@ SHORTEST_LIMIT = 10 * PATIENCE
 #: Weight of the newest run time of a class that got faster; one that got slower counts in full.
 _NEWEST = 0.25
 
-#: A place: one byte of the parent's, whether jobs were taken back. Then the child's: how many have begun, and when the
-#: last of them did (`time.monotonic()`). Neither writes what is the other's.
-_BEGUN = struct.Struct("=B6xd")
-_SIZE = 1 + _BEGUN.size
-
-#: Parcels that can be under way at a time.
-_PLACES = 1024
-
-_fence = threading.Lock()
-
-
-class Places:
-    """The shared memory of one worker's parcels."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _PLACES * _SIZE)
-
-    def clear(self, place: int) -> None:
-        """Prepare a place for another parcel."""
-        offset = place * _SIZE
-        self._memory[offset : offset + _SIZE] = bytes(_SIZE)
-
-    def begin(self, place: int, number: int) -> bool:
-        """In the child: begin job `number`, counted from 1; False if it was taken back."""
-        offset = place * _SIZE
-        _BEGUN.pack_into(self._memory, offset + 1, number, time.monotonic())
-        with _fence:  # what was written is seen before the next line reads
-            pass
-        return not self._memory[offset]
-
-    def take_back(self, place: int) -> tuple[int, float]:
-        """In the parent: no further job may begin; return how many have begun, and when the last did."""
-        self._memory[place * _SIZE] = 1
-        with _fence:
-            pass
-        return self.begun(place)
-
-    def begun(self, place: int) -> tuple[int, float]:
-        """How many jobs have begun, and when the last did. The last may have been taken back instead."""
-        begun, at = _BEGUN.unpack_from(self._memory, place * _SIZE + 1)
-        return begun, at
-
 
 #: Of this process's worker; children inherit it.
 _places: Places | None = None
 
 
-def run_parcel(place: int, fast: bool, items: Sequence[tuple[Any, ...]]) -> tuple[float, list[Any]]:
+def run_parcel(place: int, items: Sequence[tuple[Any, ...]]) -> tuple[float, list[Any]]:
     """In the child: run the jobs one after the other, until one does not simply succeed or the rest is taken back.
 
     Returns the time of the end, and for each job that ran None for a success, else what Celery's tracer returned.
     """
     assert _places is not None
-    from celery import current_app
-
     app = current_app._get_current_object()
-    run: Callable[..., Any] = fast_trace_task if fast else trace_task_ret
+    run: Callable[..., Any] = fast_trace_task if app.use_fast_trace_task else trace_task_ret
     outcomes: list[Any] = []
     with app.laraq.run_journal.together():
         for number, item in enumerate(items, 1):
@@ -174,7 +127,7 @@ class Parcels:
         self._places = _places = Places()
         self._app = app
         self._worker = worker
-        self._free = list(range(_PLACES))
+        self._free = list(range(PLACES))
         self._under_way: dict[int, Parcel] = {}
         #: Seconds of one run, by class.
         self._lengths: dict[str, float] = {}
@@ -183,6 +136,8 @@ class Parcels:
 
     def register(self, hub: Any) -> None:
         """Use this event loop; again after each lost connection, with which Celery drops all timers."""
+        if get_start_method() != "fork":
+            return  # its processes have not inherited the places; nothing is ever sent in parcels
         if self._hub is None:
             running.before_reading(self.open_all)
         self._hub = hub
@@ -191,13 +146,15 @@ class Parcels:
 
     def obstacle(self, eventer: Any) -> str | None:
         """What keeps all jobs of this worker apart, if anything."""
+        if self._hub is None:
+            return "its processes are spawned"
         if _sends_events(eventer):
             return "an event of each step is sent (-E)"
         if self._worker.pool._pool._maxtasksperchild:
             return "max_tasks_per_child counts them"
         return "nothing is prefetched" if self._worker.prefetch_multiplier == 1 else None
 
-    def take(self, request: JobRequest) -> bool:
+    def may_take(self, request: JobRequest) -> bool:
         """Whether the request may travel in a parcel."""
         task = request.task
         return (
@@ -219,7 +176,7 @@ class Parcels:
         parcel = self._under_way[place] = Parcel(self, place, requests)
         parcel.result = result = pool.apply_async(
             run_parcel,
-            args=(place, bool(self._app.use_fast_trace_task), [_item(request) for request in requests]),
+            args=(place, [_item(request) for request in requests]),
             accept_callback=parcel.on_accepted,
             timeout_callback=parcel.on_timeout,
             callback=parcel.on_success,
@@ -275,7 +232,7 @@ class Parcels:
             if callback != process or len(arguments) != 1:
                 break
             request = arguments[0]
-            if not getattr(request, "fits_in_parcel", False) or not self.take(request):
+            if not isinstance(request, JobRequest) or not self.may_take(request):
                 break
             length, size = length + self._length(request), size + _size(request)
             if (
@@ -346,7 +303,7 @@ class Parcels:
         if at is None:
             _, at = self._places.begun(parcel.place)
         for request in parcel.requests:
-            Request.on_accepted(request, parcel.pid, at)
+            request.begin(parcel.pid or 0, at)
             ran = time.monotonic() - at
             self._learn(request.type, max(ran, PATIENCE))
             self._limit(parcel, request, ran)
@@ -374,15 +331,11 @@ class Parcels:
             for name in {request.type for request in ran}:
                 self._learn(name, each)
         self._finish([request for request, outcome in zip(ran, outcomes, strict=True) if outcome is None])
-        for request in rest:
-            if request.time_start is not None:  # it was about to begin when it was taken back
-                state.active_requests.discard(request)
-                request.time_start = request.worker_pid = None
         self._return(rest)
         for request, outcome in zip(ran, outcomes, strict=True):
             if outcome is not None:  # the last one; Celery may raise what it hears
                 if request.time_start is None:
-                    Request.on_accepted(request, parcel.pid or 0, parcel.accepted_at or at)
+                    request.begin(parcel.pid or 0, parcel.accepted_at or at)
                 request.on_success(outcome)
 
     def died(self, parcel: Parcel, tell: Callable[[JobRequest], Any]) -> None:
@@ -394,7 +347,7 @@ class Parcels:
             parcel.is_opened, parcel.requests = True, current
             self._finish(done)
             for request in current:
-                Request.on_accepted(request, parcel.pid or 0, at or time.monotonic())
+                request.begin(parcel.pid or 0, at or time.monotonic())
             self._return(rest)
         if parcel.runs is not None:
             parcel.runs.ended = True
@@ -414,20 +367,14 @@ class Parcels:
         together = getattr(done[0].message.channel, "settling_together", nullcontext)
         with together():
             for request in done:
-                if request.time_start is None:
-                    request.time_start = time.time()  # it has begun, whatever happens until it is acknowledged
-                    state.all_total_count[0] += 1
-                    state.total_count[request.name] += 1
-                state.task_ready(request)
-                request._succeeded = True
                 with reported(logger, "Job %s[%s] has succeeded and cannot be acknowledged", request.name, request.id):
-                    request.acknowledge()
+                    request.succeed()
 
     def _return(self, requests: Sequence[JobRequest]) -> None:
         """It is their turn again, before all that wait."""
         for request in requests:
-            request._apply_result = None
-        if not requests or _is_stopping():
+            request.withdraw()
+        if not requests or is_ending():
             return
         semaphore, process = self._worker.semaphore, self._worker._process_task
         semaphore._waiting.extendleft((process, (request,), {}) for request in reversed(requests))
@@ -449,10 +396,6 @@ def learned(known: float, seconds: float) -> float:
 def _sends_events(eventer: Any) -> bool:
     """Whether Celery sends an event of each step of a task (celery.events.dispatcher: EventDispatcher.send)."""
     return eventer is not None and eventer.enabled and (not eventer.groups or "task" in eventer.groups)
-
-
-def _is_stopping() -> bool:
-    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
 
 
 def _size(request: JobRequest) -> int:

@@ -7,6 +7,7 @@ happened, and the child settles it. The message stays unacknowledged until that 
 from __future__ import annotations
 
 import logging
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -42,8 +43,6 @@ class JobRequest(Request):
     #: The consumer that received it; set on a subclass by strategy.py.
     consumer: Any = None
     time_limits: tuple[float | None, float | None] = (None, None)
-    #: Whether it may share its way to a child with others (parcels.py).
-    fits_in_parcel = True
     #: The batch whose `success` its parent tells; empty for none.
     batch_id = ""
     _crash_seen = False
@@ -58,7 +57,7 @@ class JobRequest(Request):
 
             def execute_using_pool(self: JobRequest, pool: Any, **options: Any) -> Any:
                 parcels = parcels_of(self._app)
-                if parcels is None or not parcels.take(self):
+                if parcels is None or not parcels.may_take(self):
                     return into_pool(self, pool, **options)
                 return parcels.send(self, pool)
 
@@ -137,6 +136,27 @@ class JobRequest(Request):
         if (acknowledged := self._app.laraq.host.acknowledged) is not None:
             acknowledged.accepted(self, pid, time_accepted)
         super().on_accepted(pid, time_accepted)
+
+    def begin(self, pid: int, begun_at: float) -> None:
+        """A process has begun the run, in a parcel of which the journal has heard (parcels.py)."""
+        super().on_accepted(pid, begun_at)
+
+    def withdraw(self) -> None:
+        """The run has not begun, and waits for its turn again."""
+        state.active_requests.discard(self)
+        self.time_start: float | None = None
+        self.worker_pid: int | None = None
+        self._apply_result: Any = None
+
+    def succeed(self) -> None:
+        """The run succeeded, and its process has done all but the acknowledgement."""
+        if self.time_start is None:
+            self.time_start = time.time()  # it has begun, whatever happens until it is acknowledged
+            state.all_total_count[0] += 1
+            state.total_count[self.name] += 1
+        state.task_ready(self)
+        self._succeeded = True
+        self.acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """A lost child is settled by another one; everything a child reported itself goes Celery's way."""

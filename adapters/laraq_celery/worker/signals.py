@@ -17,7 +17,6 @@ from laraq.events import Events
 from laraq.process import aio
 from laraq_celery.receivers import while_alive
 from laraq_celery.transports import lease_of, lease_options
-from laraq_celery.worker.processed import Processed
 
 if TYPE_CHECKING:
     from laraq.app import Laraq
@@ -49,6 +48,7 @@ def connect(laraq: Laraq, app: Any) -> None:
             from laraq_celery.worker.acknowledged import Acknowledged
             from laraq_celery.worker.group_signals import GroupSignals
             from laraq_celery.worker.interruption import Interruption
+            from laraq_celery.worker.processed import Processed
 
             # Before the pool forks: children inherit the imports, and a wrong setting ends the worker here.
             laraq.ready()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
+import pytest
+from celery import Celery
+
+from laraq import Laraq, LaraqTask
 from laraq_celery.worker import parcels
-from laraq_celery.worker.parcels import MOST, Places, learned, share
+from laraq_celery.worker import places as shared
+from laraq_celery.worker.parcels import MOST, learned, share
+from laraq_celery.worker.places import Places
+from laraq_celery.worker.strategy import strategy
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ def test_what_is_taken_back_in_the_moment_it_would_begin_does_not_begin(monkeypa
     places = Places()
     places.clear(0)
     places.begin(0, 1)
-    monkeypatch.setattr(parcels.time, "monotonic", lambda: places.take_back(0)[1])
+    monkeypatch.setattr(shared.time, "monotonic", lambda: places.take_back(0)[1])
     assert not places.begin(0, 2)
     assert not places.begin(0, 3)
 
@@ -54,15 +61,19 @@ def test_places_are_apart_and_used_again() -> None:
     assert places.begin(0, 1)
 
 
+@pytest.mark.parametrize(("method", "why"), [("fork", None), ("spawn", "its processes are spawned")])
+def test_processes_that_do_not_inherit_the_memory_get_no_parcels(
+    monkeypatch: pytest.MonkeyPatch, method: str, why: str | None
+) -> None:
+    monkeypatch.setattr(parcels, "get_start_method", lambda: method)
+    pool = SimpleNamespace(_pool=SimpleNamespace(_maxtasksperchild=None))
+    of_worker = parcels.Parcels(Celery(set_as_current=False), SimpleNamespace(pool=pool, prefetch_multiplier=4))
+    of_worker.register(SimpleNamespace())
+    assert of_worker.obstacle(None) == why
+
+
 def test_a_worker_of_an_app_without_laraq_can_have_its_tasks() -> None:
     """Tasks of one app are shared with others in the process (celery.app.task: shared)."""
-    from types import SimpleNamespace
-
-    from celery import Celery
-
-    from laraq import Laraq, LaraqTask
-    from laraq_celery.worker.strategy import strategy
-
     attached, other = (Celery(name, broker="memory://", set_as_current=False) for name in ("one", "other"))
     Laraq(attached)
 

@@ -8,9 +8,9 @@ import time
 from typing import Any, Literal
 
 from celery.bootsteps import StartStopStep
-from celery.worker import state
 
 from laraq.process.health import Health
+from laraq_celery.worker.ending import is_ending
 
 logger = logging.getLogger("laraq.health")
 
@@ -52,7 +52,7 @@ class HealthFile(StartStopStep):
             return
         self._entry.cancel()
         self._entry = None
-        self._write(consumer, "stopping" if _is_ending() else "reconnecting")
+        self._write(consumer, "stopping" if is_ending() else "reconnecting")
 
     shutdown = stop
 
@@ -90,11 +90,6 @@ class HealthFile(StartStopStep):
             if str(error) != self._error:
                 self._error = str(error)
                 logger.error("The health file cannot be written: %s", error)
-
-
-def _is_ending() -> bool:
-    # Its exit status, which may be 0; False and None: it does not end.
-    return any(each is not None and each is not False for each in (state.should_stop, state.should_terminate))
 
 
 def _children(pool: Any) -> tuple[int, int]:

@@ -33,7 +33,8 @@ class Looping(StartStopStep):
     shutdown = stop
 
     def _look(self, consumer: Any) -> None:
-        consumer.app.laraq.host.processed.look()
+        if (processed := consumer.app.laraq.host.processed) is not None:
+            processed.look()
         Events.emit(events.Looping, consumer.hostname)
         if not state.reserved_requests and not state.active_requests:
             Events.emit(events.WorkerIdle, consumer.hostname)

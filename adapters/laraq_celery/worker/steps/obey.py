@@ -24,6 +24,7 @@ from laraq.orders.pauses import is_paused
 from laraq.orders.restarts import is_restarted
 from laraq_celery.worker.arrival import CRASH
 from laraq_celery.worker.ending import end
+from laraq_celery.worker.mailbox import mailbox
 from laraq_celery.worker.steps.install import LOOK_COMMAND
 from laraq_celery.worker.task import consumed_connection
 from laraq_kombu import Heartbeat
@@ -86,7 +87,7 @@ class Obey(StartStopStep):
 
     def _wait(self) -> float:
         ends = [one.ends_in for one in self._orders.values() if one.ends_in is not None]
-        usual = TOLD_LOOK if _is_told(self._consumer) and not self.error else LOOK
+        usual = TOLD_LOOK if mailbox(self._consumer) is not None and not self.error else LOOK
         return max(min([usual, *ends]), LOOK)
 
     def _look(self) -> bool:
@@ -159,11 +160,6 @@ def look(state: Any) -> None:
     """Look at laraq's orders now: pauses, a restart, maintenance."""
     if (obey := getattr(state.consumer, "laraq_obey", None)) is not None:
         obey.look_soon()
-
-
-def _is_told(consumer: Any) -> bool:
-    """Whether the worker has a mailbox for remote control."""
-    return any(hasattr(step, "box") for step in getattr(consumer, "steps", ()))
 
 
 def _give_back(requests: Sequence[Any]) -> None:

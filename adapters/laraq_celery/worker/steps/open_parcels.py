@@ -6,6 +6,8 @@ from typing import Any
 
 from celery.bootsteps import StartStopStep
 
+from laraq_celery.worker.mailbox import mailbox
+
 
 class OpenParcels(StartStopStep):
     """Opens all parcels before a remote control command (celery.worker.pidbox: Pidbox) is carried out."""
@@ -18,7 +20,7 @@ class OpenParcels(StartStopStep):
     def start(self, consumer: Any) -> None:
         """Wrap the mailbox's dispatch of commands."""
         parcels = consumer.app.laraq.host.parcels
-        node = getattr(_mailbox(consumer), "node", None)
+        node = getattr(mailbox(consumer), "node", None)
         if parcels is None or node is None or "dispatch" in vars(node):
             return
         dispatch = node.dispatch
@@ -28,7 +30,3 @@ class OpenParcels(StartStopStep):
             return dispatch(*arguments, **options)
 
         node.dispatch = open_and_dispatch
-
-
-def _mailbox(consumer: Any) -> Any:
-    return next((step.box for step in consumer.steps if hasattr(step, "box")), None)
