@@ -89,10 +89,8 @@ def test_a_worker_without_its_broker_or_its_store_is_not_well(redis_url: str, tm
         wait_until(lambda: said in " ".join(problems_of(project, path, 2)), 60, f"the lost {away} is seen")
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["threads", "solo"])
 def test_workers_of_other_pools_write_it_again_and_again(redis_stage: Stage, tmp_path: Path, pool: str) -> None:
-    if pool == "gevent":
-        pytest.importorskip("gevent")
     project, path = redis_stage.project(SOURCE), tmp_path / "health"
     with project.worker(pool=pool, env={"LARAQ_HEALTH_FILE": str(path)}):
         wait_until(lambda: path.exists() and written(path)["state"] == "running", 20, "it takes jobs")
